@@ -1,0 +1,61 @@
+"""The one tree of errors that a user can meet.
+
+    Kiss3dError
+    ├── BadInput        2    a picture, mesh, option or config that can't be used
+    ├── Missing         3    weights, a device or a package that is not there
+    ├── OutOfMemory     4    RAM or video memory ran out
+    ├── DamagedRun      5    a run folder that can't be trusted
+    ├── RunInUse        6    another process works in the run folder
+    └── Interrupted   130    the user or the system stopped the run
+
+Code below ``cli/`` raises these and never prints or exits; ``cli/app.py`` turns them into text and an exit code.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class Kiss3dError(Exception):
+    """What went wrong, where, and what to type next.
+
+    Args:
+        cause: one sentence, what is wrong.
+        place: the file, option, stage or config key that it is about.
+        hint: the next command or edit that helps.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, cause: str, *, place: str | None = None, hint: str | None = None) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.place = place
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.cause}" if self.place else self.cause
+
+
+class BadInput(Kiss3dError):
+    exit_code = 2
+
+
+class Missing(Kiss3dError):
+    exit_code = 3
+
+
+class OutOfMemory(Kiss3dError):
+    exit_code = 4
+
+
+class DamagedRun(Kiss3dError):
+    exit_code = 5
+
+
+class RunInUse(Kiss3dError):
+    exit_code = 6
+
+
+class Interrupted(Kiss3dError):
+    exit_code = 130
