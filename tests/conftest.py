@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook("kiss3d_cli", "beartype.beartype")
+install_import_hook("kiss3d_cli", "typechecker.check")
 
 ROOT = Path(__file__).parents[1]
 

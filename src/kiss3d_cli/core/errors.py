@@ -13,6 +13,7 @@ Code below ``cli/`` raises these and never prints or exits; ``cli/app.py`` turns
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
 
 
@@ -59,3 +60,29 @@ class RunInUse(Kiss3dError):
 
 class Interrupted(Kiss3dError):
     exit_code = 130
+
+
+def from_exception(error: BaseException, place: str | None = None) -> Kiss3dError | None:
+    """The user's view of an exception that other libraries raise; None if it is not a known mishap."""
+    if isinstance(error, Kiss3dError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted("interrupted", place=place)
+    if isinstance(error, MemoryError) or _is_out_of_memory(error):
+        return OutOfMemory(
+            "out of memory",
+            place=place,
+            hint="close other programs, or use smaller settings (a smaller tile or resolution, or --preset draft)",
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Missing("the disk is full", place=error.filename or place, hint="free some space, then resume the run")
+    if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
+        return BadInput("it can't be written to", place=str(error.filename or place), hint="check its permissions")
+    return None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """torch raises a RuntimeError of its own kind on a GPU and a plain one on the CPU."""
+    if type(error).__name__ in ("OutOfMemoryError", "AcceleratorError") and "memory" in str(error).lower():
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

@@ -98,6 +98,6 @@ def get_alignment(name: str) -> AlignmentKind:
     """
     for kind in get_args(AlignmentKind):
         if kind == name:
-            return kind  # type: ignore[no-any-return]
+            return kind
     hint = "Use one of: " + ", ".join(get_args(AlignmentKind)) + "."
     raise BadInput(f"There is no alignment '{name}'.", place="--align", hint=hint)

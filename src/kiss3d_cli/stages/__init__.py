@@ -1,0 +1,123 @@
+"""The stages, in the order in which they run. Data only: a stage's module is imported when it runs."""
+
+from __future__ import annotations
+
+from kiss3d_cli.core.stage import Method, Stage
+
+VIEW_FILES = ("front.png", "right.png", "back.png", "left.png")
+"""The multiview stage's pictures, in the order of the bundle's columns."""
+
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        "preprocess",
+        1,
+        "cutting the object out",
+        {
+            "grabcut": Method(
+                "stages.preprocess:grabcut",
+                version=1,
+                reads=("picture",),
+                writes=("image.png", "image_rgba.png", "mask.png"),
+                settings=("preprocess.size", "preprocess.foreground", "seed"),
+            ),
+        },
+    ),
+    Stage(
+        "caption",
+        2,
+        "describing the picture",
+        {
+            "describe": Method(
+                "stages.caption:describe",
+                version=1,
+                reads=("preprocess/image.png", "preprocess/mask.png"),
+                writes=("caption.json",),
+                settings=("caption.text",),
+            ),
+        },
+    ),
+    Stage(
+        "multiview",
+        3,
+        "making four views",
+        {
+            "inflate": Method(
+                "stages.multiview:inflate",
+                version=1,
+                reads=("preprocess/image_rgba.png",),
+                writes=("grid.png", *VIEW_FILES, "surface.ply"),
+                settings=("multiview.tile", "multiview.depth", "camera.radius"),
+            ),
+        },
+    ),
+    Stage(
+        "reference",
+        4,
+        "putting the reference bundle together",
+        {
+            "surface": Method(
+                "stages.reference:surface",
+                version=1,
+                reads=(*(f"multiview/{name}" for name in VIEW_FILES), "multiview/surface.ply"),
+                writes=("reference_bundle.png", "mesh.ply"),
+                settings=("camera.radius",),
+            ),
+        },
+    ),
+    Stage(
+        "bundle",
+        5,
+        "making the bundle",
+        {
+            "reference": Method(
+                "stages.bundle:reference",
+                version=1,
+                reads=("reference/reference_bundle.png",),
+                writes=("bundle.png",),
+            ),
+            "file": Method("stages.bundle:file", version=1, reads=("bundle",), writes=("bundle.png",)),
+        },
+    ),
+    Stage(
+        "reconstruct",
+        6,
+        "reconstructing the mesh",
+        {
+            "hull": Method(
+                "stages.reconstruct:hull",
+                version=1,
+                reads=("bundle/bundle.png",),
+                writes=("mesh.ply",),
+                settings=("camera.radius", "reconstruct.resolution"),
+            ),
+        },
+    ),
+    Stage(
+        "refine",
+        7,
+        "refining the mesh",
+        {
+            "isomer": Method(
+                "stages.refine:isomer",
+                version=1,
+                reads=("bundle/bundle.png", "reconstruct/mesh.ply"),
+                writes=("mesh.glb", "mesh.obj", "mesh.ply"),
+                settings=("camera.radius", "refine.steps", "refine.size", "refine.target_faces"),
+            ),
+        },
+    ),
+    Stage(
+        "eval",
+        8,
+        "measuring the mesh",
+        {
+            "surface": Method(
+                "stages.evaluate:surface",
+                version=1,
+                reads=("refine/mesh.ply", "ground_truth"),
+                writes=("metrics.json",),
+                settings=("eval.points", "seed"),
+            ),
+        },
+    ),
+)

@@ -1,0 +1,40 @@
+"""The `kiss3d` command. Nothing heavy is imported here: `kiss3d --help` loads no torch."""
+
+from __future__ import annotations
+
+import typer
+
+import kiss3d_cli
+from kiss3d_cli.cli import evaluate, models, resume, run, status
+
+app = typer.Typer(
+    name="kiss3d",
+    help="One picture in, a textured 3D mesh out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"kiss3d {kiss3d_cli.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """One picture in, a textured 3D mesh out."""
+
+
+app.command("run")(run.run)
+app.command("resume")(resume.resume)
+app.command("status")(status.status)
+app.command("eval")(evaluate.evaluate)
+app.add_typer(models.app, name="models")
+
+
+def main() -> None:
+    app(prog_name="kiss3d")

@@ -1,0 +1,47 @@
+"""`kiss3d resume`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kiss3d_cli.cli.run import carry_out
+from kiss3d_cli.cli.terminal import command_line, handles_errors, note
+
+
+@handles_errors
+def resume(
+    run_dir: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
+    from_stage: Annotated[
+        str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all after it again.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+    ] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Finish a run: do what is missing, stale or damaged, and say why."""
+    from kiss3d_cli.pipeline import launch
+    from kiss3d_cli.pipeline.run_folder import RunFolder
+
+    folder = RunFolder(run_dir)
+    folder.record()
+
+    def announce(plan: Any) -> None:
+        for step in plan:
+            note(f"  {step.stage.name:<12} {step.action.value:<6} {step.reason}")
+
+    carry_out(
+        folder,
+        lambda reporter: launch.resume(
+            run_dir,
+            tuple(assignments or ()),
+            from_stage,
+            command=command_line(),
+            reporter=reporter,
+            announce=announce,
+        ),
+        json_output,
+    )

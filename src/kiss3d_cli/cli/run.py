@@ -1,0 +1,158 @@
+"""`kiss3d run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kiss3d_cli.cli.terminal import Bars, command_line, error_record, handles_errors, note, print_json, shown_path
+from kiss3d_cli.core.config import settings as all_settings
+from kiss3d_cli.core.errors import Kiss3dError, from_exception
+from kiss3d_cli.stages import STAGES
+
+
+def _help_settings(asked: bool) -> None:
+    if asked:
+        for setting in all_settings().values():
+            default = "" if setting.default is None else setting.default
+            print(f"{setting.key}={default}\n    {setting.help}")
+        raise typer.Exit
+
+
+@handles_errors
+def run(
+    picture: Annotated[
+        Path | None, typer.Argument(help="The picture: PNG, JPEG, WebP, ...", show_default=False)
+    ] = None,
+    preset: Annotated[str, typer.Option(help="auto, draft, 12gb, fast or quality.")] = "auto",
+    out: Annotated[Path, typer.Option(help="The folder in which the run folder is made.")] = Path("outputs"),
+    name: Annotated[str | None, typer.Option(help="The run's name; the picture's by default.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A YAML file of settings.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed of the run.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Start from a finished 2x4 bundle instead of a picture.")
+    ] = None,
+    gt: Annotated[Path | None, typer.Option(metavar="MESH", help="Measure the result against this mesh.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    help_settings: Annotated[
+        bool,
+        typer.Option("--help-settings", callback=_help_settings, is_eager=True, help="List every setting and exit."),
+    ] = False,
+) -> None:
+    """Turn PICTURE into a textured 3D mesh."""
+    del help_settings
+    from kiss3d_cli.pipeline import launch
+
+    request = launch.Request(
+        picture=picture,
+        bundle=bundle,
+        ground_truth=gt,
+        preset=preset,
+        config_file=config,
+        settings=tuple(assignments or ()),
+        seed=seed,
+        out=out,
+        name=name,
+        until=until,
+        command=command_line(),
+    )
+    prepared = launch.prepare(request)
+    note(f"preset {prepared.record.preset} ({prepared.record.preset_reason}), on {prepared.device.model}")
+    if dry_run:
+        _show_dry_run(prepared, json_output)
+        return
+    folder = launch.open_run(prepared)
+    carry_out(
+        folder,
+        lambda reporter: launch.work(folder, prepared.device, prepared.models, until, reporter),
+        json_output,
+    )
+
+
+def carry_out(folder: Any, do: Any, json_output: bool) -> None:
+    """Run the stages with bars and say how it ended; an error is told with the way to go on."""
+    reporter = Bars([stage.name for stage in STAGES], {stage.name: stage.doing for stage in STAGES})
+    try:
+        finished = do(reporter)
+    except (Kiss3dError, OSError, MemoryError, KeyboardInterrupt) as error:
+        known = from_exception(error)
+        if known is None:
+            raise
+        go_on = f"kiss3d resume {shown_path(folder.path)}"
+        known.hint = f"{known.hint}\n  then: {go_on}" if known.hint else go_on
+        if json_output:
+            print_json({**run_record(folder), "error": error_record(known)})
+            note(f"kiss3d: {known}\n  try: {known.hint}")
+            raise typer.Exit(known.exit_code) from None
+        raise known from error
+    if json_output:
+        print_json(run_record(folder, finished.outcomes))
+        return
+    seconds = sum(outcome.seconds for outcome in finished.outcomes)
+    if finished.mesh is not None:
+        note(f"done in {seconds:.1f} s")
+        print(shown_path(finished.mesh))
+    else:
+        note(f"stopped as asked, after {seconds:.1f} s")
+        print(shown_path(folder.path))
+
+
+def run_record(folder: Any, outcomes: Any = None) -> dict[str, Any]:
+    """The object that `--json` prints."""
+    from kiss3d_cli.pipeline import launch
+    from kiss3d_cli.pipeline.status import read_status
+
+    status = read_status(folder)
+    mesh = launch.mesh_of(folder)
+    ran = {outcome.stage: outcome for outcome in outcomes or ()}
+    return {
+        "run_dir": str(folder.path.resolve()),
+        "mesh": None if mesh is None else str(mesh.resolve()),
+        "preset": status.preset,
+        "stages": [
+            {
+                "name": row.stage,
+                "method": row.method,
+                "status": ran[row.stage].status if row.stage in ran else row.status,
+                "reason": ran[row.stage].reason if row.stage in ran else row.reason,
+                "seconds": row.seconds,
+                "warnings": list(row.warnings),
+            }
+            for row in status.rows
+        ],
+    }
+
+
+def _show_dry_run(prepared: Any, json_output: bool) -> None:
+    rows = [
+        {"name": s.stage.name, "method": s.method, "action": s.action.value, "reason": s.reason} for s in prepared.plan
+    ]
+    missing = [
+        {"model": m.name, "repository": m.repository, "gigabytes": m.gigabytes, "licence": m.licence, "gated": m.gated}
+        for m in prepared.missing
+    ]
+    if json_output:
+        print_json(
+            {
+                "run_dir": None,
+                "mesh": None,
+                "preset": prepared.record.preset,
+                "stages": rows,
+                "missing": missing,
+                "device": prepared.device.name,
+            }
+        )
+        return
+    for row in rows:
+        print(f"{row['name']:<12} {row['method']:<12} {row['action']:<6} {row['reason']}")
+    for entry in missing:
+        gate = ", gated" if entry["gated"] else ""
+        size = f"{entry['gigabytes']} GB{gate}"
+        print(f"missing: {entry['model']} from {entry['repository']} ({size}; {entry['licence']})")

@@ -1,0 +1,47 @@
+"""`kiss3d status`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kiss3d_cli.cli.terminal import handles_errors, print_json
+
+GIB = 2**30
+
+
+@handles_errors
+def status(
+    run_dir: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
+    json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Say what is done, stale, damaged or missing in a run."""
+    from kiss3d_cli.pipeline.launch import mesh_of
+    from kiss3d_cli.pipeline.run_folder import RunFolder
+    from kiss3d_cli.pipeline.status import read_status
+
+    folder = RunFolder(run_dir)
+    found = read_status(folder)
+    if json_output:
+        mesh = mesh_of(folder)
+        print_json(
+            {
+                "run_dir": str(run_dir.resolve()),
+                "mesh": None if mesh is None else str(mesh.resolve()),
+                "preset": found.preset,
+                "stages": [{"name": row.stage, **dataclasses.asdict(row)} for row in found.rows],
+            }
+        )
+        return
+    print(f"{found.name}, preset {found.preset}")
+    for row in found.rows:
+        seconds = "" if row.seconds is None else f"{row.seconds:7.1f} s"
+        memory = "" if row.peak_rss_bytes is None else f"{row.peak_rss_bytes / GIB:5.2f} GiB"
+        video = "" if row.peak_vram_bytes is None else f"{row.peak_vram_bytes / GIB:5.2f} GiB video"
+        line = f"  {row.stage:<12} {row.method:<12} {row.status:<8} {seconds:>9} {memory:>9} {video} {row.reason}"
+        print(line.rstrip())
+        for warning in row.warnings:
+            print(f"      note: {warning}")

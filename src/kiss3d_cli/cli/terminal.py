@@ -1,0 +1,127 @@
+"""What a terminal shows: a bar per stage on stderr, errors as text, results on stdout."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import typer
+
+from kiss3d_cli.core.errors import Interrupted, Kiss3dError, from_exception
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def handles_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn errors into text on stderr and the contract's exit code; with `--json`, also into an object on stdout."""
+
+    @functools.wraps(command)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            with _stop_signals():
+                return command(*args, **kwargs)
+        except (Kiss3dError, OSError, MemoryError, KeyboardInterrupt, RuntimeError) as error:
+            known = from_exception(error)
+            if known is None or os.environ.get("KISS3D_DEBUG"):
+                raise
+            show_error(known)
+            if kwargs.get("json_output"):
+                print_json({"error": error_record(known)})
+            raise typer.Exit(known.exit_code) from None
+
+    return guarded
+
+
+def error_record(error: Kiss3dError) -> dict[str, Any]:
+    return {"cause": error.cause, "place": error.place, "hint": error.hint, "exit_code": error.exit_code}
+
+
+def show_error(error: Kiss3dError) -> None:
+    note(f"kiss3d: {error}")
+    if error.hint:
+        note(f"  try: {error.hint}")
+
+
+def note(text: str) -> None:
+    """A line for the person, never for a program: stdout is for results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str), flush=True)
+
+
+def command_line() -> str:
+    return shlex.join(["kiss3d", *sys.argv[1:]])
+
+
+def shown_path(path: Path) -> str:
+    """A path as one would type it: relative where that is shorter."""
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(str(path)) and not relative.startswith("..") else str(path)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[None]:
+    """A termination request stops a run like Ctrl-C does: its state is kept and can be resumed."""
+
+    def stop(_number: int, _frame: Any) -> None:
+        raise Interrupted("stopped by a signal", hint="kiss3d resume RUN_DIR goes on from here")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Bars:
+    """A reporter with one bar per stage; silent but for messages when stderr is not a terminal."""
+
+    def __init__(self, names: Sequence[str], doing: dict[str, str]) -> None:
+        self._doing = doing
+        self._width = max(len(name) for name in names)
+        self._tty = sys.stderr.isatty()
+        self._bar: Any = None
+        self._stage = ""
+
+    def stage_started(self, stage: str, method: str) -> None:
+        self._stage = stage
+        if not self._tty:
+            return
+        from tqdm import tqdm
+
+        self._bar = tqdm(
+            total=100,
+            desc=f"  {stage:<{self._width}}",
+            bar_format="{desc} {bar:24} {n:3.0f}% {elapsed} {postfix}",
+            leave=False,
+            file=sys.stderr,
+        )
+        self._bar.set_postfix_str(self._doing.get(stage, method))
+
+    def stage_progress(self, stage: str, fraction: float, doing: str) -> None:
+        if self._bar is not None and self._stage == stage:
+            if doing:
+                self._bar.set_postfix_str(doing, refresh=False)
+            self._bar.n = round(100 * fraction)
+            self._bar.refresh()
+
+    def stage_ended(self, stage: str, status: str, seconds: float) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        if self._tty and status not in ("off", "later"):
+            note(f"  {stage:<{self._width}} {status}{f' in {seconds:.1f} s' if seconds else ''}")
+
+    def message(self, text: str) -> None:
+        note(f"  note: {text}")

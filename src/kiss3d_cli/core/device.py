@@ -1,0 +1,123 @@
+"""The one door for device and dtype."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from kiss3d_cli.core.errors import BadInput, Missing
+
+if TYPE_CHECKING:
+    import torch
+
+GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceInfo:
+    """A device that was resolved once for a run.
+
+    Attributes:
+        name: torch's name for it, for example `cpu` or `cuda:0`.
+        model: the product's name, for the run's record.
+        why: how it was chosen.
+        memory_bytes: video memory in all; None on the CPU.
+        limit_bytes: video memory that may be used; None on the CPU.
+    """
+
+    name: str
+    model: str
+    why: str
+    memory_bytes: int | None = None
+    limit_bytes: int | None = None
+
+    @property
+    def is_gpu(self) -> bool:
+        return self.name != "cpu"
+
+    @property
+    def torch(self) -> torch.device:
+        import torch
+
+        return torch.device(self.name)
+
+    @property
+    def half(self) -> torch.dtype:
+        """The dtype of large networks: half precision on a GPU, float32 on the CPU (float16 never runs there)."""
+        import torch
+
+        if not self.is_gpu:
+            return torch.float32
+        if self.name.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False):
+            return torch.bfloat16
+        return torch.float16
+
+
+def resolve(name: str = "auto", memory_limit: float | None = None) -> DeviceInfo:
+    """Turn a device's name into the device.
+
+    Args:
+        name: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        memory_limit: video memory that may be used, in GiB.
+
+    Raises:
+        BadInput: the name is not one of those.
+        Missing: the device was asked for and is not there; `auto` never raises.
+    """
+    import torch
+
+    kind, _, index = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (index and (kind != "cuda" or not index.isdigit())):
+        raise BadInput(
+            f"'{name}' is not a device", place="device.name", hint="choose one of: auto, cpu, cuda, cuda:0, mps"
+        )
+    if kind == "cpu":
+        return DeviceInfo("cpu", "CPU", "asked for")
+    if kind == "cuda" or (kind == "auto" and torch.cuda.is_available()):
+        if not torch.cuda.is_available():
+            built = "this torch is built without CUDA" if torch.version.cuda is None else "no CUDA device is visible"
+            raise Missing(built, place="device.name=cuda", hint="use --set device.name=cpu, or install a CUDA torch")
+        number = int(index or 0)
+        if number >= torch.cuda.device_count():
+            raise Missing(
+                f"there are {torch.cuda.device_count()} CUDA devices, numbered from 0",
+                place=f"device.name={name}",
+                hint="use --set device.name=cuda:0",
+            )
+        properties = torch.cuda.get_device_properties(number)
+        free, _total = torch.cuda.mem_get_info(number)
+        limit = free if memory_limit is None else min(free, int(memory_limit * GIB))
+        why = "asked for" if kind == "cuda" else "auto: a CUDA device is there"
+        return DeviceInfo(f"cuda:{number}", properties.name, why, properties.total_memory, limit)
+    if kind == "mps":
+        if not torch.backends.mps.is_available():
+            raise Missing("there is no Metal device here", place="device.name=mps", hint="use --set device.name=cpu")
+        return DeviceInfo("mps", "Apple GPU", "asked for")
+    return DeviceInfo("cpu", "CPU", "auto: no CUDA device is visible")
+
+
+def reset_peak_memory(device: DeviceInfo) -> None:
+    if device.name.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device.torch)
+
+
+def peak_memory(device: DeviceInfo) -> int | None:
+    """Most bytes of video memory allocated since the last reset; None on the CPU."""
+    if not device.name.startswith("cuda"):
+        return None
+    import torch
+
+    return int(torch.cuda.max_memory_allocated(device.torch))
+
+
+def release(device: DeviceInfo) -> None:
+    """Give memory of models that are gone back to the system."""
+    import gc
+
+    gc.collect()
+    if device.name.startswith("cuda"):
+        import torch
+
+        torch.cuda.empty_cache()

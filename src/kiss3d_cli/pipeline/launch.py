@@ -1,0 +1,323 @@
+"""From a request to a run: everything that can be checked is checked before any work starts.
+
+The command line and any other front end go through here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import kiss3d_cli
+from kiss3d_cli.core import config as configuration
+from kiss3d_cli.core import device as devices
+from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.core.progress import Reporter
+from kiss3d_cli.core.schema import Config
+from kiss3d_cli.models import store
+from kiss3d_cli.models.registry import Model
+from kiss3d_cli.models.store import Located
+from kiss3d_cli.pipeline.lock import locked
+from kiss3d_cli.pipeline.plan import Action, Step, check_stage, chosen_method
+from kiss3d_cli.pipeline.run_folder import Absent, RunFolder, RunRecord, run_name
+from kiss3d_cli.pipeline.runner import StageOutcome, execute, inspect_all, library_versions, plan_run
+from kiss3d_cli.stages import STAGES
+
+GIB = 2**30
+AUTO_MEMORY = 10 * GIB
+"""Video memory from which `auto` takes the 12gb preset: what a 12 GB card has left under a desktop."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the user asked for.
+
+    Attributes:
+        picture, bundle: one of the two: a picture, or a finished 2x4 bundle.
+        ground_truth: a mesh to measure the result against.
+        preset: `auto` or a preset's name.
+        settings: `key=value` assignments; they win over `config_file`, which wins over the preset.
+        out: the folder of runs.
+        name: the run's name; None takes the picture's.
+        command: the command line, for the record.
+    """
+
+    picture: Path | None = None
+    bundle: Path | None = None
+    ground_truth: Path | None = None
+    preset: str = "auto"
+    config_file: Path | None = None
+    settings: tuple[str, ...] = ()
+    seed: int | None = None
+    out: Path = Path("outputs")
+    name: str | None = None
+    until: str | None = None
+    command: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A checked request: everything but the weights is known to be there.
+
+    Attributes:
+        files: the user's files by input name.
+        plan: what will be done.
+        missing: models that are needed and not there; the run can't start with any.
+    """
+
+    request: Request
+    record: RunRecord
+    files: Mapping[str, Path]
+    device: devices.DeviceInfo
+    models: Mapping[str, Located]
+    plan: list[Step]
+    missing: list[Model]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """A run that came to its end, or to the stage asked for."""
+
+    folder: RunFolder
+    record: RunRecord
+    outcomes: list[StageOutcome]
+
+    @property
+    def mesh(self) -> Path | None:
+        return mesh_of(self.folder)
+
+
+def mesh_of(folder: RunFolder) -> Path | None:
+    """The final mesh of a run, or None if refine is not done."""
+    refine = next(stage for stage in STAGES if stage.name == "refine")
+    path = folder.folder(refine) / "mesh.glb"
+    return path if path.is_file() else None
+
+
+def prepare(request: Request) -> Prepared:
+    """Check a request.
+
+    Raises:
+        BadInput: a picture, bundle, mesh, preset, stage or setting that can't be used.
+        Missing: a device that was asked for and is not there.
+    """
+    if request.until is not None:
+        check_stage(request.until, [stage.name for stage in STAGES], "--until")
+    if request.preset != "auto":
+        configuration.preset_layer(request.preset)
+    files = _check_files(request)
+    preset, reason, config = _configure(request)
+    device = devices.resolve(config.device.name, config.device.memory_limit)
+    names = needed_models(config)
+    models = store.find_all(names, _root(config))
+    from kiss3d_cli.core.hashing import file_sha256
+
+    record = RunRecord(
+        name=run_name(request.name if request.name is not None else next(iter(files.values())).stem),
+        preset=preset,
+        preset_reason=reason,
+        config=config,
+        inputs={},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        kiss3d=kiss3d_cli.__version__,
+        device=dataclasses.asdict(device),
+        libraries=library_versions(),
+        commands=(request.command,),
+    )
+    from kiss3d_cli.pipeline.plan import make_plan
+
+    plan = make_plan(
+        STAGES,
+        config,
+        {name: file_sha256(path) for name, path in files.items()},
+        {stage.name: Absent() for stage in STAGES},
+        {name: located.identity for name, located in models.items()},
+        until=request.until,
+    )
+    return Prepared(request, record, files, device, models, plan, _missing(plan, config, models))
+
+
+def start(prepared: Prepared, reporter: Reporter | None = None, cancelled: threading.Event | None = None) -> Finished:
+    """Make the run folder and run. Raises what `prepare` and `runner.execute` raise."""
+    folder = open_run(prepared)
+    return work(folder, prepared.device, prepared.models, prepared.request.until, reporter, cancelled)
+
+
+def open_run(prepared: Prepared) -> RunFolder:
+    """Make the run folder of a checked request. Raises Missing if weights are not there."""
+    if prepared.missing:
+        raise store.missing_error(prepared.missing)
+    folder = RunFolder.create(prepared.request.out, prepared.record, prepared.files)
+    folder.log("created", command=prepared.request.command, preset=prepared.record.preset)
+    return folder
+
+
+def work(
+    folder: RunFolder,
+    device: devices.DeviceInfo,
+    models: Mapping[str, Located],
+    until: str | None = None,
+    reporter: Reporter | None = None,
+    cancelled: threading.Event | None = None,
+    *,
+    force_from: str | None = None,
+) -> Finished:
+    """Run what a run folder is missing, under its lock."""
+    with locked(folder.path):
+        record = folder.record()
+        outcomes = execute(
+            folder,
+            record,
+            STAGES,
+            models,
+            device,
+            until=until,
+            force_from=force_from,
+            reporter=reporter,
+            cancelled=cancelled,
+        )
+        folder.log("finished", seconds=round(sum(outcome.seconds for outcome in outcomes), 3))
+    return Finished(folder, record, outcomes)
+
+
+def resume(
+    path: Path,
+    settings: Sequence[str] = (),
+    force_from: str | None = None,
+    command: str = "",
+    reporter: Reporter | None = None,
+    cancelled: threading.Event | None = None,
+    announce: Any = None,
+) -> Finished:
+    """Run what is missing, stale or damaged in a run folder.
+
+    Args:
+        path: the run folder.
+        settings: `key=value` assignments, kept in run.json.
+        force_from: the first stage to run again even if it is done.
+        announce: called with the plan before the work starts.
+
+    Raises:
+        BadInput, DamagedRun, Missing, RunInUse, and what a stage raises.
+    """
+    folder = RunFolder(path)
+    folder.record()
+    with locked(path):
+        record = folder.record()
+        folder.check_inputs(record)
+        if settings:
+            layers = (
+                configuration.Layer("run.json", configuration.to_dict(record.config)),
+                configuration.settings_layer(settings),
+            )
+            record = dataclasses.replace(record, config=configuration.load(*layers))
+        plan, models, absent = plan_resume(folder, record, force_from)
+        if absent:
+            raise store.missing_error(absent)
+        device = devices.resolve(record.config.device.name, record.config.device.memory_limit)
+        if command:
+            record = dataclasses.replace(record, commands=(*record.commands, command))
+        folder.rewrite(record)
+        folder.log("resumed", command=command)
+        if announce is not None:
+            announce(plan)
+        outcomes = execute(
+            folder,
+            record,
+            STAGES,
+            models,
+            device,
+            force_from=force_from,
+            reporter=reporter,
+            cancelled=cancelled,
+        )
+        folder.log("finished", seconds=round(sum(outcome.seconds for outcome in outcomes), 3))
+    return Finished(folder, record, outcomes)
+
+
+def plan_resume(
+    folder: RunFolder, record: RunRecord, force_from: str | None = None
+) -> tuple[list[Step], dict[str, Located], list[Model]]:
+    """The plan of a run folder as it is, the models that are there, and those that are needed and missing."""
+    models = store.find_all(needed_models(record.config), _root(record.config))
+    plan = plan_run(record, STAGES, inspect_all(folder, STAGES), models, force_from=force_from)
+    return plan, models, _missing(plan, record.config, models)
+
+
+def needed_models(config: Config) -> list[str]:
+    """Registry names of every model that the chosen methods load."""
+    names: dict[str, None] = {}
+    for stage in STAGES:
+        _name, method, off = chosen_method(stage, config)
+        if off is None:
+            names.update(dict.fromkeys(method.models(config)))
+    return list(names)
+
+
+def choose_preset() -> tuple[str, str]:
+    """The preset that `auto` stands for on this machine, and why."""
+    device = devices.resolve("auto")
+    if not device.name.startswith("cuda"):
+        return "draft", "no CUDA device is visible"
+    if (device.memory_bytes or 0) < AUTO_MEMORY:
+        return "draft", f"{device.model} has {(device.memory_bytes or 0) / GIB:.1f} GiB, 12gb needs 10 GiB"
+    try:
+        config = configuration.load(configuration.preset_layer("12gb"))
+        names = needed_models(config)
+    except BadInput as error:
+        return "draft", f"12gb can't run: {error.cause}"
+    absent = store.missing(names, store.find_all(names))
+    if absent:
+        return "draft", f"the weights of 12gb are not here: {', '.join(model.name for model in absent)}"
+    return "12gb", f"{device.model} has {(device.memory_bytes or 0) / GIB:.1f} GiB and the weights are here"
+
+
+def _configure(request: Request) -> tuple[str, str, Config]:
+    preset, reason = (request.preset, "asked for") if request.preset != "auto" else choose_preset()
+    layers = [configuration.preset_layer(preset)]
+    if request.bundle is not None:
+        layers.append(configuration.Layer("--bundle", {"bundle": {"method": "file"}}))
+    if request.config_file is not None:
+        layers.append(configuration.file_layer(request.config_file))
+    layers.append(configuration.settings_layer(request.settings))
+    if request.seed is not None:
+        layers.append(configuration.Layer("--seed", {"seed": request.seed}))
+    return preset, reason, configuration.load(*layers)
+
+
+def _check_files(request: Request) -> dict[str, Path]:
+    """Open every file that the user gave, so that a bad one is refused now and not in the last stage."""
+    from kiss3d_cli.geometry.load import read_mesh
+    from kiss3d_cli.imaging.bundle_grid import read_bundle
+    from kiss3d_cli.imaging.picture import load_picture
+
+    if request.picture is not None and request.bundle is not None:
+        raise BadInput("both a PICTURE and --bundle were given", place="--bundle", hint="give one of the two")
+    files = {}
+    if request.picture is not None:
+        load_picture(request.picture)
+        files["picture"] = request.picture
+    elif request.bundle is not None:
+        read_bundle(request.bundle)
+        files["bundle"] = request.bundle
+    else:
+        raise BadInput("no picture was given", place="PICTURE", hint="kiss3d run image.png")
+    if request.ground_truth is not None:
+        read_mesh(request.ground_truth)
+        files["ground_truth"] = request.ground_truth
+    return files
+
+
+def _missing(plan: Sequence[Step], config: Config, models: Mapping[str, Located]) -> list[Model]:
+    """Models of the stages that will run; a finished stage needs its weights no more."""
+    working = [step for step in plan if step.action in (Action.RUN, Action.CHECK)]
+    names = dict.fromkeys(name for step in working for name in step.stage.methods[step.method].models(config))
+    return store.missing(names, models)
+
+
+def _root(config: Config) -> Path | None:
+    return None if config.models.root is None else Path(config.models.root)

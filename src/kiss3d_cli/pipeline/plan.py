@@ -1,0 +1,224 @@
+"""What a run has to do: a pure function of the configuration and of what is on disk.
+
+The key of a stage is the hash of all that its result depends on: the code version of its method, the settings that the
+method declares, the content of the artifacts that it reads and the identities of its models. A stage is done if its
+files are as its manifest says and its manifest's key is today's key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.core.hashing import json_sha256
+from kiss3d_cli.core.manifest import Manifest
+from kiss3d_cli.core.schema import Config
+from kiss3d_cli.core.stage import Method, Settings, Stage
+from kiss3d_cli.pipeline.run_folder import Absent, Complete, Damaged, StageState
+
+
+class Action(StrEnum):
+    SKIP = "skip"
+    """It is done."""
+    RUN = "run"
+    """It is missing, stale or damaged."""
+    CHECK = "check"
+    """A stage before it runs; it runs too if what it reads comes out different."""
+    OFF = "off"
+    """It has no part in this run."""
+    LATER = "later"
+    """It comes after the last stage asked for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What is to be done about one stage, and why.
+
+    Attributes:
+        key: the stage's key, where everything that it reads is there already.
+        inputs: hash of everything that it reads, by reference, likewise.
+    """
+
+    stage: Stage
+    method: str
+    action: Action
+    reason: str
+    key: str | None = None
+    inputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def make_plan(
+    stages: Sequence[Stage],
+    config: Config,
+    inputs: Mapping[str, str],
+    states: Mapping[str, StageState],
+    models: Mapping[str, str],
+    *,
+    until: str | None = None,
+    force_from: str | None = None,
+) -> list[Step]:
+    """Decide about every stage.
+
+    Args:
+        stages: in the order in which they run.
+        config: the resolved configuration.
+        inputs: hash of every file the user gave, by input name.
+        states: what is on disk, by stage name.
+        models: identity of every model that is there, by registry name.
+        until: the last stage to run.
+        force_from: the first stage to run again even if it is done.
+
+    Raises:
+        BadInput: an unknown stage, or a route on which a stage reads what no stage makes.
+    """
+    names = [stage.name for stage in stages]
+    last = names.index(check_stage(until, names, "--until")) if until is not None else len(stages)
+    first_forced = names.index(check_stage(force_from, names, "--from")) if force_from is not None else len(stages)
+
+    known: dict[str, str | None] = dict(inputs)  # hash by reference; None: made again, the hash is not known yet
+    plan: list[Step] = []
+    for index, stage in enumerate(stages):
+        name, method, off = chosen_method(stage, config)
+        if off is None:
+            absent = [reference for reference in method.reads if reference not in known]
+            if absent:
+                off = _why_absent(absent[0], plan)
+        if off is not None:
+            plan.append(Step(stage, name, Action.OFF, off))
+            continue
+        reads = (*method.reads, *(reference for reference in method.reads_if_there if reference in known))
+        step = _decide(stage, name, method, config, {r: known[r] for r in reads}, states[stage.name], models)
+        if index > last:
+            step = dataclasses.replace(step, action=Action.LATER, reason=f"after --until {until}")
+        elif index >= first_forced and step.action is not Action.OFF:
+            step = dataclasses.replace(step, action=Action.RUN, reason=f"asked for with --from {force_from}")
+        plan.append(step)
+        known.update({f"{stage.name}/{path}": None for path in method.writes})
+        state = states[stage.name]
+        if step.action is Action.SKIP and isinstance(state, Complete):
+            known.update({f"{stage.name}/{a.path}": a.sha256 for a in state.manifest.artifacts})
+    _check_route(plan)
+    return plan
+
+
+def stage_key(stage: Stage, name: str, config: Config, inputs: Mapping[str, str], models: Mapping[str, str]) -> str:
+    method = stage.methods[name]
+    return json_sha256(
+        {
+            "stage": stage.name,
+            "method": name,
+            "version": method.version,
+            "settings": Settings(config, method.settings).as_dict(),
+            "inputs": dict(inputs),
+            "models": {model: models.get(model, "") for model in method.models(config)},
+        }
+    )
+
+
+def check_stage(name: str | None, names: Sequence[str], option: str) -> str:
+    if name is None or name not in names:
+        raise BadInput(f"there is no stage '{name}'", place=option, hint=f"choose one of: {', '.join(names)}")
+    return name
+
+
+def chosen_method(stage: Stage, config: Config) -> tuple[str, Method, str | None]:
+    """The method's name, the method, and, if the stage is switched off, why."""
+    section = getattr(config, stage.name)
+    name = getattr(section, "method", next(iter(stage.methods)))
+    if name == "none":
+        return name, next(iter(stage.methods.values())), f"switched off by {stage.name}.method=none"
+    if name not in stage.methods:
+        raise BadInput(
+            f"this version of kiss3d does not have the method '{name}' yet; it has {', '.join(stage.methods)}",
+            place=f"{stage.name}.method",
+            hint=f"--preset draft, or --set {stage.name}.method={next(iter(stage.methods))}",
+        )
+    return name, stage.methods[name], None
+
+
+def _decide(
+    stage: Stage,
+    name: str,
+    method: Method,
+    config: Config,
+    reads: Mapping[str, str | None],
+    state: StageState,
+    models: Mapping[str, str],
+) -> Step:
+    if isinstance(state, Absent):
+        reason = "not made yet" if state.failure is None else f"the last attempt failed: {state.failure}"
+    elif isinstance(state, Damaged):
+        reason = f"damaged: {state.what}"
+    else:
+        reason = _changes(name, method, config, reads, state.manifest, models)
+    inputs = {reference: sha256 for reference, sha256 in reads.items() if sha256 is not None}
+    key = stage_key(stage, name, config, inputs, models) if len(inputs) == len(reads) else None
+    if reason:
+        return Step(stage, name, Action.RUN, reason, key, inputs)
+    if key is None:
+        unknown = ", ".join(_stages_of(reference for reference, sha256 in reads.items() if sha256 is None))
+        return Step(stage, name, Action.CHECK, f"runs if {unknown} comes out different")
+    return Step(stage, name, Action.SKIP, "done", key, inputs)
+
+
+def _changes(
+    name: str,
+    method: Method,
+    config: Config,
+    reads: Mapping[str, str | None],
+    manifest: Manifest,
+    models: Mapping[str, str],
+) -> str:
+    """Everything in which today's key differs from the manifest's, in words; empty if nothing does."""
+    if name != manifest.method:
+        return f"its method changed from {manifest.method} to {name}"
+    changes = []
+    for key, value in Settings(config, method.settings).as_dict().items():
+        before = manifest.settings.get(key, "unset")
+        if before != value:
+            changes.append(f"{key} changed from {_shown(before)} to {_shown(value)}")
+    changed = [r for r, sha256 in reads.items() if sha256 is not None and manifest.inputs.get(r) != sha256]
+    changed += [r for r in manifest.inputs if r not in reads]
+    if changed:
+        changes.append(f"{', '.join(_stages_of(changed))} changed")
+    changes += [
+        f"the weights of {model} changed"
+        for model in method.models(config)
+        if manifest.models.get(model, "") != models.get(model, "")
+    ]
+    if not changes and manifest.version != method.version:
+        changes.append(f"kiss3d's {name} is newer (version {manifest.version} to {method.version})")
+    return "; ".join(changes)
+
+
+def _stages_of(references: Any) -> list[str]:
+    return list(dict.fromkeys(reference.partition("/")[0] for reference in references))
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else str(value)
+
+
+def _why_absent(reference: str, plan: Sequence[Step]) -> str:
+    source, _, path = reference.partition("/")
+    if not path:
+        option = {"picture": "no picture", "bundle": "no --bundle", "ground_truth": "no --gt"}[source]
+        return f"{option} was given"
+    before = next((step for step in plan if step.stage.name == source), None)
+    if before is not None and before.action is Action.OFF:
+        return f"{source} is off"
+    return f"{source} does not make {path}"
+
+
+def _check_route(plan: Sequence[Step]) -> None:
+    """A run that can't end in a mesh is refused before it starts."""
+    for step in plan:
+        if step.stage.name == "refine" and step.action is Action.OFF:
+            raise BadInput(
+                f"these settings can't end in a mesh: refine has nothing to read, because {step.reason}",
+                place="config",
+                hint="switch the stage before it on, or give a PICTURE, or --bundle with bundle.method=file",
+            )

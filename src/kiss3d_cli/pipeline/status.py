@@ -1,0 +1,70 @@
+"""The state of a run folder, stage by stage, without changing anything."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.pipeline.launch import plan_resume
+from kiss3d_cli.pipeline.plan import Action
+from kiss3d_cli.pipeline.run_folder import Absent, Complete, Damaged, RunFolder
+from kiss3d_cli.stages import STAGES
+
+
+@dataclasses.dataclass(frozen=True)
+class StageStatus:
+    """One stage: `status` is done, stale, damaged, missing, failed or off; `reason` says why."""
+
+    stage: str
+    method: str
+    status: str
+    reason: str
+    seconds: float | None
+    peak_rss_bytes: int | None
+    peak_vram_bytes: int | None
+    warnings: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunStatus:
+    name: str
+    preset: str
+    rows: tuple[StageStatus, ...]
+
+
+def read_status(folder: RunFolder) -> RunStatus:
+    """Look at every stage. Raises BadInput or DamagedRun if run.json can't be used."""
+    record = folder.record()
+    try:
+        plan, _models, _missing = plan_resume(folder, record)
+    except BadInput as error:
+        error.place = f"{folder.path}: {error.place}"
+        raise
+    rows = []
+    for step in plan:
+        state = folder.inspect(step.stage)
+        manifest = state.manifest if isinstance(state, Complete) else None
+        if step.action is Action.OFF:
+            status, reason = "off", step.reason
+        elif isinstance(state, Damaged):
+            status, reason = "damaged", state.what
+        elif isinstance(state, Absent):
+            status, reason = ("failed", state.failure) if state.failure else ("missing", "not made yet")
+        elif step.action is Action.SKIP:
+            status, reason = "done", ""
+        else:
+            status, reason = "stale", step.reason
+        rows.append(
+            StageStatus(
+                step.stage.name,
+                step.method,
+                status,
+                reason,
+                manifest.seconds if manifest else None,
+                manifest.peak_rss_bytes if manifest else None,
+                manifest.peak_vram_bytes if manifest else None,
+                manifest.warnings if manifest else (),
+            )
+        )
+    assert len(rows) == len(STAGES)
+    return RunStatus(record.name, record.preset, tuple(rows))
