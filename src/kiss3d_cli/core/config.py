@@ -19,7 +19,6 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kiss3d_cli.core import schema
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.core.schema import Config
 
@@ -95,7 +94,7 @@ def load(*layers: Layer) -> Config:
     Raises:
         BadInput: naming every unknown key, ill-typed value and value out of bounds at once.
     """
-    merged = OmegaConf.structured(Config)
+    given: dict[str, Any] = {}
     faults: list[str] = []
     for layer in layers:
         for key, value in _leaves(layer.values):
@@ -103,9 +102,11 @@ def load(*layers: Layer) -> Config:
             if fault:
                 faults.append(f"{key} ({layer.name}): {fault}")
             else:
-                merged = OmegaConf.merge(merged, _put({}, key, value))
+                _put(given, key, value)
+    config: Any = None
     if not faults:
-        faults = _conflicts(_typed(merged))
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), given))
+        faults = _conflicts(config)
     if faults:
         count = "1 setting is wrong" if len(faults) == 1 else f"{len(faults)} settings are wrong"
         raise BadInput(
@@ -113,12 +114,6 @@ def load(*layers: Layer) -> Config:
             place="config",
             hint="kiss3d run --help-settings lists every setting with its default",
         )
-    return _typed(merged)
-
-
-def _typed(merged: Any) -> Config:
-    config = OmegaConf.to_object(merged)
-    assert isinstance(config, Config)
     return config
 
 
@@ -138,9 +133,12 @@ def value_of(config: Config, key: str) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """One documented setting."""
+    """One documented setting: a field of a section's dataclass, its owner."""
 
     key: str
+    owner: type
+    name: str
+    annotation: str
     default: Any
     choices: tuple[str, ...]
     help: str
@@ -164,6 +162,9 @@ def _settings_of(owner: type, prefix: str) -> Iterator[Setting]:
         choices = ast.literal_eval(annotation[len("Literal") :]) if annotation.startswith("Literal[") else ()
         yield Setting(
             prefix + entry.name,
+            owner,
+            entry.name,
+            annotation,
             entry.default,
             tuple(choices),
             sentences[entry.name],
@@ -220,10 +221,10 @@ def _fault(key: str, value: Any) -> str | None:
         return "interpolation is not supported"
     setting = known[key]
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(Config), _put({}, key, value))
+        merged: Any = OmegaConf.merge(_empty(setting.owner), {setting.name: value})
     except OmegaConfBaseException:
         return f"'{value}' is not {_kind(setting)}"
-    typed = OmegaConf.select(merged, key)
+    typed = merged[setting.name]
     numbers = list(typed) if isinstance(setting.default, tuple) else [typed]
     for number in numbers:
         if isinstance(number, int | float) and not isinstance(number, bool) and not _within(number, setting):
@@ -243,7 +244,7 @@ def _kind(setting: Setting) -> str:
         return f"one of: {', '.join(setting.choices)}"
     if isinstance(setting.default, bool):
         return "true or false"
-    entry = _annotation(setting.key)
+    entry = setting.annotation
     words = {"int": "a whole number", "float": "a number", "str": "a text"}
     many = entry.startswith("tuple")
     base = next((words[name] for name in words if name in entry), "a value")
@@ -256,10 +257,10 @@ def _kind(setting: Setting) -> str:
     return base
 
 
-def _annotation(key: str) -> str:
-    section, _, name = key.rpartition(".")
-    owner = getattr(schema, section.capitalize()) if section else Config
-    return str(next(entry.type for entry in dataclasses.fields(owner) if entry.name == name))
+@cache
+def _empty(owner: type) -> Any:
+    """A section with its defaults; merging into it leaves it as it is."""
+    return OmegaConf.structured(owner)
 
 
 def _conflicts(config: Config) -> list[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sized
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from kiss3d_cli.core.errors import Interrupted
 
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Reporter(Protocol):
     """What a terminal, a page or a test shows of a run. Every method returns at once."""
 

@@ -292,7 +292,7 @@ def _configure(request: Request) -> tuple[str, str, Config]:
 def _check_files(request: Request) -> dict[str, Path]:
     """Open every file that the user gave, so that a bad one is refused now and not in the last stage."""
     from kiss3d_cli.geometry.load import read_mesh
-    from kiss3d_cli.imaging.bundle_grid import read_bundle
+    from kiss3d_cli.imaging.bundle_grid import load_bundle
     from kiss3d_cli.imaging.picture import load_picture
 
     if request.picture is not None and request.bundle is not None:
@@ -302,7 +302,7 @@ def _check_files(request: Request) -> dict[str, Path]:
         load_picture(request.picture)
         files["picture"] = request.picture
     elif request.bundle is not None:
-        read_bundle(request.bundle)
+        load_bundle(request.bundle)
         files["bundle"] = request.bundle
     else:
         raise BadInput("no picture was given", place="PICTURE", hint="kiss3d run image.png")

@@ -281,6 +281,8 @@ class RunFolder:
                 old.rename(final)
         for leftover in (partial, old):
             _remove(leftover)
+        if _whole(final):  # a kill right after it came to its place; scratch of an unfinished stage is still of use
+            _remove(self.scratch(stage))
 
     def begin(self, stage: Stage, key: str) -> Path:
         """An empty `.partial` folder; the scratch of another key is dropped."""

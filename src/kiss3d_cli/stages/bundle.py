@@ -1,0 +1,21 @@
+"""The bundle: four views over four normal maps, from which the mesh is made."""
+
+from __future__ import annotations
+
+import shutil
+
+from kiss3d_cli.core.stage import Context
+from kiss3d_cli.imaging.bundle_grid import join_bundle, load_bundle
+from kiss3d_cli.imaging.png import write_png
+
+
+def reference(context: Context) -> None:
+    """The reference bundle as it is."""
+    shutil.copyfile(context.inputs["reference/reference_bundle.png"], context.output / "bundle.png")
+
+
+def file(context: Context) -> None:
+    """A bundle made elsewhere, checked and repaired."""
+    bundle = load_bundle(context.inputs["bundle"])
+    context.warnings.extend(bundle.notes)
+    write_png(context.output / "bundle.png", join_bundle(bundle))

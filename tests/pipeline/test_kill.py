@@ -1,0 +1,122 @@
+"""A run is killed at every write boundary and resumed: it must end as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+
+import toy
+
+from kiss3d_cli.pipeline.run_folder import RunFolder
+
+EVENTS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate")
+
+
+def _writes(event: str, arguments: tuple, root: str) -> bool:
+    """Whether an audit event is a write below `root`; reading does not change what a kill leaves."""
+    if event not in EVENTS:
+        return False
+    path = arguments[0]
+    if not isinstance(path, str | bytes | os.PathLike) or not os.fspath(path).startswith(root):
+        return event in ("os.rmdir", "os.remove")  # rmtree names these relative to an open folder
+    mode = arguments[1] if event == "open" else "w"
+    flags = arguments[2] if event == "open" else 0
+    return event != "open" or (mode is not None and any(c in str(mode) for c in "wax+")) or bool(flags & os.O_WRONLY)
+
+
+def _run_and_die(folder: RunFolder, boundary: int, stages, run) -> tuple[int, int]:
+    """Run in a child that kills itself at one write; returns its wait status and the count of writes it reported."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        seen = 0
+        root = str(folder.path)
+
+        def hook(event, arguments):
+            nonlocal seen
+            if _writes(event, arguments, root):
+                seen += 1
+                if seen == boundary:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        try:
+            sys.addaudithook(hook)
+            run(folder, stages)
+            os.write(writer, str(seen).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    _, status = os.waitpid(child, 0)
+    with os.fdopen(reader) as stream:
+        count = stream.read()
+    return status, int(count or 0)
+
+
+def kill_everywhere(make, run, stages, tmp_path, boundaries=None) -> int:
+    """Kill fresh runs at write 1, 2, 3, ... (or at the given ones), resume each, compare with an undisturbed run."""
+    undisturbed = make(tmp_path / "undisturbed")
+    run(undisturbed, stages)
+    expected = toy.artifacts(undisturbed, stages)
+    killed = 0
+    for boundary in boundaries if boundaries is not None else range(1, 10_000):
+        place = tmp_path / f"kill-{boundary}"
+        folder = make(place)
+        status, _count = _run_and_die(folder, boundary, stages, run)
+        if not os.WIFSIGNALED(status):
+            break
+        killed += 1
+        whole = {stage.name for stage in stages if folder.folder(stage).exists()}
+        for stage in stages:
+            if stage.name in whole:
+                assert type(folder.inspect(stage)).__name__ == "Complete", f"half a stage after a kill at {boundary}"
+        outcomes = run(folder, stages)
+        again = {outcome.stage for outcome in outcomes if outcome.status == "done"}
+        assert not again & whole, f"finished stages ran again after a kill at write {boundary}: {again & whole}"
+        assert toy.artifacts(folder, stages) == expected, f"another result after a kill at write {boundary}"
+        leftovers = [path.name for path in folder.path.iterdir() if path.name.startswith(".")]
+        assert not leftovers, f"left behind after a kill at write {boundary}: {leftovers}"
+        shutil.rmtree(place)
+    return killed
+
+
+def _make(parent):
+    parent.mkdir()
+    return toy.create(parent)
+
+
+def test_killed_at_every_write_of_a_new_run(tmp_path):
+    assert kill_everywhere(_make, toy.run, toy.STAGES, tmp_path) > 30
+
+
+def _make_stale(parent):
+    parent.mkdir()
+    folder = toy.create(parent)
+    toy.run(folder)
+    toy.configure(folder, refine={"steps": 5})
+    return folder
+
+
+def test_killed_at_every_write_of_a_resumed_run_that_replaces_stages(tmp_path):
+    """Old and new results trade places here: the moments between the renames are the dangerous ones."""
+    undisturbed = _make_stale(tmp_path / "undisturbed")
+    old = toy.artifacts(undisturbed)
+    toy.run(undisturbed)
+    new = toy.artifacts(undisturbed)
+    assert old != new
+    boundary, killed = 0, 0
+    while True:
+        boundary += 1
+        folder = _make_stale(tmp_path / f"kill-{boundary}")
+        status, _count = _run_and_die(folder, boundary, toy.STAGES, toy.run)
+        if not os.WIFSIGNALED(status):
+            break
+        killed += 1
+        for stage in toy.STAGES:
+            state = folder.inspect(stage)
+            hashes = {f"{stage.name}/{artifact.path}": artifact.sha256 for artifact in state.manifest.artifacts}
+            assert all(hashes[name] in (old[name], new[name]) for name in hashes)
+        toy.run(folder)
+        assert toy.artifacts(folder) == new
+    assert killed > 30

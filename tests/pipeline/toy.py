@@ -1,0 +1,92 @@
+"""Three stages of file copying: the real runner, without the cost of the real work."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from kiss3d_cli.core.config import Layer, load
+from kiss3d_cli.core.device import DeviceInfo
+from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.core.stage import Context, Method, Stage
+from kiss3d_cli.pipeline.lock import locked
+from kiss3d_cli.pipeline.run_folder import RunFolder, RunRecord
+from kiss3d_cli.pipeline.runner import execute
+
+CPU = DeviceInfo("cpu", "CPU", "test")
+
+
+def upper(context: Context) -> None:
+    text = context.inputs["picture"].read_text()
+    (context.output / "a.txt").write_text(text.upper())
+    (context.output / "length.txt").write_text(str(len(text)))
+
+
+def repeat(context: Context) -> None:
+    text = context.inputs["preprocess/a.txt"].read_text()
+    if context.settings["seed"] == 13:
+        (context.output / "half.txt").write_text(text)
+        raise BadInput("13 brings bad luck")
+    if context.settings["seed"] == 14:
+        raise ZeroDivisionError("a fault")
+    (context.output / "b.txt").write_text(text * context.settings["refine.steps"])
+
+
+def join(context: Context) -> None:
+    parts = [context.inputs[name].read_text() for name in ("preprocess/length.txt", "caption/b.txt")]
+    (context.output / "c.txt").write_text("\n".join(parts))
+    context.facts["parts"] = len(parts)
+    context.warnings.append("A toy.")
+
+
+class ToyMethod(Method):
+    def load(self):
+        return {"upper": upper, "repeat": repeat, "join": join}[self.run]
+
+
+STAGES = (
+    Stage("preprocess", 1, "", {"grabcut": ToyMethod("upper", 1, ("picture",), ("a.txt", "length.txt"))}),
+    Stage(
+        "caption",
+        2,
+        "",
+        {"florence2": ToyMethod("repeat", 1, ("preprocess/a.txt",), ("b.txt",), ("refine.steps", "seed"))},
+    ),
+    Stage(
+        "multiview",
+        3,
+        "",
+        {"zero123plus": ToyMethod("join", 1, ("preprocess/length.txt", "caption/b.txt"), ("c.txt",))},
+    ),
+)
+
+
+def create(parent: Path, text: str = "panda", **settings: object) -> RunFolder:
+    picture = parent / "given.txt"
+    picture.write_text(text)
+    values: dict = {"refine": {"steps": 2}, **settings}
+    record = RunRecord("toy", "draft", "test", load(Layer("test", values)), {}, "now", "0", {}, {}, ("kiss3d run",))
+    return RunFolder.create(parent / "runs", record, {"picture": picture})
+
+
+def run(folder: RunFolder, stages=STAGES, **options):
+    with locked(folder.path):
+        return execute(folder, folder.record(), stages, {}, CPU, **options)
+
+
+def configure(folder: RunFolder, **settings: object) -> None:
+    record = folder.record()
+    folder.rewrite(dataclasses.replace(record, config=load(Layer("test", {"refine": {"steps": 2}, **settings}))))
+
+
+def artifacts(folder: RunFolder, stages=STAGES) -> dict[str, str]:
+    found = {}
+    for stage in stages:
+        state = folder.inspect(stage)
+        manifest = state.manifest  # a KeyError or AttributeError here is a failed test: the stage is not complete
+        found.update({f"{stage.name}/{artifact.path}": artifact.sha256 for artifact in manifest.artifacts})
+    return found
+
+
+def statuses(outcomes) -> list[str]:
+    return [outcome.status for outcome in outcomes]
