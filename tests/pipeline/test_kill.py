@@ -9,7 +9,7 @@ import sys
 
 import toy
 
-from kiss3d_cli.pipeline.run_folder import RunFolder
+from kiss3d_cli.pipeline.run_folder import Complete, Damaged, RunFolder
 
 EVENTS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate")
 
@@ -67,10 +67,9 @@ def kill_everywhere(make, run, stages, tmp_path, boundaries=None) -> int:
         if not os.WIFSIGNALED(status):
             break
         killed += 1
-        whole = {stage.name for stage in stages if folder.folder(stage).exists()}
-        for stage in stages:
-            if stage.name in whole:
-                assert type(folder.inspect(stage)).__name__ == "Complete", f"half a stage after a kill at {boundary}"
+        states = {stage.name: folder.inspect(stage) for stage in stages}
+        assert not any(isinstance(state, Damaged) for state in states.values()), f"half a stage after kill {boundary}"
+        whole = {name for name, state in states.items() if isinstance(state, Complete)}
         outcomes = run(folder, stages)
         again = {outcome.stage for outcome in outcomes if outcome.status == "done"}
         assert not again & whole, f"finished stages ran again after a kill at write {boundary}: {again & whole}"

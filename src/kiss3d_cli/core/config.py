@@ -156,7 +156,7 @@ def _settings_of(owner: type, prefix: str) -> Iterator[Setting]:
     sentences = _sentences(owner)
     for entry in dataclasses.fields(owner):
         if dataclasses.is_dataclass(entry.default):
-            yield from _settings_of(type(entry.default), f"{entry.name}.")  # type: ignore[arg-type]
+            yield from _settings_of(type(entry.default), f"{entry.name}.")
             continue
         annotation = str(entry.type)
         choices = ast.literal_eval(annotation[len("Literal") :]) if annotation.startswith("Literal[") else ()

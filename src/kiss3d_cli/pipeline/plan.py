@@ -148,20 +148,20 @@ def _decide(
     state: StageState,
     models: Mapping[str, str],
 ) -> Step:
-    if isinstance(state, Absent):
-        reason = "not made yet" if state.failure is None else f"the last attempt failed: {state.failure}"
-    elif isinstance(state, Damaged):
-        reason = f"damaged: {state.what}"
-    else:
-        reason = _changes(name, method, config, reads, state.manifest, models)
     inputs = {reference: sha256 for reference, sha256 in reads.items() if sha256 is not None}
     key = stage_key(stage, name, config, inputs, models) if len(inputs) == len(reads) else None
-    if reason:
+    if isinstance(state, Absent):
+        reason = "not made yet" if state.failure is None else f"the last attempt failed: {state.failure}"
         return Step(stage, name, Action.RUN, reason, key, inputs)
-    if key is None:
+    if isinstance(state, Damaged):
+        return Step(stage, name, Action.RUN, f"damaged: {state.what}", key, inputs)
+    if key == state.manifest.key:
+        return Step(stage, name, Action.SKIP, "done", key, inputs)
+    reason = _changes(name, method, config, reads, state.manifest, models)
+    if key is None and not reason:
         unknown = ", ".join(_stages_of(reference for reference, sha256 in reads.items() if sha256 is None))
         return Step(stage, name, Action.CHECK, f"runs if {unknown} comes out different")
-    return Step(stage, name, Action.SKIP, "done", key, inputs)
+    return Step(stage, name, Action.RUN, reason or "its key is another one", key, inputs)
 
 
 def _changes(
