@@ -59,7 +59,7 @@ class CubeWeights:
         return CubeWeights(
             alpha=1 + scale * self.alpha.tanh(),
             beta=1 + scale * self.beta.tanh(),
-            gamma=0.5 + scale * (self.gamma.sigmoid() - 0.5),
+            gamma=scale * self.gamma.sigmoid() + (1 - scale) / 2,
         )
 
 
