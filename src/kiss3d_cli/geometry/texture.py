@@ -1,0 +1,25 @@
+"""A picture wrapped around a mesh."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Texture:
+    """Texture coordinates of a mesh's face corners, and the picture they point into.
+
+    The mesh keeps its own vertices: a vertex on a seam has several texture coordinates but is not split.
+
+    Attributes:
+        uv: (M, 2) in [0, 1]: u to the right, v down, (0, 0) the upper left corner of the picture, as in glTF.
+        corners: (F, 3) int64, for every corner of every face its row of `uv`.
+        image: (H, W, 3) sRGB-encoded.
+    """
+
+    uv: Float[Tensor, "M 2"]
+    corners: Int[Tensor, "F 3"]
+    image: UInt8[Tensor, "H W 3"]
