@@ -5,8 +5,8 @@ import torch
 from kiss3d_cli.geometry.manifold import (
     Defects,
     face_components,
-    find_edges,
     find_defects,
+    find_edges,
     vertex_fans,
     vertex_laplacian,
 )

@@ -6,9 +6,9 @@ import pytest
 import torch
 import trimesh
 
+from kiss3d_cli.geometry.manifold import find_defects, find_edges
 from kiss3d_cli.geometry.mesh import face_normals
 from kiss3d_cli.geometry.remesh import collapse_edges, flip_edges, remesh, split_edges
-from kiss3d_cli.geometry.manifold import find_edges, find_defects
 
 TETRAHEDRON = torch.tensor([[0, 1, 2], [0, 3, 1], [1, 3, 2], [2, 3, 0]])
 

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from kiss3d_cli.geometry.mesh import face_normals
 from kiss3d_cli.geometry.manifold import Edges, find_edges
+from kiss3d_cli.geometry.mesh import face_normals
 
 _MIN_COSINE = 0.3
 """A change may not turn a face further than this from where it, or the faces it replaces, looked before."""
