@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from kiss3d_cli.geometry.volume import VolumeOverlap, occupancy, volume_overlap
+from kiss3d_cli.geometry.volume import VolumeOverlap, _crossings, occupancy, volume_overlap
 
 
 def overlap(prediction: trimesh.Trimesh, truth: trimesh.Trimesh) -> VolumeOverlap:
@@ -82,6 +82,20 @@ def test_no_ray_slips_through_a_closed_mesh() -> None:
     cube = trimesh.creation.box((1, 1, 1)).subdivide().subdivide()
     filled = occupancy(np.asarray(cube.vertices), np.asarray(cube.faces), np.full(3, -0.5), 1.0, 32)
     assert filled.all()
+
+
+def test_a_ray_through_a_shared_edge_meets_exactly_one_of_the_two_faces() -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        a, b, c, d = generator.normal(size=(4, 3)) * 5 + 50
+        across = np.array([a[1] - b[1], b[0] - a[0], 0.0])
+        if ((c - a) @ across) * ((d - a) @ across) > 0:  # both on one side of the edge: mirror one
+            d = a + b - d
+        share = generator.random(500)[:, None]
+        x, y, _ = (a + share * (b - a)).T  # on the edge but for rounding
+        both = np.concatenate([np.tile([0, 1, 2], (500, 1)), np.tile([1, 0, 3], (500, 1))])
+        met, _, _ = _crossings(np.stack([a, b, c, d]), both, np.tile(x, 2), np.tile(y, 2))
+        assert (met.reshape(2, 500).sum(0) == 1).all()
 
 
 def test_open_meshes_give_a_reason() -> None:
