@@ -1,0 +1,34 @@
+# make demo: set everything up and make a mesh from an example picture.   make test: set up what is missing and test.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= outputs
+PICTURE ?= data/examples/robot/picture.png
+
+.PHONY: demo test check clean
+
+demo: $(VENV)/.installed
+	$(BIN)/kiss3d run $(PICTURE) --preset draft --out $(OUT)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "kiss3d needs Python 3.11 to 3.13: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[flux,eval,dev]'
+	touch $(VENV)/.installed $@
+
+clean:
+	rm -rf $(VENV)
