@@ -180,7 +180,7 @@ def test_published_protocols_say_when_they_are_not_followed(name: str) -> None:
     def run(**options: object) -> Evaluation:
         return evaluate(plane(0.06), plane(0.0), protocol=name, **options)  # type: ignore[arg-type]
 
-    assert run(points=100).deviations == (f"100 points instead of {protocol.points}",)
+    assert run(points=200).deviations == (f"200 points instead of {protocol.points}",)
     other = "yaw"
     expected = () if name == "kiss3d" else (f"alignment yaw instead of {protocol.alignment}",)
     assert run(alignment=other).deviations == expected
