@@ -1,0 +1,132 @@
+"""Colours for an inflated silhouette: the picture in front, a plausible continuation on the sides and the back."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import ndimage, sparse
+from scipy.sparse.linalg import splu
+
+FRINGE = 0.008
+"""Share of the picture's side, inwards from the outline, where a picture's colours hold some of its background."""
+DETAIL, FEATURE = 0.06, 0.2
+"""Shares of the picture's side: details of the outline below the first and features of the inside below the second
+are not repeated on the sides and the back."""
+RIM = 0.02
+"""Share of the picture's side, inwards from the outline, whose colours are continued to the sides and the back."""
+SIDEWAYS = 0.12
+"""How easily colours spread up and down, against sideways: things stand upright, and their bands run around them."""
+ANCHOR = 0.01
+"""How strongly the middle of the back is held to the picture, against 1 for the pull of a neighbouring pixel."""
+GRAZING, FACING = 0.2, 0.5
+"""Cosines between the surface and its ray: below the first the picture is stretched too far to be used."""
+
+
+def unfringed(
+    rgb: Float[np.ndarray, "S S 3"], solid: Bool[np.ndarray, "S S"], fringe: float = FRINGE
+) -> Float[np.ndarray, "S S 3"]:
+    """The picture with its fringe and its background replaced by the nearest colour that is the object's own.
+
+    Parts narrower than two fringes keep the colours along their middle.
+    """
+    width = max(1.0, fringe * len(solid))
+    # beyond the picture nothing is known: an object that is cut off there has no fringe
+    distance = ndimage.distance_transform_edt(np.pad(solid, 1, mode="edge"))[1:-1, 1:-1]
+    # the half width of the part, where it is less than two fringes
+    thickness = ndimage.maximum_filter(distance, 2 * int(np.ceil(2 * width)) + 1)
+    own = solid & (distance > np.minimum(width, 0.6 * thickness))
+    nearest = ndimage.distance_transform_edt(~own, return_distances=False, return_indices=True)
+    return np.asarray(rgb[nearest[0], nearest[1]])
+
+
+def continued(
+    rgb: Float[np.ndarray, "S S 3"], solid: Bool[np.ndarray, "S S"], side: int = 128
+) -> Float[np.ndarray, "s s 3"]:
+    """What the sides and the back may look like: the picture without its features, held to the outline's colours.
+
+    A face or a button in the middle of the picture is not repeated at the back; a roof, a hat or a coat that reaches
+    the outline goes on around it. Values outside the silhouette continue the nearest inside.
+
+    Args:
+        rgb: the picture without fringe.
+        solid: the silhouette.
+        side: side of the result; it is smooth, so that a coarse one serves.
+    """
+    size = len(solid)
+    side = min(side, size)
+    edge, middle = (_without_details(rgb, round(share * size), side) for share in (DETAIL, FEATURE))
+    inside = cv2.resize(solid.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA) > 0.3
+    distance = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
+    rim = inside & (distance <= max(1.5, RIM * side))
+    spread = _spread(np.where(rim[..., None], edge, middle), np.where(rim, 10.0, ANCHOR), inside)
+    nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
+    return np.asarray(spread[nearest[0], nearest[1]])
+
+
+def _without_details(rgb: Float[np.ndarray, "S S 3"], window: int, side: int) -> Float[np.ndarray, "s s 3"]:
+    main = cv2.medianBlur((rgb * 255).round().astype(np.uint8), max(3, window | 1))
+    return np.asarray(cv2.resize(main, (side, side), interpolation=cv2.INTER_AREA), np.float64) / 255
+
+
+def _spread(
+    values: Float[np.ndarray, "H W C"], hold: Float[np.ndarray, "H W"], inside: Bool[np.ndarray, "H W"]
+) -> Float[np.ndarray, "H W C"]:
+    """The steady state of an anisotropic diffusion inside, each pixel held to its value by the given strength."""
+    number = np.full(inside.shape, -1)
+    count = int(inside.sum())
+    number[inside] = np.arange(count)
+    starts, ends, weights = [], [], []
+    for first, second, ease in (
+        (number[:, :-1], number[:, 1:], 1.0),
+        (number[:-1], number[1:], SIDEWAYS),
+    ):
+        both = (first >= 0) & (second >= 0)
+        starts.append(first[both])
+        ends.append(second[both])
+        weights.append(np.full(int(both.sum()), ease))
+    start, end, weight = np.concatenate(starts), np.concatenate(ends), np.concatenate(weights)
+    kept = hold[inside]
+    diagonal = np.bincount(start, weight, count) + np.bincount(end, weight, count) + kept
+    every = np.arange(count)
+    matrix = sparse.coo_matrix(
+        (
+            np.concatenate([-weight, -weight, diagonal]),
+            (np.concatenate([start, end, every]), np.concatenate([end, start, every])),
+        ),
+        shape=(count, count),
+    )
+    factors = splu(matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+    result = np.zeros_like(values)
+    result[inside] = factors.solve(kept[:, None] * values[inside])
+    return result
+
+
+def sheet_colors(
+    rgb: Float[np.ndarray, "S S 3"],
+    solid: Bool[np.ndarray, "S S"],
+    points: Float[np.ndarray, "N 2"],
+    facing: Float[np.ndarray, " N"],
+) -> Float[np.ndarray, "N 3"]:
+    """Colours of the vertices of an inflated silhouette.
+
+    Args:
+        rgb: the picture, sRGB-encoded, in [0, 1].
+        solid: the silhouette in it.
+        points: column and row of each vertex in the picture, as shares of its side.
+        facing: cosine between each vertex's normal and the ray to the viewer; negative on the back.
+    """
+    own = unfringed(rgb, solid)
+    front = sample(own, points)
+    around = sample(continued(own, solid), points)
+    share = ((facing - GRAZING) / (FACING - GRAZING)).clip(0, 1)
+    share = (share * share * (3 - 2 * share))[:, None]
+    return np.asarray((share * front + (1 - share) * around).clip(0, 1))
+
+
+def sample(picture: Float[np.ndarray, "H W C"], points: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "N C"]:
+    """Bilinear values at points given as column and row in shares of the sides; the border pixels go on outside."""
+    height, width = picture.shape[:2]
+    at = np.stack([points[:, 1] * height - 0.5, points[:, 0] * width - 0.5])
+    channels = [ndimage.map_coordinates(picture[..., c], at, order=1, mode="nearest") for c in range(picture.shape[2])]
+    return np.stack(channels, -1)

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from torch import Tensor
+
+from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.geometry.cameras import orbit_cameras
+from kiss3d_cli.geometry.inflate import height_field, inflate, sample_coverage
+from kiss3d_cli.geometry.mesh import Mesh
+
+
+def grid(side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Column and row of every pixel's centre."""
+    y, x = np.mgrid[0:side, 0:side] + 0.5
+    return x, y
+
+
+def covered(distance: np.ndarray) -> np.ndarray:
+    """Coverage of a region given by a signed distance in pixels, negative inside."""
+    return (0.5 - distance).clip(0, 1)
+
+
+def as_trimesh(mesh: Mesh) -> trimesh.Trimesh:
+    return trimesh.Trimesh(mesh.vertices.double().numpy(), mesh.faces.numpy(), process=False)
+
+
+def project(mesh: Mesh, azimuth: float = 0.0) -> np.ndarray:
+    """(N, 2) column and row as shares of the picture's side."""
+    clip = orbit_cameras([azimuth]).clip(mesh.vertices)[0]
+    screen = (clip[:, :2] / clip[:, 3:]).double().numpy()
+    return np.stack([(screen[:, 0] + 1) / 2, (1 - screen[:, 1]) / 2], -1)
+
+
+def lopsided(side: int = 128) -> Tensor:
+    """An object without symmetry, with an opening: disc, bar, hole."""
+    x, y = grid(side)
+    u, v = x / side, y / side
+    body = np.hypot(u - 0.42, v - 0.58) - 0.28
+    bar = np.maximum(abs(u - 0.7) - 0.2, abs(v - 0.35) - 0.05)
+    hole = 0.07 - np.hypot(u - 0.36, v - 0.66)
+    return torch.from_numpy(covered(np.maximum(np.minimum(body, bar), hole) * side))
+
+
+def test_a_disc_becomes_a_ball() -> None:
+    x, y = grid(160)
+    radius, center = 60.3, (80.4, 78.7)
+    r = np.hypot(x - center[0], y - center[1])
+    height = height_field(covered(r - radius))
+    expected = np.sqrt(np.maximum(radius**2 - r**2, 0))
+    assert abs(height - expected)[r < radius - 3].max() < 0.25
+    assert abs(height.max() - radius) < 0.1
+    assert (height[r > radius + 1] == 0).all()
+
+
+def test_a_strip_becomes_a_round_rod() -> None:
+    x, y = grid(160)
+    height = height_field(covered(np.maximum(abs(x - 80.2) - 15.4, abs(y - 80) - 75)))
+    middle = slice(60, 100)
+    expected = np.sqrt(np.maximum(15.4**2 - (x - 80.2) ** 2, 0))
+    away = abs(x - 80.2) < 13
+    assert abs(height - expected)[middle][away[middle]].max() < 0.3
+
+
+def test_the_ball_in_the_world_is_a_ball_before_perspective() -> None:
+    side = 200
+    x, y = grid(side)
+    mesh = inflate(torch.from_numpy(covered(np.hypot(x - 100, y - 100) - 60)), resolution=side, depth=1.0)
+    unit = 2 * 4.15 * np.tan(np.deg2rad(15)) / side
+    low, high = mesh.vertices.double().numpy().min(0), mesh.vertices.double().numpy().max(0)
+    # 0.5 % for the slant of the rays
+    np.testing.assert_allclose(high[2], 60 * unit, rtol=0.01)
+    np.testing.assert_allclose(low[2], -60 * unit, rtol=0.01)
+    assert abs(as_trimesh(mesh).volume / (4 / 3 * np.pi * (60 * unit) ** 3) - 1) < 0.03
+
+
+def test_the_picture_of_the_surface_is_the_silhouette() -> None:
+    alpha = lopsided()
+    mesh = inflate(alpha, resolution=128)
+    points = project(mesh)
+    solid = torch.nn.functional.grid_sample(
+        alpha[None, None].float(),
+        torch.from_numpy(points * 2 - 1).float()[None, None],
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=False,
+    )[0, 0, 0]
+    assert (solid > 0.4).all()
+    # on the outline, which is where z = 0, the coverage crosses one half
+    outline = mesh.vertices[:, 2].abs() < 1e-6
+    assert (solid[outline] - 0.5).abs().max() < 0.12
+    # and every pixel of the silhouette is covered by the front sheet
+    faces = mesh.faces.numpy()
+    corners = points[faces]
+    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    signed = (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]) / 2
+    front = -signed[signed < 0].sum()
+    assert abs(front - float((alpha > 0.5).double().mean())) < 0.003
+    np.testing.assert_allclose(signed.sum(), 0, atol=1e-6)
+
+
+def test_front_and_back_meet_in_the_plane_and_mirror_each_other() -> None:
+    mesh = inflate(lopsided(), resolution=96)
+    z = mesh.vertices[:, 2]
+    count = int((z > 0).sum())
+    torch.testing.assert_close(z[:count], -z[count : 2 * count])
+    assert (z[2 * count :].abs() < 1e-6).all()
+
+
+@pytest.mark.parametrize("resolution", [32, 96, 300])
+def test_it_is_closed_and_keeps_its_openings(resolution: int) -> None:
+    mesh = as_trimesh(inflate(lopsided(), resolution=resolution))
+    assert mesh.is_watertight
+    assert mesh.is_winding_consistent
+    assert mesh.body_count == 1
+    assert mesh.euler_number == 0  # one opening
+    assert mesh.volume > 0
+
+
+def drawn(kind: str, side: int = 128) -> Tensor:
+    mask = np.zeros((side, side), bool)
+    if kind == "one pixel":
+        mask[40, 50] = True
+    elif kind == "thin lines":
+        mask[20:108, 30] = True
+        mask[60, 30:100] = True
+        mask[np.arange(60, 100), np.arange(60, 100)] = True
+    elif kind == "full":
+        mask[:] = True
+    elif kind == "border":
+        mask[30:, :50] = True
+    elif kind == "frame":
+        mask[10:118, 10:118] = True
+        mask[14:114, 14:114] = False
+    elif kind == "pieces":
+        mask[10:60, 10:60] = True
+        mask[80:120, 70:120] = True
+    elif kind == "checkers":
+        mask = (np.indices((side, side)) // 8).sum(0) % 2 == 0
+    return torch.from_numpy(mask).double()
+
+
+@pytest.mark.parametrize("kind", ["one pixel", "thin lines", "full", "border", "frame", "pieces", "checkers"])
+@pytest.mark.parametrize("resolution", [64, 128])
+def test_odd_silhouettes_become_one_closed_piece(kind: str, resolution: int) -> None:
+    alpha = drawn(kind)
+    rgb = alpha[..., None].expand(-1, -1, 3) * torch.tensor([0.2, 0.5, 0.7], dtype=torch.float64)
+    mesh = inflate(alpha, rgb, resolution=resolution)
+    solid = as_trimesh(mesh)
+    assert solid.is_watertight
+    assert solid.is_winding_consistent
+    assert solid.body_count == 1
+    assert solid.volume > 0
+    assert bool(torch.isfinite(mesh.vertices).all())
+    assert mesh.vertices.abs().max() < 1.2
+    assert mesh.colors is not None
+    assert bool(((mesh.colors >= 0) & (mesh.colors <= 1)).all())
+
+
+def test_an_empty_silhouette_is_refused() -> None:
+    with pytest.raises(BadInput, match="empty"):
+        inflate(torch.zeros(64, 64, dtype=torch.float64))
+
+
+def test_lines_of_one_pixel_survive_a_coarse_grid() -> None:
+    coverage = sample_coverage(drawn("thin lines"), 48)
+    assert (coverage > 0.5).sum() > 48 / 128 * (88 + 70 + 40) * 0.8
+
+
+def test_the_same_bytes_on_any_number_of_threads() -> None:
+    threads = torch.get_num_threads()
+    alpha = lopsided()
+    rgb = torch.rand(128, 128, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    results = []
+    try:
+        for count in (1, 2, 2):
+            torch.set_num_threads(count)
+            mesh = inflate(alpha, rgb)
+            assert mesh.colors is not None
+            results.append((mesh.vertices.numpy().tobytes(), mesh.colors.numpy().tobytes()))
+    finally:
+        torch.set_num_threads(threads)
+    assert results[0] == results[1] == results[2]

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from kiss3d_cli.geometry.inflate import inflate
+from kiss3d_cli.geometry.sheet_colors import continued, sample, sheet_colors, unfringed
+
+SIDE = 256
+
+
+def picture() -> tuple[np.ndarray, np.ndarray]:
+    """A disc, upper half red, lower half blue, with a yellow button in the middle and a white fringe of a pixel and a half."""
+    y, x = np.mgrid[0:SIDE, 0:SIDE] + 0.5
+    radius = np.hypot(x - 128, y - 128)
+    rgb = np.where((y < 128)[..., None], [0.8, 0.1, 0.1], [0.1, 0.2, 0.8])
+    rgb[radius < 14] = [0.9, 0.9, 0.1]
+    rgb[radius > 98.6] = 1
+    return rgb, radius < 100
+
+
+def test_samples_are_bilinear_between_pixel_centres() -> None:
+    values = np.arange(12.0).reshape(3, 4, 1)
+    points = np.array([[0.125, 1 / 6], [0.25, 1 / 6], [0.375, 0.5], [1.0, 1.0], [-3, -3]])
+    np.testing.assert_allclose(sample(values, points)[:, 0], [0, 0.5, 5, 11, 0], atol=1e-9)
+
+
+def test_no_fringe_and_no_background_is_left() -> None:
+    rgb, solid = picture()
+    own = unfringed(rgb, solid, fringe=3.5 / SIDE)
+    assert (own.min(-1) < 0.5).all()
+    inner = np.hypot(*(np.mgrid[0:SIDE, 0:SIDE] - 127.5)) < 95
+    np.testing.assert_array_equal(own[inner], rgb[inner])
+
+
+def test_narrow_parts_keep_the_colour_of_their_middle() -> None:
+    rgb, solid = np.ones((64, 64, 3)), np.zeros((64, 64), bool)
+    solid[10:50, 30:33] = True
+    rgb[10:50, 31] = [0.1, 0.6, 0.2]
+    own = unfringed(rgb, solid, fringe=4 / 64)
+    np.testing.assert_array_equal(own[20:40], np.broadcast_to([0.1, 0.6, 0.2], (20, 64, 3)))
+
+
+def test_the_back_continues_the_outline_and_drops_features() -> None:
+    rgb, solid = picture()
+    around = continued(unfringed(rgb, solid), solid)
+    height = len(around)
+    upper, lower = around[height // 4, height // 2], around[-height // 4, height // 2]
+    np.testing.assert_allclose(upper, [0.8, 0.1, 0.1], atol=0.1)
+    np.testing.assert_allclose(lower, [0.1, 0.2, 0.8], atol=0.1)
+    # the button would have red and green alike
+    assert around[height // 2, height // 2, 1] < 0.3
+
+
+def test_front_shows_the_picture_and_back_does_not() -> None:
+    rgb, solid = picture()
+    points = np.array([[0.5, 0.5], [0.5, 0.5], [0.5, 0.25], [0.51, 0.25]])
+    colors = sheet_colors(rgb, solid, points, np.array([1.0, -1.0, 0.9, 0.0]))
+    np.testing.assert_allclose(colors[0], [0.9, 0.9, 0.1], atol=1e-6)
+    assert colors[1, 1] < 0.3
+    np.testing.assert_allclose(colors[2:], [[0.8, 0.1, 0.1]] * 2, atol=0.05)
+
+
+def test_no_white_reaches_the_mesh() -> None:
+    rgb, solid = picture()
+    alpha = torch.from_numpy(solid.astype(np.float64))
+    mesh = inflate(alpha, torch.from_numpy(rgb), resolution=128)
+    assert mesh.colors is not None
+    # the colours of the object mix to no more than 0.62; white would bring all three channels up
+    assert mesh.colors.min(-1).values.max() < 0.35
