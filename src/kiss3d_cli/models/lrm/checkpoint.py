@@ -1,0 +1,135 @@
+"""The published checkpoint, read strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from kiss3d_cli.core.errors import BadInput, Missing
+from kiss3d_cli.models.convert import convert_pickle
+from kiss3d_cli.models.lrm.config import CHECKPOINT_ENTRY, CHECKPOINT_PREFIX, PRM, LrmConfig
+from kiss3d_cli.models.lrm.network import LargeReconstructionModel, memory_errors, require_memory
+
+FETCH_HINT = "delete the file and fetch it again: hf download LTT/PRM final_ckpt.ckpt"
+HEADS = "synthesizer."
+WORKING_MEMORY = 3 * 2**30
+"""Bytes beside the weights that a full-size pass needs at most: docs/lrm.md."""
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def expected_shapes(config: LrmConfig = PRM) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of the network."""
+    with torch.device("meta"):
+        state = LargeReconstructionModel(config).state_dict()
+    return {name: tuple(value.shape) for name, value in state.items()}
+
+
+def check_shapes(found: Shapes, expected: Shapes, place: str) -> None:
+    """Raises Missing, naming the missing, extra and misshapen tensors."""
+    missing = [name for name in expected if name not in found]
+    if len(missing) == len(expected):
+        raise Missing(
+            f"these are the weights of another model: none of the LRM's {len(expected)} tensors is among them",
+            place=place,
+            hint="give the weights of LTT/PRM: hf download LTT/PRM final_ckpt.ckpt",
+        )
+    extra = [name for name in found if name not in expected]
+    misshapen = [
+        f"{name} {list(found[name])} instead of {list(shape)}"
+        for name, shape in expected.items()
+        if name in found and tuple(found[name]) != tuple(shape)
+    ]
+    faults = [
+        f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for kind, names in (("missing", missing), ("extra", extra), ("misshapen", misshapen))
+        if names
+    ]
+    if faults:
+        raise Missing(f"the weights are not those of the LRM: {'; '.join(faults)}", place=place, hint=FETCH_HINT)
+
+
+def prepare(path: Path, config: LrmConfig = PRM) -> Path:
+    """The checkpoint as safetensors: the file itself, or one beside the published pickle, written at the first call.
+
+    Raises:
+        Missing: no such file, a damaged one, one of another model, or no place to write.
+    """
+    if not path.is_file():
+        raise Missing("no such file", place=str(path), hint="hf download LTT/PRM final_ckpt.ckpt")
+    if path.suffix == ".safetensors":
+        return path
+    target = path.with_suffix(".safetensors")
+    if not target.is_file() or target.stat().st_mtime < path.stat().st_mtime:
+        expected = expected_shapes(config)
+        convert_pickle(
+            path,
+            target,
+            entry=CHECKPOINT_ENTRY,
+            prefix=CHECKPOINT_PREFIX,
+            check=lambda found: check_shapes(found, expected, str(path)),
+            hint=FETCH_HINT,
+        )
+    return target
+
+
+def load(
+    path: Path,
+    config: LrmConfig = PRM,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> LargeReconstructionModel:
+    """Load the network from safetensors; on the CPU in float32 the file is mapped into memory, not copied.
+
+    Args:
+        path: as `prepare` returns it.
+        device: where it is to run.
+        dtype: of the encoder and the transformer; the heads stay in float32, as the surface depends on them directly.
+
+    Raises:
+        BadInput: half precision on the CPU.
+        Missing: a damaged file, one of another model, or weights that are not finite.
+        OutOfMemory: too little memory is free.
+    """
+    device = torch.device(device)
+    if device.type == "cpu" and dtype != torch.float32:
+        raise BadInput(f"the LRM runs in float32 on the CPU, not in {dtype}", place="LRM", hint="use float32 or a GPU")
+    expected = expected_shapes(config)
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = file.keys()
+            check_shapes({name: tuple(file.get_slice(name).get_shape()) for name in names}, expected, str(path))
+            if config == PRM:
+                weights = 0 if device.type == "cpu" else path.stat().st_size * dtype.itemsize // 4
+                require_memory(device, weights + WORKING_MEMORY)
+            with memory_errors(device):
+                state = {
+                    name: file.get_tensor(name).to(device, torch.float32 if name.startswith(HEADS) else dtype)
+                    for name in expected
+                }
+    except (SafetensorError, OSError) as error:
+        raise Missing(f"the weights can't be read: {error}", place=str(path), hint=FETCH_HINT) from error
+    _require_finite(state, str(path))
+    with torch.device("meta"):
+        model = LargeReconstructionModel(config)
+    model.load_state_dict(state, strict=True, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def _require_finite(state: Mapping[str, Tensor], place: str) -> None:
+    def finite(value: Tensor) -> bool:
+        low, high = value.aminmax()  # one pass and no copy; both are NaN if any value is
+        return bool(low.isfinite() & high.isfinite())
+
+    broken: Sequence[str] = [name for name, value in state.items() if not finite(value)]
+    if broken:
+        raise Missing(
+            f"{len(broken)} tensors hold values that are not finite, the first is {broken[0]}",
+            place=place,
+            hint=FETCH_HINT,
+        )
