@@ -94,7 +94,7 @@ def test_a_ray_through_a_shared_edge_meets_exactly_one_of_the_two_faces() -> Non
         share = generator.random(500)[:, None]
         x, y, _ = (a + share * (b - a)).T  # on the edge but for rounding
         both = np.concatenate([np.tile([0, 1, 2], (500, 1)), np.tile([1, 0, 3], (500, 1))])
-        met, _, _ = _crossings(np.stack([a, b, c, d]), both, np.tile(x, 2), np.tile(y, 2))
+        met, _, _ = _crossings(np.stack([a, b, c, d]), np.arange(4), both, np.tile(x, 2), np.tile(y, 2))
         assert (met.reshape(2, 500).sum(0) == 1).all()
 
 

@@ -207,7 +207,9 @@ def _given(mesh: Mesh, place: str) -> _Given:
     check_mesh(mesh, place)
     vertices = mesh.vertices.detach().cpu().to(torch.float64).numpy()
     faces = mesh.faces.cpu().numpy()
-    return _Given(vertices, faces, vertices[np.unique(faces)], place)
+    used = np.zeros(len(vertices), dtype=bool)
+    used[faces] = True
+    return _Given(vertices, faces, vertices[used], place)
 
 
 def normalisation_matrices(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt64
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -48,14 +48,11 @@ def weld(vertices: Float[np.ndarray, "N 3"]) -> Int[np.ndarray, " N"]:
     Positions are told apart by a 64-bit hash of their bits: two of a million different ones meet by chance with
     a probability of 3e-8.
     """
-    bits = np.ascontiguousarray(vertices + 0.0, dtype=np.float64).view(np.uint64)  # + 0.0 turns -0 into 0
-    key = np.zeros(len(bits), dtype=np.uint64)
-    for axis in range(3):  # the finaliser of splitmix64 (Steele et al. 2014) after each coordinate
-        key = (key ^ bits[:, axis]) + np.uint64(0x9E3779B97F4A7C15)
-        key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        key ^= key >> np.uint64(31)
-    return np.unique(key, return_inverse=True)[1].astype(np.int64)
+    key = _hash_rows(np.ascontiguousarray(vertices + 0.0, dtype=np.float64).view(np.uint64))  # + 0.0 turns -0 into 0
+    order = np.argsort(key)
+    number = np.empty(len(key), dtype=np.int64)
+    number[order] = np.cumsum(np.diff(key[order], prepend=key[order[:1]]) != 0)
+    return number
 
 
 def report(vertices: Float[np.ndarray, "N 3"], faces: Int[np.ndarray, "F 3"]) -> MeshReport:
@@ -66,9 +63,8 @@ def report(vertices: Float[np.ndarray, "N 3"], faces: Int[np.ndarray, "F 3"]) ->
         faces: (F, 3), at least one.
     """
     welded = weld(vertices)[faces]
-    corners = vertices[faces]
-    origin = corners.reshape(-1, 3).mean(0)
-    a, b, c = corners[:, 0] - origin, corners[:, 1] - origin, corners[:, 2] - origin
+    a, b, c = (vertices[faces[:, corner]] for corner in range(3))
+    sides = np.max([corner.max(0) for corner in (a, b, c)], 0) - np.min([corner.min(0) for corner in (a, b, c)], 0)
     normals = np.cross(b - a, c - a)
     area = np.sqrt(np.einsum("fi,fi->f", normals, normals)) / 2
     collapsed = (welded == np.roll(welded, 1, 1)).any(1)
@@ -78,7 +74,7 @@ def report(vertices: Float[np.ndarray, "N 3"], faces: Int[np.ndarray, "F 3"]) ->
     tail, head = solid.reshape(-1), np.roll(solid, -1, 1).reshape(-1)
     number = np.int64(len(vertices))
     key = np.minimum(tail, head) * number + np.maximum(tail, head)
-    order = np.argsort(key, kind="stable")
+    order = np.argsort(key)
     first = np.flatnonzero(np.r_[True, np.diff(key[order]) != 0]) if len(key) else np.zeros(0, np.int64)
     uses = np.diff(np.r_[first, len(key)])
     forward = np.add.reduceat((tail < head)[order].astype(np.int64), first) if len(first) else uses
@@ -96,10 +92,9 @@ def report(vertices: Float[np.ndarray, "N 3"], faces: Int[np.ndarray, "F 3"]) ->
 
     genus = None
     if watertight and consistent:
-        euler = len(np.unique(solid)) - len(uses) + len(solid)
+        euler = int((np.bincount(solid.reshape(-1)) > 0).sum()) - len(uses) + len(solid)
         genus = components - euler // 2
-    volume = float(np.einsum("fi,fi->", a, normals) / 6) if closed else None
-    extent = float((corners.max((0, 1)) - corners.min((0, 1))).max())
+    volume = float(np.einsum("fi,fi->", a - a[0], normals) / 6) if closed else None
     return MeshReport(
         vertices=len(vertices),
         faces=len(faces),
@@ -108,7 +103,7 @@ def report(vertices: Float[np.ndarray, "N 3"], faces: Int[np.ndarray, "F 3"]) ->
         winding_consistent=consistent,
         components=components,
         genus=genus,
-        degenerate_faces=int((collapsed | (area <= 1e-16 * extent**2)).sum()),
+        degenerate_faces=int((collapsed | (area <= 1e-16 * sides.max() ** 2)).sum()),
         duplicate_faces=int(duplicates),
         volume=volume,
         area=float(area.sum()),
@@ -116,9 +111,17 @@ def report(vertices: Float[np.ndarray, "N 3"], faces: Int[np.ndarray, "F 3"]) ->
 
 
 def _count_unique_faces(faces: Int[np.ndarray, "F 3"]) -> int:
-    if not len(faces):
-        return 0
-    low, middle, high = np.sort(faces, 1).T
-    order = np.lexsort((high, middle, low))
-    changed = (np.diff(low[order]) != 0) | (np.diff(middle[order]) != 0) | (np.diff(high[order]) != 0)
-    return 1 + int(changed.sum())
+    """How many sets of corners there are, told apart by a hash (see `weld`)."""
+    key = np.sort(_hash_rows(np.sort(faces, 1).view(np.uint64)))
+    return int(len(key) > 0) + int((np.diff(key) != 0).sum())
+
+
+def _hash_rows(rows: UInt64[np.ndarray, "N 3"]) -> UInt64[np.ndarray, " N"]:
+    """One number for three: the finaliser of splitmix64 (Steele et al. 2014) after each."""
+    key = np.zeros(len(rows), dtype=np.uint64)
+    for column in range(3):
+        key = (key ^ rows[:, column]) + np.uint64(0x9E3779B97F4A7C15)
+        key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        key ^= key >> np.uint64(31)
+    return key

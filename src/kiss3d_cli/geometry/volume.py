@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from kiss3d_cli.geometry.topology import weld
+
 RESOLUTION = 128
 """Cells along the longest side of the box around both meshes."""
 _PAIRS_AT_ONCE = 2_000_000
@@ -93,9 +95,11 @@ def occupancy(
     ray_z = jitter[2].reshape(-1)
     grid = (vertices - low) / step  # in cells
     winding = np.zeros(resolution * resolution * (resolution + 1), dtype=np.int32)
-    corners = grid[faces]
-    first = np.clip(np.floor(corners[:, :, :2].min(1)).astype(np.int64), 0, resolution - 1)
-    last = np.clip(np.floor(corners[:, :, :2].max(1)).astype(np.int64), 0, resolution - 1)
+    order = weld(vertices)
+    a, b, c = (grid[faces[:, corner], :2] for corner in range(3))
+    least, most = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
+    first = np.clip(np.floor(least).astype(np.int64), 0, resolution - 1)
+    last = np.clip(np.floor(most).astype(np.int64), 0, resolution - 1)
     width = last - first + 1
     count = width[:, 0] * width[:, 1]
     ends = np.cumsum(count)
@@ -107,7 +111,10 @@ def occupancy(
         within = np.arange(len(face)) - np.repeat(ends[start:stop] - count[start:stop] - done, count[start:stop])
         row = first[face, 0] + within // width[face, 1]
         ray = row * resolution + first[face, 1] + within % width[face, 1]
-        crossed, sign, height = _crossings(grid, faces[face], ray_x[ray], ray_y[ray])
+        x, y = ray_x[ray], ray_y[ray]
+        near = (x >= least[face, 0]) & (x <= most[face, 0]) & (y >= least[face, 1]) & (y <= most[face, 1])
+        face, ray = face[near], ray[near]
+        crossed, sign, height = _crossings(grid, order, faces[face], x[near], y[near])
         ray = ray[crossed]
         above = np.clip(np.ceil(height - ray_z[ray]), 0, resolution).astype(np.int64)
         winding += np.bincount(ray * (resolution + 1) + above, weights=sign, minlength=len(winding)).astype(np.int32)
@@ -118,19 +125,20 @@ def occupancy(
 
 def _crossings(
     grid: Float[np.ndarray, "N 3"],
+    order: Int[np.ndarray, " N"],
     faces: Int[np.ndarray, "K 3"],
     x: Float[np.ndarray, " K"],
     y: Float[np.ndarray, " K"],
 ) -> tuple[Bool[np.ndarray, " K"], Float[np.ndarray, " C"], Float[np.ndarray, " C"]]:
     """Which of K (face, ray) pairs meet, and for those the sign of the face's z normal and the height.
 
-    Each edge is tested from its lower to its higher vertex, so the two faces at an edge see the very same number
-    and no ray slips between them.
+    Each edge is tested from its lower to its higher vertex in `order`, so the two faces at an edge see the very same
+    number and no ray slips between them.
     """
     sides = []
     for corner in range(3):
         tail, head = faces[:, corner], faces[:, (corner + 1) % 3]
-        swapped = tail > head
+        swapped = order[tail] > order[head]
         a, b = grid[np.where(swapped, head, tail)], grid[np.where(swapped, tail, head)]
         left = (b[:, 0] - a[:, 0]) * (y - a[:, 1]) - (b[:, 1] - a[:, 1]) * (x - a[:, 0]) > 0
         sides.append(left ^ swapped)
