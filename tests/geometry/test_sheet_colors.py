@@ -66,5 +66,5 @@ def test_no_white_reaches_the_mesh() -> None:
     alpha = torch.from_numpy(solid.astype(np.float64))
     mesh = inflate(alpha, torch.from_numpy(rgb), resolution=128)
     assert mesh.colors is not None
-    # the colours of the object mix to no more than 0.62; white would bring all three channels up
-    assert mesh.colors.min(-1).values.max() < 0.35
+    # between yellow and blue all channels are at 0.45; white would bring them up
+    assert mesh.colors.min(-1).values.max() < 0.5

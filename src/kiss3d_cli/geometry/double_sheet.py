@@ -131,13 +131,8 @@ def _polygon(pattern: int) -> list[int]:
             ring.append(2 * k)
         if held[k] != held[(k + 1) % 4]:
             ring.append(2 * k + 1)
-    # With three inside corners the fan starts at the middle one, so that each triangle has an inside corner;
-    # otherwise any inside corner serves.
-    inside = [p for p in ring if p % 2 == 0]
-    start = inside[0]
-    if len(inside) == 3:
-        start = next(2 * k for k in range(4) if held[k] and held[k - 1] and held[(k + 1) % 4])
-    at = ring.index(start)
+    # every inside corner serves: its diagonals never join two outline vertices
+    at = next(i for i, position in enumerate(ring) if position % 2 == 0)
     return ring[at:] + ring[:at]
 
 
