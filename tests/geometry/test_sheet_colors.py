@@ -10,7 +10,7 @@ SIDE = 256
 
 
 def picture() -> tuple[np.ndarray, np.ndarray]:
-    """A disc, upper half red, lower half blue, with a yellow button in the middle and a white fringe of a pixel and a half."""
+    """A disc, upper half red, lower half blue, a yellow button in the middle, a white fringe of a pixel and a half."""
     y, x = np.mgrid[0:SIDE, 0:SIDE] + 0.5
     radius = np.hypot(x - 128, y - 128)
     rgb = np.where((y < 128)[..., None], [0.8, 0.1, 0.1], [0.1, 0.2, 0.8])
