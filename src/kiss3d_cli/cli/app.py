@@ -16,10 +16,11 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> None:
+def _version(asked: bool) -> bool:
     if asked:
         print(f"kiss3d {kiss3d_cli.__version__}")
         raise typer.Exit
+    return asked
 
 
 @app.callback()

@@ -13,12 +13,13 @@ from kiss3d_cli.core.errors import Kiss3dError, from_exception
 from kiss3d_cli.stages import STAGES
 
 
-def _help_settings(asked: bool) -> None:
+def _help_settings(asked: bool) -> bool:
     if asked:
         for setting in all_settings().values():
             default = "" if setting.default is None else setting.default
             print(f"{setting.key}={default}\n    {setting.help}")
         raise typer.Exit
+    return asked
 
 
 @handles_errors

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+from conftest import call, small_settings
+
+NAMES = ["preprocess", "caption", "multiview", "reference", "bundle", "reconstruct", "refine", "eval"]
+
+
+def by_name(record: dict) -> dict:
+    return {stage["name"]: stage for stage in record["stages"]}
+
+
+def hashes(run_dir) -> dict[str, str]:
+    found = {}
+    for path in sorted(Path(run_dir).glob("[0-9][0-9]-*/manifest.json")):
+        manifest = json.loads(path.read_text())
+        found.update({f"{manifest['stage']}/{entry['path']}": entry["sha256"] for entry in manifest["artifacts"]})
+    return found
+
+
+def test_the_object_on_stdout(finished_run):
+    assert set(finished_run) == {"run_dir", "mesh", "preset", "stages"}
+    assert finished_run["preset"] == "draft"
+    assert [stage["name"] for stage in finished_run["stages"]] == NAMES
+    assert [stage["status"] for stage in finished_run["stages"]] == ["done"] * 7 + ["off"]
+    assert all(stage["seconds"] > 0 for stage in finished_run["stages"][:7])
+
+
+def test_the_run_folder_records_what_was_asked_for(finished_run, picture):
+    folder = Path(finished_run["run_dir"])
+    record = json.loads((folder / "run.json").read_text())
+    assert (folder / "input.png").read_bytes() == picture.read_bytes()
+    assert record["seed"] == 42
+    assert record["config"]["refine"]["steps"] == 3
+    assert record["libraries"]["torch"]
+    assert record["inputs"]["picture"]["sha256"]
+    manifest = json.loads((folder / "07-refine" / "manifest.json").read_text())
+    assert manifest["settings"]["refine.steps"] == 3
+    assert manifest["peak_rss_bytes"] > 2**26
+    assert manifest["peak_vram_bytes"] is None
+
+
+def test_the_mesh_is_closed_upright_and_shows_the_picture(finished_run):
+    mesh = trimesh.load(finished_run["mesh"], force="mesh")
+    merged = trimesh.Trimesh(mesh.vertices, mesh.faces)
+    merged.merge_vertices()
+    assert merged.is_watertight
+    assert merged.is_winding_consistent
+    assert merged.volume > 0
+    assert np.abs(merged.vertices).max() <= 1.05
+    ply = trimesh.load(Path(finished_run["mesh"]).with_suffix(".ply"))
+    red, _green, blue = (ply.visual.vertex_colors[:, channel].astype(float) for channel in range(3))
+    front = ply.vertices[:, 2] > np.percentile(ply.vertices[:, 2], 60)
+    yellow = front & (red > 180) & (blue < 140)
+    blueish = front & (blue > 120) & (red < 100)
+    assert yellow.sum() > 20
+    assert blueish.sum() > 20
+    # the head is yellow, above the blue body and to the viewer's left of the arm
+    assert ply.vertices[yellow, 1].mean() > ply.vertices[blueish, 1].mean() + 0.3
+    assert ply.vertices[yellow, 0].mean() < 0
+
+
+def test_resume_of_a_finished_run_does_nothing(kiss3d, finished_run):
+    before = hashes(finished_run["run_dir"])
+    answer = kiss3d("resume", finished_run["run_dir"], "--json")
+    assert answer.code == 0
+    assert [stage["status"] for stage in answer.json["stages"]] == ["skipped"] * 7 + ["off"]
+    assert hashes(finished_run["run_dir"]) == before
+
+
+def test_an_option_runs_again_what_depends_on_it_and_says_so(kiss3d, tmp_path, finished_run):
+    copy = shutil.copytree(finished_run["run_dir"], tmp_path / "run")
+    answer = kiss3d("resume", copy, "--set", "refine.steps=4", "--set", "bundle.steps=3", "--json")
+    stages = by_name(answer.json)
+    assert [name for name in NAMES if stages[name]["status"] == "done"] == ["refine"]
+    assert stages["refine"]["reason"] == "refine.steps changed from 3 to 4"
+    assert "refine.steps changed from 3 to 4" in answer.err
+    assert hashes(copy) != hashes(finished_run["run_dir"])
+    kiss3d("resume", copy, "--set", "refine.steps=3")
+    assert hashes(copy) == hashes(finished_run["run_dir"])
+
+
+def test_from_runs_a_stage_and_all_after_it(kiss3d, tmp_path, finished_run):
+    copy = shutil.copytree(finished_run["run_dir"], tmp_path / "run")
+    answer = kiss3d("resume", copy, "--from", "reconstruct", "--json")
+    stages = by_name(answer.json)
+    assert [name for name in NAMES if stages[name]["status"] == "done"] == ["reconstruct", "refine"]
+    assert hashes(copy) == hashes(finished_run["run_dir"])
+
+
+def test_status_tells_done_stale_damaged_and_missing_apart(kiss3d, tmp_path, finished_run):
+    copy = shutil.copytree(finished_run["run_dir"], tmp_path / "run")
+    (copy / "02-caption" / "caption.json").write_text("{}")
+    shutil.rmtree(copy / "07-refine")
+    record = json.loads((copy / "run.json").read_text())
+    record["config"]["camera"]["radius"] = 4.5
+    (copy / "run.json").write_text(json.dumps(record))
+    answer = kiss3d("status", copy, "--json")
+    stages = by_name(answer.json)
+    assert {name: stages[name]["status"] for name in NAMES} == {
+        "preprocess": "done",
+        "caption": "damaged",
+        "multiview": "stale",
+        "reference": "stale",
+        "bundle": "stale",
+        "reconstruct": "stale",
+        "refine": "missing",
+        "eval": "off",
+    }
+    assert "caption.json" in stages["caption"]["reason"]
+    assert stages["multiview"]["reason"] == "camera.radius changed from 4.15 to 4.5"
+    text = kiss3d("status", copy)
+    assert "camera.radius changed from 4.15 to 4.5" in text.out
+
+
+def test_dry_run_does_nothing(kiss3d, tmp_path, picture):
+    answer = kiss3d("run", picture, "--preset", "draft", "--out", tmp_path / "runs", "--dry-run", "--json")
+    assert answer.code == 0
+    assert [stage["action"] for stage in answer.json["stages"]] == ["run"] * 7 + ["off"]
+    assert not (tmp_path / "runs").exists()
+    text = kiss3d("run", picture, "--preset", "draft", "--out", tmp_path / "runs", "--dry-run")
+    assert "no --gt was given" in text.out
+
+
+def test_until_stops_and_resume_goes_on(kiss3d, tmp_path, picture):
+    answer = kiss3d(
+        "run", picture, "--preset", "draft", "--out", tmp_path, *small_settings(), "--until", "caption", "--json"
+    )
+    assert answer.json["mesh"] is None
+    assert [stage["status"] for stage in answer.json["stages"][:3]] == ["done", "done", "later"]
+    assert kiss3d("status", answer.json["run_dir"]).code == 0
+    resumed = kiss3d("resume", answer.json["run_dir"], "--json")
+    assert [stage["status"] for stage in resumed.json["stages"][:3]] == ["skipped", "skipped", "done"]
+
+
+def test_auto_says_which_preset_and_why(kiss3d, tmp_path, picture, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    answer = kiss3d("run", picture, "--out", tmp_path, "--dry-run", "--json")
+    assert answer.json["preset"] == "draft"
+    assert "preset draft (no CUDA device is visible)" in answer.err
+
+
+def test_a_bundle_instead_of_a_picture_with_a_ground_truth(kiss3d, tmp_path, finished_run):
+    bundle = Path(finished_run["run_dir"]) / "05-bundle" / "bundle.png"
+    answer = call(
+        "run",
+        *("--bundle", bundle, "--preset", "draft", "--out", tmp_path, "--gt", finished_run["mesh"]),
+        *(*small_settings(), "--set", "eval.points=2000", "--json"),
+    )
+    assert answer.code == 0, answer.err
+    stages = by_name(answer.json)
+    assert [name for name in NAMES if stages[name]["status"] == "done"] == ["bundle", "reconstruct", "refine", "eval"]
+    metrics = json.loads((Path(answer.json["run_dir"]) / "08-eval" / "metrics.json").read_text())
+    assert metrics["metrics"]["chamfer_l1"] < 0.03, "the same bundle gives the same mesh, to sampling error"
+
+
+def test_the_name_of_a_run_can_be_anything(kiss3d, tmp_path, picture):
+    answer = kiss3d(
+        "run",
+        *(picture, "--preset", "draft", "--out", tmp_path, "--name", "../../a b/ü", "--until", "preprocess", "--json"),
+    )
+    folder = Path(answer.json["run_dir"])
+    assert folder.parent == tmp_path
+    assert folder.name.startswith("a-b-ü-")
+
+
+@pytest.mark.parametrize("arguments", [["RUN"], ["MESH"]])
+def test_eval_of_a_run_or_a_mesh(kiss3d, finished_run, arguments):
+    target = {"RUN": finished_run["run_dir"], "MESH": finished_run["mesh"]}[arguments[0]]
+    answer = kiss3d("eval", target, "--gt", finished_run["mesh"], "--points", "2000", "--json")
+    assert answer.code == 0
+    assert answer.json["metrics"]["chamfer_l1"] < 0.03
+    assert "Chamfer" in kiss3d("eval", target, "--gt", finished_run["mesh"], "--points", "2000").out
