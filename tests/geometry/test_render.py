@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import trimesh
@@ -23,7 +25,7 @@ def test_a_sphere_off_the_axis_shows_its_own_normals() -> None:
     center, radius = torch.tensor([0.2, -0.1, 0.3]), 0.6
     mesh = sphere(center, radius)
     cameras = bundle_cameras()
-    rendered = render_normals(mesh, cameras, (96, 96))
+    rendered = render_normals(mesh, cameras, (96, 96), antialiased=False)
     # The ray through each pixel meets the sphere where a quadratic says so.
     tangent = 1 / cameras.projection[0, 0, 0]
     steps = ((torch.arange(96) + 0.5) / 48 - 1) * tangent
@@ -56,5 +58,13 @@ def test_colours_on_a_background() -> None:
     assert front[22, 32, 1] > 0.6 > 0.4 > front[42, 32, 1]
     assert right[32, 32, 0] > 0.95
     assert right[32, 44, 2] < 0.3
+    hard = render_colors(colored, bundle_cameras(), (64, 64), background=0.25, antialiased=False)
+    assert set(hard.mask.unique().tolist()) == {0.0, 1.0}
+    at_rim = (rendered.mask > 0.1) & (rendered.mask < 0.9)
+    assert 4 * 40 < int(at_rim.sum()) < 4 * 160
+    # The share of the pixel is the share of the colour.
+    torch.testing.assert_close(hard.colors[rendered.mask == hard.mask], rendered.colors[rendered.mask == hard.mask])
+    disc = torch.pi * (32 * 0.7 / (4.15**2 - 0.7**2) ** 0.5 / math.tan(math.radians(15))) ** 2
+    torch.testing.assert_close(rendered.mask.sum((1, 2)), torch.full((4,), disc), rtol=2e-3, atol=0)
     with pytest.raises(BadInput, match="no vertex colours"):
         render_colors(mesh, bundle_cameras(), (8, 8))

@@ -11,7 +11,7 @@ from torch import Tensor
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.cameras import Cameras
 from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
-from kiss3d_cli.geometry.rasterize import Fragments, interpolate, rasterize
+from kiss3d_cli.geometry.rasterize import Edges, Fragments, antialias, interpolate, rasterize
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,11 @@ class RenderedNormals:
     """Camera-space normals of V views.
 
     Attributes:
-        normals: (V, H, W, 3) unit vectors (x right, y up, z towards the camera), zero where nothing is seen.
-        mask: (V, H, W) 1 where the mesh is seen, 0 elsewhere.
-        depth: (V, H, W) distance along the view axis in world units, zero where nothing is seen.
-        fragments: what every pixel shows.
+        normals: (V, H, W, 3) unit vectors (x right, y up, z towards the camera), zero where nothing is seen. Where
+            antialiased they fade with the mask, so `normals + (1 - mask) * background` is the picture on a background.
+        mask: (V, H, W) in [0, 1], the share of the pixel that the mesh covers.
+        depth: (V, H, W) distance along the view axis at the pixel centre in world units, zero where nothing is seen.
+        fragments: what every pixel centre shows.
     """
 
     normals: Float[Tensor, "V H W 3"]
@@ -37,31 +38,48 @@ class RenderedColors:
 
     Attributes:
         colors: (V, H, W, 3) sRGB-encoded, in [0, 1].
-        mask: (V, H, W) 1 where the mesh is seen, 0 elsewhere.
+        mask: (V, H, W) in [0, 1], the share of the pixel that the mesh covers.
+        fragments: what every pixel centre shows.
     """
 
     colors: Float[Tensor, "V H W 3"]
     mask: Float[Tensor, "V H W"]
+    fragments: Fragments
 
 
 def render_normals(
-    mesh: Mesh, cameras: Cameras, size: tuple[int, int], normals: Float[Tensor, "N 3"] | None = None
+    mesh: Mesh,
+    cameras: Cameras,
+    size: tuple[int, int],
+    normals: Float[Tensor, "N 3"] | None = None,
+    *,
+    antialiased: bool = True,
+    edges: Edges | None = None,
 ) -> RenderedNormals:
-    """Camera-space normals, smooth over the faces.
+    """Camera-space normals, smooth over the faces. With antialiasing the mask is differentiable too.
 
     Args:
         size: (H, W) pixels.
         normals: (N, 3) world-space vertex normals to show instead of the mesh's own.
+        edges: `mesh_edges(mesh.faces)`, to save finding them again while the faces stay.
     """
-    fragments = rasterize(cameras.clip(mesh.vertices), mesh.faces, size)
+    clip = cameras.clip(mesh.vertices)
+    fragments = rasterize(clip, mesh.faces, size)
     if normals is None:
         normals = vertex_normals(mesh.vertices, mesh.faces)
     image = interpolate(cameras.normals_to_camera(normals), mesh.faces, fragments)
     unit = torch.nn.functional.normalize(image, dim=-1, eps=1e-12)
-    return RenderedNormals(unit, fragments.mask.to(unit.dtype), fragments.depth, fragments)
+    mask = fragments.mask.to(unit.dtype)
+    if antialiased:
+        blended = antialias(torch.cat([unit, mask[..., None]], -1), clip, mesh.faces, fragments, edges)
+        # A pixel between two silhouettes can get a share from both.
+        unit, mask = blended[..., :3], blended[..., 3].clamp(0, 1)
+    return RenderedNormals(unit, mask, fragments.depth, fragments)
 
 
-def render_colors(mesh: Mesh, cameras: Cameras, size: tuple[int, int], background: float = 1.0) -> RenderedColors:
+def render_colors(
+    mesh: Mesh, cameras: Cameras, size: tuple[int, int], background: float = 1.0, *, antialiased: bool = True
+) -> RenderedColors:
     """Unlit vertex colours.
 
     Args:
@@ -73,7 +91,10 @@ def render_colors(mesh: Mesh, cameras: Cameras, size: tuple[int, int], backgroun
     """
     if mesh.colors is None:
         raise BadInput("the mesh has no vertex colours to render", hint="render its normals, or give it colours first")
-    fragments = rasterize(cameras.clip(mesh.vertices), mesh.faces, size)
-    mask = fragments.mask.to(mesh.colors.dtype)
-    image = interpolate(mesh.colors, mesh.faces, fragments)
-    return RenderedColors(image + background * (1 - mask[..., None]), mask)
+    clip = cameras.clip(mesh.vertices)
+    fragments = rasterize(clip, mesh.faces, size)
+    mask = fragments.mask.to(mesh.colors.dtype)[..., None]
+    image = torch.cat([interpolate(mesh.colors, mesh.faces, fragments) + background * (1 - mask), mask], -1)
+    if antialiased:
+        image = antialias(image, clip, mesh.faces, fragments).clamp(0, 1)
+    return RenderedColors(image[..., :3], image[..., 3], fragments)

@@ -7,6 +7,8 @@ antialias    images -> images whose silhouettes have gradients
 
 from __future__ import annotations
 
+from kiss3d_cli.geometry.rasterize.antialias import antialias
 from kiss3d_cli.geometry.rasterize.fragments import Fragments, interpolate, rasterize
+from kiss3d_cli.geometry.rasterize.silhouette import Edges, mesh_edges
 
-__all__ = ["Fragments", "interpolate", "rasterize"]
+__all__ = ["Edges", "Fragments", "antialias", "interpolate", "mesh_edges", "rasterize"]
