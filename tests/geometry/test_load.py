@@ -151,6 +151,11 @@ def test_gltf_reads_inside_its_folder_only(tmp_path: Path) -> None:
         gltf_with_buffer(path, uri)
         with pytest.raises(BadInput, match="outside its own folder"):
             read_mesh(path)
+    (folder / "own.bin").write_bytes((tmp_path / "secret.bin").read_bytes())
+    gltf_with_buffer(path, "own.bin")
+    assert read_mesh(path).faces.shape == (4, 3)
+    with pytest.raises(BadInput, match=r"needs 'own\.bin' beside it"):
+        read_mesh(path, alone=True)
     gltf_with_buffer(path, "gone.bin")
     with pytest.raises(BadInput, match=r"gone\.bin.*not there"):
         read_mesh(path)

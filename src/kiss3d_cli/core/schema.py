@@ -156,8 +156,14 @@ class Refine:
 class Eval:
     """From the mesh and a ground truth to numbers."""
 
-    points: int = _number(100_000, low=100, high=10_000_000)
-    """Points sampled on each surface."""
+    protocol: Literal["kiss3d", "kiss3dgen", "triposr"] = "kiss3d"
+    """How the two meshes are normalised and measured; numbers of different protocols can't be compared."""
+    align: Literal["protocol", "none", "yaw", "rigid", "similarity"] = "protocol"
+    """What is done to bring the mesh onto the ground truth; `protocol` leaves it to the protocol."""
+    points: int | None = _number(None, low=100, high=10_000_000)
+    """Points sampled on each surface; empty means as many as the protocol has."""
+    render: bool = False
+    """Also compare pictures of the two meshes from eight sides."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.align import Alignment, align
@@ -17,6 +18,7 @@ from kiss3d_cli.geometry.load import check_mesh
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.metrics import Distances, Nearest, SurfaceSample, distances, nearest, sample_surface
 from kiss3d_cli.geometry.protocols import NORMALISATIONS, Protocol, get_alignment, get_protocol
+from kiss3d_cli.geometry.rendered import RenderedMetrics, compare_renderings
 from kiss3d_cli.geometry.topology import MeshReport, report
 from kiss3d_cli.geometry.volume import VolumeOverlap, volume_overlap
 
@@ -43,6 +45,10 @@ class EvaluatedMesh:
     digest: str
     report: MeshReport
 
+    def tensors(self, colors: Float[Tensor, "N 3"] | None = None) -> Mesh:
+        """The mesh in the common frame."""
+        return Mesh(torch.from_numpy(self.vertices), torch.from_numpy(self.faces), colors)
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -55,6 +61,7 @@ class Evaluation:
         seed: of the samples and of the rotation search.
         distances: the metrics, in the protocol's unit.
         volume: volume IoU, or None with the reason.
+        rendered: the comparison of pictures, if it was asked for.
         prediction, truth: the two meshes in the common frame.
         nearest: distance and |cos| of every sample.
         deviations: how the settings differ from the published protocol, as sentences.
@@ -68,6 +75,7 @@ class Evaluation:
     seed: int
     distances: Distances
     volume: VolumeOverlap
+    rendered: RenderedMetrics | None
     prediction: EvaluatedMesh
     truth: EvaluatedMesh
     nearest: Nearest = field(repr=False)
@@ -103,6 +111,7 @@ class Evaluation:
             },
             "metrics": {**values, "volume_iou": self.volume.iou},
             "volume_iou": asdict(self.volume),
+            "rendered": None if self.rendered is None else asdict(self.rendered),
             "prediction": _mesh_record(self.prediction),
             "ground_truth": _mesh_record(self.truth),
             "seconds": round(self.seconds, 3),
@@ -129,6 +138,7 @@ def evaluate(
     alignment: str | None = None,
     points: int | None = None,
     seed: int = 0,
+    render: bool = False,
     workers: int = -1,
     prediction_place: str = "prediction",
     ground_truth_place: str = "ground truth",
@@ -141,6 +151,7 @@ def evaluate(
         alignment: another kind than the protocol's, recorded as a deviation.
         points: another number of samples than the protocol's, likewise.
         seed: the same seed gives the same numbers to the last digit, on any number of threads.
+        render: also compare pictures.
         workers: threads of the nearest-neighbour searches, -1 for all cores.
         prediction_place, ground_truth_place: names for messages.
 
@@ -187,6 +198,9 @@ def evaluate(
         measured[1].faces,
         measured[1].report.closed,
     )
+    rendered = None
+    if render:
+        rendered = compare_renderings(measured[0].tensors(prediction.colors), measured[1].tensors(ground_truth.colors))
     return Evaluation(
         protocol=chosen,
         alignment=found,
@@ -194,6 +208,7 @@ def evaluate(
         seed=seed,
         distances=distances(neighbours, chosen.thresholds),
         volume=overlap,
+        rendered=rendered,
         prediction=measured[0],
         truth=measured[1],
         nearest=neighbours,

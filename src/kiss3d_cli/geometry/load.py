@@ -23,7 +23,7 @@ _OBJ_DROPPED = re.compile(rb"^(?:#|(?:v[tnp]|mtllib|usemtl|usemap|s|g|o)\b)[^\n]
 _OBJ_FACE_EXTRAS = re.compile(rb"/[-\d/]*")
 
 
-def read_mesh(path: Path, dtype: torch.dtype = torch.float32) -> Mesh:
+def read_mesh(path: Path, dtype: torch.dtype = torch.float32, *, alone: bool = False) -> Mesh:
     """Read one mesh; a scene's parts are put together in the frame of its root, larger polygons become triangles.
 
     Units are left as they are in the file. Vertex colours are kept when every part has them; textures are not read.
@@ -32,6 +32,7 @@ def read_mesh(path: Path, dtype: torch.dtype = torch.float32) -> Mesh:
     Args:
         path: a file with one of `SUFFIXES`.
         dtype: of the vertices and colours.
+        alone: refuse a GLTF that needs files beside it, for a file that is going to be copied.
 
     Raises:
         BadInput: no such file, another format, a damaged file, a point cloud, a mesh that `check_mesh` refuses.
@@ -44,7 +45,7 @@ def read_mesh(path: Path, dtype: torch.dtype = torch.float32) -> Mesh:
     if not path.is_file():
         cause = "This is a folder, not a mesh file." if path.is_dir() else "There is no such mesh file."
         raise BadInput(cause, place=place, hint="Check the path; " + _HINT[0].lower() + _HINT[1:])
-    parts = _parse(path, suffix)
+    parts = _parse(path, suffix, alone)
     if not parts:
         raise BadInput("The file has no geometry.", place=place, hint="Export the mesh again.")
     surfaces = [part for part in parts if part.faces is not None]
@@ -113,10 +114,14 @@ class _Part:
 class _OwnFolder:
     """Gives a GLTF file the buffers beside it, and nothing from elsewhere."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, alone: bool) -> None:
         self.path = path
+        self.alone = alone
 
     def get(self, name: str) -> bytes:
+        if self.alone:
+            cause = f"It needs '{name}' beside it, and is going to be copied."
+            raise BadInput(cause, place=str(self.path), hint="Export it as one GLB file.")
         folder = self.path.parent.resolve()
         wanted = (folder / name.strip()).resolve()
         if "://" in name or not wanted.is_relative_to(folder):
@@ -133,7 +138,7 @@ class _OwnFolder:
     __getitem__ = get
 
 
-def _parse(path: Path, suffix: str) -> list[_Part]:
+def _parse(path: Path, suffix: str, alone: bool) -> list[_Part]:
     import trimesh  # slow to import, and most of kiss3d does without it
 
     try:
@@ -146,7 +151,7 @@ def _parse(path: Path, suffix: str) -> list[_Part]:
             scene = trimesh.load_scene(
                 io.BytesIO(data),
                 file_type=suffix[1:],
-                resolver=_OwnFolder(path),
+                resolver=_OwnFolder(path, alone),
                 process=False,
                 skip_materials=True,
             )

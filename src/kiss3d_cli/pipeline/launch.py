@@ -307,7 +307,7 @@ def _check_files(request: Request) -> dict[str, Path]:
     else:
         raise BadInput("no picture was given", place="PICTURE", hint="kiss3d run image.png")
     if request.ground_truth is not None:
-        read_mesh(request.ground_truth)
+        read_mesh(request.ground_truth, alone=True)
         files["ground_truth"] = request.ground_truth
     return files
 

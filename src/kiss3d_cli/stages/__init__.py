@@ -116,7 +116,7 @@ STAGES: tuple[Stage, ...] = (
                 version=1,
                 reads=("refine/mesh.ply", "ground_truth"),
                 writes=("metrics.json",),
-                settings=("eval.points", "seed"),
+                settings=("eval.protocol", "eval.align", "eval.points", "eval.render", "seed"),
             ),
         },
     ),

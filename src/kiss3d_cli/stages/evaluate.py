@@ -1,8 +1,10 @@
-"""From the mesh and a ground truth to numbers."""
+"""From the final mesh and a ground truth to numbers."""
 
 from __future__ import annotations
 
 import json
+
+import torch
 
 from kiss3d_cli.core.stage import Context
 from kiss3d_cli.geometry.evaluation import evaluate
@@ -10,14 +12,26 @@ from kiss3d_cli.geometry.load import read_mesh
 
 
 def surface(context: Context) -> None:
-    """Chamfer distance, F-score and more in the kiss3d protocol."""
+    """Measure the mesh by the chosen protocol."""
+    settings = context.settings
+    context.progress(0.0, "reading the meshes")
+    prediction = read_mesh(context.inputs["refine/mesh.ply"], torch.float64)
+    truth = read_mesh(context.inputs["ground_truth"], torch.float64)
+    context.progress(0.2, "measuring")
     found = evaluate(
-        read_mesh(context.inputs["refine/mesh.ply"]),
-        read_mesh(context.inputs["ground_truth"]),
-        points=context.settings["eval.points"],
-        seed=context.settings["seed"],
-        ground_truth_place="the ground truth",
+        prediction,
+        truth,
+        protocol=settings["eval.protocol"],
+        alignment=None if settings["eval.align"] == "protocol" else settings["eval.align"],
+        points=settings["eval.points"],
+        seed=settings["seed"],
+        render=settings["eval.render"],
+        prediction_place="refine/mesh.ply",
+        ground_truth_place="--gt",
     )
     context.warnings.extend(found.warnings)
-    text = json.dumps(found.record(), indent=2, ensure_ascii=False) + "\n"
-    (context.output / "metrics.json").write_text(text, encoding="utf-8")
+    context.facts["protocol"] = found.protocol.name
+    context.facts["chamfer_l1"] = found.distances.chamfer_l1
+    context.facts.update({f"f_score_{score.threshold:g}": score.f_score for score in found.distances.f_scores})
+    text = json.dumps(found.record(), indent=2, ensure_ascii=False)
+    (context.output / "metrics.json").write_text(text + "\n", encoding="utf-8")
