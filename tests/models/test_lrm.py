@@ -30,7 +30,7 @@ class Tiny:
         self.weights = {name[7:]: value for name, value in values.items() if name.startswith("weight.")}
         self.images, self.cameras = values["in.images"][0], values["in.cameras"][0]
         self.out = {name[4:]: value for name, value in values.items() if name.startswith("out.")}
-        self.points, self.cells = values["grid.vertices"], values["grid.cubes"].long()
+        self.points, self.cells = values["grid.vertices"], values["grid.cubes"]
         self.config = LrmConfig(
             views=len(self.images),
             image_size=self.images.shape[-1],
@@ -48,6 +48,7 @@ class Tiny:
             grid_resolution=sizes["grid_res"],
             grid_side=sizes["grid_scale"],
         )
+        self.axis = grid_axis(self.config, self.config.grid_resolution)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,11 @@ def model(tiny, weights):
 @pytest.fixture(scope="module")
 def field(tiny, model):
     return model(tiny.images, tiny.cameras)
+
+
+@pytest.fixture(scope="module")
+def on_grid(tiny, field):
+    return field.on_grid(tiny.axis)
 
 
 def assert_agrees(actual: torch.Tensor, published: torch.Tensor) -> None:
@@ -96,17 +102,19 @@ def test_planes(tiny, field):
     assert_agrees(field.planes[None], tiny.out["planes"])
 
 
-def test_sdf_at_points_and_on_the_grid(tiny, field):
-    side = tiny.config.grid_resolution + 1
-    assert_agrees(field.sdf(tiny.points)[None, :, None], tiny.out["sdf"])
-    assert_agrees(field.sdf_on_grid(grid_axis(tiny.config, side - 1)), tiny.out["sdf"].reshape(side, side, side))
-
-
-def test_deformation_and_weights(tiny, field):
-    assert_agrees(field.deformation(tiny.points, tiny.config.grid_resolution)[None], tiny.out["deformation"])
-    weights = field.cell_weights(tiny.points, tiny.cells)
+def test_sdf_deformation_and_weights(tiny, on_grid):
+    assert_close(tiny.axis, tiny.points[: len(tiny.axis), 2], atol=1e-6, rtol=0)
+    assert_agrees(on_grid.sdf().reshape(1, -1, 1), tiny.out["sdf"])
+    assert_agrees(on_grid.deformation(torch.arange(len(tiny.points)))[None], tiny.out["deformation"])
+    weights = on_grid.cell_weights(torch.arange(len(tiny.cells)))
     raw = torch.cat([weights.beta, weights.alpha, weights.gamma[:, None]], 1)
     assert_agrees(raw[None], tiny.out["flexicubes_weight"])
+
+
+def test_a_few_points_and_cells_are_those_of_all(tiny, on_grid):
+    some = torch.tensor([4, 4000, 17, 0])
+    assert_close(on_grid.deformation(some), tiny.out["deformation"][0, some], atol=1e-6, rtol=0)
+    assert_close(on_grid.cell_weights(some).beta, tiny.out["flexicubes_weight"][0, some, :12], atol=1e-5, rtol=0)
 
 
 def test_colours_and_materials(tiny, field):
@@ -141,11 +149,9 @@ def test_mesh(tiny, field):
         assert (centre - zeros).norm(dim=-1).min() < 1.5 * cell
 
 
-def test_the_deformation_is_bounded_by_a_share_of_the_cell(tiny, field):
-    points = tiny.points[:100]
-    deformation = field.deformation(points, 16)
-    assert 0 < deformation.abs().max() < 1 / 64
-    assert_close(field.deformation(points, 32), deformation / 2)
+def test_the_deformation_is_bounded_by_a_share_of_the_cell(on_grid):
+    deformation = on_grid.deformation(torch.arange(100))
+    assert 0 < deformation.abs().max() < 0.25 / 16
 
 
 def test_queries_do_not_depend_on_the_chunk(tiny, field, monkeypatch):

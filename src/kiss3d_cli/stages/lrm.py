@@ -25,15 +25,18 @@ def extract(field: ReconstructedField, config: LrmConfig, resolution: int) -> Me
         BadInput: the field has no surface, or values that are not finite.
     """
     axis = grid_axis(config, resolution).to(field.planes.device)
-    sdf = field.sdf_on_grid(axis)
+    on_grid = field.on_grid(axis)
+    sdf = on_grid.sdf()
     grid = dual_grid(sdf)
-    used, corners = torch.unique(grid.corners, return_inverse=True)
-    points = axis[torch.stack(torch.unravel_index(used, sdf.shape), -1)]
-    weights = field.cell_weights(points, corners)
-    deformed = points + field.deformation(points, resolution)
+    is_corner = torch.zeros(sdf.numel(), dtype=torch.bool, device=sdf.device)
+    is_corner[grid.corners] = True
+    points = is_corner.nonzero()[:, 0]
+    deformed = axis.new_empty(sdf.numel(), 3)
+    deformed[points] = axis[torch.stack(torch.unravel_index(points, sdf.shape), -1)] + on_grid.deformation(points)
+    weights = on_grid.cell_weights(grid.cells)
     return flexicubes_at(
         grid,
-        deformed[corners],
+        deformed[grid.corners],
         sdf.flatten()[grid.corners],
         CubeWeights(alpha=weights.alpha, beta=weights.beta, gamma=weights.gamma),
         weight_scale=WEIGHT_SCALE,

@@ -6,7 +6,6 @@ plane 2 by (z, y), columns first. The planes cover [-1, 1] of the LRM frame; bey
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,12 +18,16 @@ from kiss3d_cli.models.lrm.config import LrmConfig
 PLANE_AXES = ((0, 1), (0, 2), (2, 1))
 HEAD_WIDTH = 64
 DEFORMATION_SHARE = 0.25
-"""A grid point moves by less than this share of a cell of a grid of side 1."""
+"""A grid point moves by less than this share of 1 / resolution, in LRM units, along each axis."""
 WEIGHT_FACTOR = 0.1
 COLOR_MARGIN = 0.001
 MIN_ROUGHNESS = 0.04**2
 CHUNK = 2**16
-"""Points or cells that are in work at once; a point has 240 channels and a cell eight points."""
+"""Points or cells that are in work at once."""
+
+Corners = tuple[tuple[int, int, int], ...]
+_POINT: Corners = ((0, 0, 0),)
+_CELL: Corners = tuple((k & 1, k >> 1 & 1, k >> 2) for k in range(8))
 
 
 def _mlp(inputs: int, outputs: int) -> nn.Sequential:
@@ -76,59 +79,93 @@ class ReconstructedField:
     planes: Float[Tensor, "3 C R R"]
     decoder: Decoder
 
-    def sdf(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
-        """Signed distance, negative inside."""
-        return self._at(points, lambda features: self.decoder.net_sdf(features)[:, 0])
-
-    @torch.no_grad()
-    def sdf_on_grid(self, axis: Float[Tensor, " R"]) -> Float[Tensor, "R R R"]:
-        """`sdf` at all (x, y, z) of three equal axes.
-
-        On such a grid a plane is only sampled at R^2 points, and the first layer, being linear in the planes' features
-        one after the other, becomes a sum of three small tables.
-        """
-        first, later = self.decoder.net_sdf[0], self.decoder.net_sdf[1:]
-        assert isinstance(first, nn.Linear)
-        tables = []
-        for plane, (u, v), weight in zip(self.planes, PLANE_AXES, first.weight.chunk(3, 1), strict=True):
-            square = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1)  # the lower axis first
-            table = _sample(plane, square if u < v else square.flip(-1)) @ weight.T
-            tables.append(table.unsqueeze(3 - u - v))
-        xy, xz, yz = tables
-        slab = max(1, CHUNK // len(axis) ** 2)
-        parts = [later(xy[i : i + slab] + xz[i : i + slab] + yz + first.bias) for i in range(0, len(axis), slab)]
-        return torch.cat(parts)[..., 0]
-
-    def deformation(self, points: Float[Tensor, "N 3"], resolution: int) -> Float[Tensor, "N 3"]:
-        """How far each grid point moves, in LRM units; `resolution` is the grid's number of cells along a side."""
-        limit = DEFORMATION_SHARE / resolution
-        return self._at(points, lambda features: limit * self.decoder.net_deformation(features).tanh())
-
-    @torch.no_grad()
-    def cell_weights(self, points: Float[Tensor, "N 3"], cells: Int[Tensor, "S 8"]) -> CellWeights:
-        """Weights of the cells with these corners among `points`, corner bits x + 2 y + 4 z."""
-        features = self._at(points, lambda features: features)
-        raw = torch.cat(
-            [self.decoder.net_weight(features[chunk].flatten(1)) for chunk in torch.split(cells, CHUNK // 8)]
-        )
-        raw = WEIGHT_FACTOR * raw
-        return CellWeights(beta=raw[:, :12], alpha=raw[:, 12:20], gamma=raw[:, 20])
-
     def color(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         """RGB in [0, 1], sRGB-encoded. Trained with a margin on both sides, which is cut off here."""
-        raw = self._at(points, lambda features: self.decoder.net_rgb(features).sigmoid())
+        raw = self._at(self.decoder.net_rgb, points).sigmoid()
         return (raw * (1 + 2 * COLOR_MARGIN) - COLOR_MARGIN).clamp(0, 1)
 
     def material(self, points: Float[Tensor, "N 3"]) -> Material:
-        raw = self._at(points, lambda features: self.decoder.net_material(features).sigmoid())
+        raw = self._at(self.decoder.net_material, points).sigmoid()
         return Material(metallic=raw[:, 0], roughness=raw[:, 1] * (1 - MIN_ROUGHNESS) + MIN_ROUGHNESS)
 
-    @torch.no_grad()
-    def _at(self, points: Float[Tensor, "N 3"], head: Callable[[Tensor], Tensor]) -> Tensor:
+    @torch.inference_mode()
+    def on_grid(self, axis: Float[Tensor, " R"]) -> GridField:
+        """The field at all (x, y, z) of three equal axes, in LRM units."""
+        square = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1)
+        sampled = [
+            _sample(plane, square if u < v else square.flip(-1))
+            for plane, (u, v) in zip(self.planes, PLANE_AXES, strict=True)
+        ]
+        return GridField(torch.stack(sampled), self.decoder)
+
+    @torch.inference_mode()
+    def _at(self, head: nn.Sequential, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N K"]:
         parts = []
         for chunk in torch.split(points, CHUNK):
             sampled = [_sample(plane, chunk[:, axes]) for plane, axes in zip(self.planes, PLANE_AXES, strict=True)]
             parts.append(head(torch.cat(sampled, -1)))
+        return torch.cat(parts)
+
+
+@dataclass(frozen=True)
+class GridField:
+    """A field on a regular grid of R^3 points, numbered with z running fastest; cells likewise.
+
+    A head's first layer is linear in the features of the three planes, and on a grid a plane is met at R^2 places only.
+    So the layer is applied to each plane alone, and a point or a cell adds up three entries of small tables: what the
+    layer would cost per point (240 channels) or cell (1920) is never paid.
+
+    Attributes:
+        squares: (3, R, R, C) features of the planes at the grid's places, the lower axis first.
+        decoder: the heads, float32.
+    """
+
+    squares: Float[Tensor, "3 R R C"]
+    decoder: Decoder
+
+    @torch.inference_mode()
+    def sdf(self) -> Float[Tensor, "R R R"]:
+        """Signed distance, negative inside."""
+        head = self.decoder.net_sdf
+        xy, xz, yz = self._tables(head, _POINT)
+        slab = max(1, CHUNK // len(xy) ** 2)
+        starts = range(0, len(xy), slab)
+        parts = [head[1:](xy[i : i + slab, :, None] + xz[i : i + slab, None] + yz) for i in starts]
+        return torch.cat(parts)[..., 0]
+
+    @torch.inference_mode()
+    def deformation(self, points: Int[Tensor, " P"]) -> Float[Tensor, "P 3"]:
+        """How far grid points of these numbers move, in LRM units."""
+        limit = DEFORMATION_SHARE / (self.squares.shape[1] - 1)
+        return limit * self._at(self.decoder.net_deformation, _POINT, points).tanh()
+
+    @torch.inference_mode()
+    def cell_weights(self, cells: Int[Tensor, " S"]) -> CellWeights:
+        """FlexiCubes weights of the cells of these numbers."""
+        raw = WEIGHT_FACTOR * self._at(self.decoder.net_weight, _CELL, cells)
+        return CellWeights(beta=raw[:, :12], alpha=raw[:, 12:20], gamma=raw[:, 20])
+
+    def _tables(self, head: nn.Sequential, corners: Corners) -> list[Float[Tensor, "Q Q H"]]:
+        """The head's first layer over these corners of every point or cell, by plane: xy, xz, yz."""
+        first = head[0]
+        assert isinstance(first, nn.Linear)
+        weight = first.weight.reshape(HEAD_WIDTH, len(corners), 3, -1)
+        side = self.squares.shape[1] - max(max(corner) for corner in corners)
+        tables = []
+        for plane, (a, b) in enumerate(((0, 1), (0, 2), (1, 2))):
+            table = first.bias / 3
+            for number, corner in enumerate(corners):
+                square = self.squares[plane, corner[a] : corner[a] + side, corner[b] : corner[b] + side]
+                table = table + square @ weight[:, number, plane].T
+            tables.append(table)
+        return tables
+
+    def _at(self, head: nn.Sequential, corners: Corners, numbers: Int[Tensor, " P"]) -> Float[Tensor, "P K"]:
+        xy, xz, yz = self._tables(head, corners)
+        parts = []
+        for chunk in torch.split(numbers, CHUNK):
+            x, y, z = torch.unravel_index(chunk, (len(xy),) * 3)
+            parts.append(head[1:](xy[x, y] + xz[x, z] + yz[y, z]))
         return torch.cat(parts)
 
 
