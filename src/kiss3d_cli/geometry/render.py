@@ -11,7 +11,7 @@ from torch import Tensor
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.cameras import Cameras
 from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
-from kiss3d_cli.geometry.rasterize import Edges, Fragments, antialias, interpolate, rasterize
+from kiss3d_cli.geometry.rasterize import BUILT_IN, Backend, Edges, Fragments, antialias, interpolate, rasterize
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ def render_normals(
     *,
     antialiased: bool = True,
     edges: Edges | None = None,
+    backend: Backend = BUILT_IN,
 ) -> RenderedNormals:
     """Camera-space normals, smooth over the faces. With antialiasing the mask is differentiable too.
 
@@ -62,9 +63,10 @@ def render_normals(
         size: (H, W) pixels.
         normals: (N, 3) world-space vertex normals to show instead of the mesh's own.
         edges: `mesh_edges(mesh.faces)`, to save finding them again while the faces stay.
+        backend: who finds the faces that the pixels show.
     """
     clip = cameras.clip(mesh.vertices)
-    fragments = rasterize(clip, mesh.faces, size)
+    fragments = rasterize(clip, mesh.faces, size, backend)
     if normals is None:
         normals = vertex_normals(mesh.vertices, mesh.faces)
     image = interpolate(cameras.normals_to_camera(normals), mesh.faces, fragments)

@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
-from kiss3d_cli.geometry.rasterize.coverage import FACE_MASK, visible_faces
+from kiss3d_cli.geometry.rasterize.backends import BUILT_IN, Backend
+from kiss3d_cli.geometry.rasterize.coverage import FACE_MASK
 from kiss3d_cli.geometry.rasterize.gather import Mixture, SurfacePoints
-from kiss3d_cli.geometry.rasterize.near_plane import cut_at_near_plane
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,9 @@ class Fragments:
         return self.face_id >= 0
 
 
-def rasterize(clip: Float[Tensor, "V N 4"], faces: Int[Tensor, "F 3"], size: tuple[int, int]) -> Fragments:
+def rasterize(
+    clip: Float[Tensor, "V N 4"], faces: Int[Tensor, "F 3"], size: tuple[int, int], backend: Backend = BUILT_IN
+) -> Fragments:
     """Finds the nearest face at every pixel centre; front and back faces alike.
 
     Faces are cut at the near plane; those without area on the screen are skipped. At equal depth the lower face wins.
@@ -45,6 +47,7 @@ def rasterize(clip: Float[Tensor, "V N 4"], faces: Int[Tensor, "F 3"], size: tup
         clip: perspective clip space of V views, as from `Cameras.clip` (OpenGL: y up, w the distance along the view
             axis).
         size: (H, W) pixels.
+        backend: who finds the faces, from `find_backend`.
 
     Raises:
         BadInput: vertices that are not finite, faces that name vertices which are not there, an empty image.
@@ -54,12 +57,7 @@ def rasterize(clip: Float[Tensor, "V N 4"], faces: Int[Tensor, "F 3"], size: tup
     if height < 1 or width < 1:
         raise BadInput(f"an image of {width} x {height} pixels cannot be drawn", hint="ask for at least 1 x 1 pixels")
     faces = faces.long()
-    views = []
-    for view in clip.detach():
-        front = cut_at_near_plane(view, faces)
-        views.append(visible_faces(front.clip, front.faces, front.owner, size))
-    face_id = torch.stack(views) if views else torch.empty(0, height * width, dtype=torch.int64, device=clip.device)
-    face_id = face_id.reshape(-1, height, width)
+    face_id = backend.find(clip.detach(), faces, size)
     barycentric, depth = SurfacePoints.apply(clip, faces, face_id)  # type: ignore[no-untyped-call]
     return Fragments(face_id, barycentric, depth)
 

@@ -27,8 +27,8 @@ class FrontPart:
 def cut_at_near_plane(clip: Float[Tensor, "N 4"], faces: Int[Tensor, "F 3"]) -> FrontPart:
     """One triangle is left of a face with one vertex in front, two of a face with two. Not differentiable."""
     owner = torch.arange(faces.shape[0], device=faces.device)
-    in_front = (clip[:, 2] + clip[:, 3] >= 0) & (clip[:, 3] > 0)
-    if bool(in_front.all()):
+    in_front = clip[:, 2] + clip[:, 3] >= 0
+    if bool((in_front & (clip[:, 3] > 0)).all()):
         return FrontPart(clip, faces, owner)
     inside = in_front[faces]
     count = inside.sum(1)
@@ -50,7 +50,10 @@ def cut_at_near_plane(clip: Float[Tensor, "N 4"], faces: Int[Tensor, "F 3"]) -> 
         a, b, c = turned.unbind(1)
         parts += [torch.stack([a, p, q], 1)] if kept == 1 else [torch.stack([p, b, c], 1), torch.stack([p, c, q], 1)]
         owners += [owner[cut]] * kept
-    return FrontPart(torch.cat(vertices), torch.cat(parts), torch.cat(owners))
+    every, front, whose = torch.cat(vertices), torch.cat(parts), torch.cat(owners)
+    # No camera puts a point in front of the near plane and behind itself, but a caller's own matrix might.
+    real = (every[:, 3] > 0)[front].all(1)
+    return FrontPart(every, front[real], whose[real])
 
 
 def _on_near_plane(clip: Float[Tensor, "N 4"], ends: Int[Tensor, "E 2"]) -> Float[Tensor, "E 4"]:
