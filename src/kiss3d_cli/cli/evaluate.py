@@ -3,51 +3,143 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kiss3d_cli.cli.terminal import handles_errors, note, print_json, shown_path
 from kiss3d_cli.core.errors import BadInput
 
+if TYPE_CHECKING:
+    from kiss3d_cli.geometry.evaluation import Evaluation
+    from kiss3d_cli.pipeline.measure import MeasureOptions
+
 
 @handles_errors
 def evaluate(
     target: Annotated[
-        Path | None, typer.Argument(help="A run folder or a mesh; the newest run in outputs/ by default.")
+        Path | None,
+        typer.Argument(
+            help="A run folder, a mesh, or a folder of either; the newest run in outputs/ by default.",
+            show_default=False,
+        ),
     ] = None,
-    gt: Annotated[Path | None, typer.Option(metavar="MESH", help="The ground truth.", show_default=False)] = None,
-    points: Annotated[int, typer.Option(help="Points sampled on each surface.")] = 100_000,
+    gt: Annotated[
+        Path | None, typer.Option(metavar="MESH", help="The ground truth, or a folder of them.", show_default=False)
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="kiss3d, kiss3dgen or triposr.")] = "kiss3d",
+    align: Annotated[
+        str | None,
+        typer.Option(help="none, yaw, rigid or similarity; what the protocol says by default.", show_default=False),
+    ] = None,
+    points: Annotated[
+        int | None, typer.Option(help="Points on each surface; the protocol's by default.", show_default=False)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+    render: Annotated[bool, typer.Option("--render", help="Also compare pictures from eight sides.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the numbers and the pictures there.", show_default=False),
+    ] = None,
+    pictures: Annotated[bool, typer.Option(help="Draw pictures into --out.")] = True,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Compare a mesh with its ground truth: Chamfer distance, F-score and more, in the kiss3d protocol."""
+    """Compare a mesh with its ground truth: Chamfer distance, F-score and more, by a named protocol."""
     if gt is None:
         raise BadInput("no ground truth was given", place="--gt", hint="kiss3d eval RUN_DIR --gt mesh.obj")
-    from kiss3d_cli.geometry.evaluation import evaluate as measure
-    from kiss3d_cli.geometry.load import read_mesh
+    if not gt.exists():
+        raise BadInput("there is no such ground truth", place=str(gt), hint="give --gt an existing mesh or folder")
+    if out is not None and out.exists() and not out.is_dir():
+        raise BadInput("this is a file, not a folder", place="--out", hint="choose another --out")
+    if out is not None and pictures and not gt.is_dir():
+        from kiss3d_cli.report.evaluation_pictures import check_matplotlib
+
+        check_matplotlib()
+    from kiss3d_cli.pipeline.measure import MeasureOptions
+
+    options = MeasureOptions(protocol, align, points, seed, render)
+    if gt.is_dir():
+        _evaluate_folders(target, gt, options, out, json_output)
+    else:
+        _evaluate_one(target, gt, options, out, pictures, json_output)
+
+
+def _evaluate_one(
+    target: Path | None, truth: Path, options: MeasureOptions, out: Path | None, pictures: bool, json_output: bool
+) -> None:
+    from kiss3d_cli.pipeline.measure import measure_pair, record_of, write_metrics
 
     mesh = _mesh(target)
-    found = measure(
-        read_mesh(mesh),
-        read_mesh(gt),
-        points=points,
-        seed=seed,
-        prediction_place=str(mesh),
-        ground_truth_place=str(gt),
-    )
+    found = measure_pair(mesh, truth, options)
+    record = record_of(found, mesh, truth)
+    if out is not None:
+        files = [write_metrics(out, record)]
+        if pictures:
+            from kiss3d_cli.report.evaluation_pictures import write_pictures
+
+            files += write_pictures(found, out)
+        note("wrote " + ", ".join(shown_path(path) for path in files))
+    for warning in found.warnings:
+        note(f"note: {warning}")
     if json_output:
-        print_json(found.record())
+        print_json(record)
         return
-    note(f"{shown_path(mesh)} against {shown_path(gt)}")
-    distances = found.distances
-    print(f"Chamfer            {distances.chamfer_l1:.5f}")
+    note(f"{shown_path(mesh)} against {shown_path(truth)}")
+    _show(found)
+
+
+def _evaluate_folders(
+    target: Path | None, truths: Path, options: MeasureOptions, out: Path | None, json_output: bool
+) -> None:
+    from kiss3d_cli.pipeline.measure import measure_folders, write_table
+
+    results = target if target is not None else Path("outputs")
+    if not results.is_dir():
+        hint = f"kiss3d eval RESULTS_DIR --gt {shown_path(truths)}"
+        raise BadInput("the ground truth is a folder, so the results must be one too", place=str(results), hint=hint)
+    table = measure_folders(results, truths, options, note)
+    if out is not None:
+        note("wrote " + ", ".join(shown_path(path) for path in write_table(out, table)))
+    print(table.to_json() if json_output else table.to_markdown(), end="")
+    if any(score.error is not None for score in table.scores):
+        raise typer.Exit(BadInput.exit_code)
+
+
+def _show(found: Evaluation) -> None:
+    """The numbers, each with what it needs to be compared with another."""
+    distances, aligned = found.distances, found.alignment
+    deviations = f" ({'; '.join(found.deviations)})" if found.deviations else ""
+    print(f"protocol           {found.protocol.name} {found.protocol.version}{deviations}")
+    print(f"unit of length     {found.protocol.unit}")
+    print(
+        f"alignment          {aligned.kind}: turned by {aligned.degrees:.2f} degrees, scaled by {aligned.scale:.5g}"
+        if aligned.kind != "none"
+        else "alignment          none"
+    )
+    print(f"samples            {found.points} on each surface, seed {found.seed}")
+    print(f"Chamfer L1         {distances.chamfer_l1:.5f}   (mean of the two directions, not squared)")
+    print(f"Chamfer L2         {distances.chamfer_l2:.3e} (sum of the two directions, squared)")
     for score in distances.f_scores:
         print(
-            f"F-score at {score.threshold:<7g} {score.f_score:.4f}  "
+            f"F-score at {score.threshold:<7g} {score.f_score:.4f}    "
             f"(precision {score.precision:.4f}, recall {score.recall:.4f})"
         )
-    print(f"Normal consistency {distances.normal_consistency:.4f}")
+    print(f"normal consistency {distances.normal_consistency:.4f}")
+    print(f"Hausdorff          {distances.hausdorff:.5f}   (95 %: {distances.hausdorff_95:.5f})")
+    volume = found.volume
+    print(f"volume IoU         {volume.reason if volume.iou is None else f'{volume.iou:.4f}'}")
+    if found.rendered is not None:
+        rendered = found.rendered
+        print(f"mask IoU           {rendered.mask_iou:.4f}    (8 rendered views)")
+        if rendered.normal_error is not None:
+            print(f"normal error       {rendered.normal_error:.2f} degrees")
+        print(f"PSNR               {rendered.reason if rendered.psnr is None else f'{rendered.psnr:.2f} dB'}")
+        if rendered.ssim is not None:
+            print(f"SSIM               {rendered.ssim:.4f}")
+    for name, mesh in (("prediction", found.prediction), ("ground truth", found.truth)):
+        report = mesh.report
+        closed = "watertight" if report.watertight else "closed" if report.closed else "open"
+        print(f"{name:<18} {report.vertices} vertices, {report.faces} faces, {report.components} pieces, {closed}")
 
 
 def _mesh(target: Path | None) -> Path:

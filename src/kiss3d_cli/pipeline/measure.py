@@ -1,0 +1,153 @@
+"""Evaluations of files: one pair, or folders of results against folders of ground truths."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kiss3d_cli.core.errors import BadInput, Kiss3dError
+from kiss3d_cli.core.hashing import file_sha256
+from kiss3d_cli.core.manifest import write_durably
+from kiss3d_cli.pipeline.pairing import Pair, Pairing, find_results, find_truths, pair
+from kiss3d_cli.report.scores import Score, ScoreTable, make_table
+
+if TYPE_CHECKING:
+    from kiss3d_cli.geometry.evaluation import Evaluation
+
+
+@dataclass(frozen=True)
+class MeasureOptions:
+    """How to measure.
+
+    Attributes:
+        protocol: its name.
+        alignment: None for the protocol's own.
+        points: None for the protocol's own.
+        seed: of the samples.
+        render: also compare pictures.
+    """
+
+    protocol: str = "kiss3d"
+    alignment: str | None = None
+    points: int | None = None
+    seed: int = 0
+    render: bool = False
+
+
+def measure_pair(prediction: Path, ground_truth: Path, options: MeasureOptions) -> Evaluation:
+    """Read two meshes and compare them. Raises BadInput as `read_mesh` and `evaluate` do."""
+    import torch
+
+    from kiss3d_cli.geometry.evaluation import evaluate
+    from kiss3d_cli.geometry.load import read_mesh
+
+    truth = read_mesh(ground_truth, torch.float64)  # first: the likelier mistake
+    return evaluate(
+        read_mesh(prediction, torch.float64),
+        truth,
+        protocol=options.protocol,
+        alignment=options.alignment,
+        points=options.points,
+        seed=options.seed,
+        render=options.render,
+        prediction_place=str(prediction),
+        ground_truth_place=str(ground_truth),
+    )
+
+
+def record_of(found: Evaluation, prediction: Path, ground_truth: Path) -> dict[str, Any]:
+    """The evaluation's record with both files named and hashed."""
+    record = found.record()
+    for name, path in (("prediction", prediction), ("ground_truth", ground_truth)):
+        record[name] = {"file": str(path), "file_sha256": file_sha256(path), **record[name]}
+    return record
+
+
+def columns_of(found: Evaluation) -> dict[str, float | None]:
+    """The metrics of a table's columns."""
+    distances = found.distances
+    columns: dict[str, float | None] = {
+        "chamfer_l1": distances.chamfer_l1,
+        "chamfer_l2": distances.chamfer_l2,
+        **{f"f_score@{score.threshold:g}": score.f_score for score in distances.f_scores},
+        "normal_consistency": distances.normal_consistency,
+        "hausdorff": distances.hausdorff,
+        "hausdorff_95": distances.hausdorff_95,
+        "volume_iou": found.volume.iou,
+    }
+    if found.rendered is not None:
+        rendered = found.rendered
+        columns |= {"mask_iou": rendered.mask_iou, "normal_error": rendered.normal_error}
+        columns |= {"psnr": rendered.psnr, "ssim": rendered.ssim}
+    return columns
+
+
+def measure_folders(
+    results: Path,
+    truths: Path,
+    options: MeasureOptions,
+    announce: Callable[[str], None] = lambda _text: None,
+) -> ScoreTable:
+    """Measure every result that has a ground truth of its name; one that fails does not stop the others.
+
+    Args:
+        results: a folder of run folders or meshes.
+        truths: a folder of ground truths.
+        announce: told before each pair.
+
+    Raises:
+        BadInput: nothing could be paired, or an option is wrong.
+    """
+    from kiss3d_cli.geometry.protocols import get_alignment, get_protocol
+
+    protocol = get_protocol(options.protocol)
+    kind = protocol.alignment if options.alignment is None else get_alignment(options.alignment)
+    pairing: Pairing = pair(find_results(results), find_truths(truths))
+    if not pairing.pairs:
+        listed = "\n".join(f"  - {sentence}" for sentence in pairing.unpaired[:20])
+        raise BadInput(
+            f"no result has a ground truth of its name\n{listed}",
+            place=str(results),
+            hint=f"call the results as the meshes in {truths}",
+        )
+    scores = []
+    for number, entry in enumerate(pairing.pairs, 1):
+        announce(f"{number} of {len(pairing.pairs)}: {entry.result.name}")
+        scores.append(_score(entry, options))
+    points = protocol.points if options.points is None else options.points
+    heading = (
+        f"{len(pairing.pairs)} results in the {protocol.name} protocol, version {protocol.version}: "
+        f"{points} points, alignment {kind}, seed {options.seed}, lengths in the {protocol.unit}"
+    )
+    return make_table(heading, scores, pairing.unpaired, options.seed)
+
+
+def _score(entry: Pair, options: MeasureOptions) -> Score:
+    mesh = entry.result.mesh
+    assert mesh is not None
+    name, prediction, truth = entry.result.name, str(mesh), str(entry.truth)
+    try:
+        found = measure_pair(mesh, entry.truth, options)
+    except Kiss3dError as error:
+        return Score(name, prediction, truth, error=str(error))
+    return Score(name, prediction, truth, columns_of(found), record=record_of(found, mesh, entry.truth))
+
+
+def write_metrics(folder: Path, record: dict[str, Any]) -> Path:
+    """Write metrics.json as a whole; the folder is made if it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "metrics.json"
+    write_durably(path, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+    return path
+
+
+def write_table(folder: Path, table: ScoreTable) -> list[Path]:
+    """Write scores.csv, scores.json and scores.md."""
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {"scores.csv": table.to_csv(), "scores.json": table.to_json(), "scores.md": table.to_markdown()}
+    for name, text in texts.items():
+        write_durably(folder / name, text.encode())
+    return [folder / name for name in texts]
