@@ -1,30 +1,22 @@
-"""A silhouette inflated to a closed surface: a Poisson problem on the mask, as in sketch-based modelling.
-
-The height over the mid-plane is the root of u, where laplacian(u) = -c inside the silhouette and u = 0 on it
-(Wu et al. 2007, ShapePalettes; Baran and Lehtinen 2009). With c = 4 a disc becomes a ball; a strip becomes a rod of
-round section only with c = 2. So u is solved for twice: the first solution's curvature says where the silhouette is
-round and where it is long, and sets c for the second.
-"""
+"""A silhouette inflated to a closed, coloured surface. How high it rises: heights.py."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
-from scipy import ndimage, sparse
-from scipy.sparse.linalg import splu
+from jaxtyping import Float
+from scipy import ndimage
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.cameras import Cameras, orbit_cameras
-from kiss3d_cli.geometry.double_sheet import LEVEL, connect, crossings, double_sheet
+from kiss3d_cli.geometry.double_sheet import LEVEL, DoubleSheet, connect, double_sheet
+from kiss3d_cli.geometry.heights import Heights, height_field
 from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
 from kiss3d_cli.geometry.sheet_colors import sheet_colors
 
 RESOLUTION = 256
-DEPTH = 0.9
+DEPTH = 0.95
 """Of the round section: most things are a little flatter than they are wide."""
 HIGHEST = 0.95
 """World units from the mid-plane beyond which the height is pressed down smoothly."""
@@ -40,9 +32,9 @@ def inflate(
 ) -> Mesh:
     """A closed, manifold, connected surface whose picture from the camera has the given silhouette.
 
-    The surface is symmetric about the plane z = 0, in which its outline lies; a point moves off that plane along its
-    own pixel's ray, so that perspective does not spoil the silhouette. Openings stay open; pieces are joined by
-    narrow bars, crumbs are dropped.
+    The surface has round sections about its middle in the plane z = 0; its points lie on their own pixels' rays, so
+    that perspective does not spoil the silhouette. Openings stay open; pieces are
+    joined by narrow bars, crumbs are dropped.
 
     Args:
         alpha: coverage of a square picture, in [0, 1]; the silhouette is where it is over one half.
@@ -62,8 +54,7 @@ def inflate(
     rays, center = pixel_rays(on_picture, camera)
     # world units a pixel, where the picture's middle meets the plane z = 0
     unit = 2 * np.linalg.norm(center) / (float(camera.projection[0, 0, 0]) * side)
-    height = depth * unit * height_field(coverage).ravel()[sheet.pixel]
-    z = soft_limit(height, HIGHEST) * sheet.side
+    z = _depths(height_field(coverage), sheet, rays, unit, depth)
     points = center + rays * ((z - center[2]) / rays[:, 2])[:, None]
     mesh = Mesh(torch.from_numpy(points).float(), torch.from_numpy(sheet.faces))
     if rgb is None:
@@ -107,87 +98,31 @@ def pixel_rays(
     return local @ rotation, camera.centers[0].double().numpy()
 
 
+def _depths(
+    heights: Heights,
+    sheet: DoubleSheet,
+    rays: Float[np.ndarray, "N 3"],
+    unit: float,
+    depth: float,
+) -> Float[np.ndarray, " N"]:
+    """World z of every vertex, on its own ray.
+
+    Where a ray meets a part of round section about an axis in the plane z = 0, its two hits lie symmetrically about
+    the point that is closest to the axis. The axis is half the gradient of the squared height away, so with that
+    gradient g, the ray's slant s (its move across the plane for each unit of z) and sections stretched by k, the
+    closest point has z = k^2 (g . s) / 2 / (1 + k^2 s^2), and the hits are sqrt(k^2 u / (1 + k^2 s^2)) before and
+    behind it. Outlines so lie in front of the plane where they face outwards, as the outline of a ball does.
+    """
+    slant = rays[:, :2] / rays[:, 2:]
+    steep = 1 + depth**2 * (slant**2).sum(-1)
+    gradient = heights.gradient.reshape(-1, 2)[sheet.pixel] * unit
+    middle = depth**2 * (gradient * slant).sum(-1) / 2 / steep
+    half = soft_limit(depth * unit * np.sqrt(heights.squared.ravel()[sheet.pixel] / steep), HIGHEST)
+    return np.asarray(middle + sheet.side * half)
+
+
 def soft_limit(values: Float[np.ndarray, " N"], limit: float) -> Float[np.ndarray, " N"]:
     """Values up to 0.7 of the limit unchanged, those beyond pressed under it smoothly."""
     knee = 0.7 * limit
     beyond = np.maximum(values - knee, 0) / (limit - knee)
     return np.asarray(np.where(values > knee, knee + (limit - knee) * np.tanh(beyond), values))
-
-
-def height_field(coverage: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
-    """Heights in pixels over the mid-plane; 0 outside. A disc gives a ball, a strip a rod of round section."""
-    solve = poisson_solver(coverage)
-    roundness = _roundness(solve(np.ones_like(coverage)), coverage > LEVEL)
-    return np.asarray(np.sqrt(np.maximum(solve(2 * (1 + roundness)), 0)))
-
-
-def poisson_solver(
-    coverage: Float[np.ndarray, "H W"],
-) -> Callable[[Float[np.ndarray, "H W"]], Float[np.ndarray, "H W"]]:
-    """A solver of laplacian(u) = -source in the silhouette, u = 0 on it and outside. Direct, so deterministic.
-
-    The outline lies where the coverage crosses one half, between the pixels: a neighbour beyond it counts as a zero
-    at the outline's own distance.
-    """
-    inside = coverage > LEVEL
-    number = np.full(coverage.shape, -1)
-    number[inside] = np.arange(inside.sum())
-    diagonal = np.zeros(coverage.shape)
-    starts, ends = [], []
-    for axis in (0, 1):
-        cut = crossings(coverage, axis)
-        first, second = _ends(inside, axis)
-        lower, upper = _ends(diagonal, axis)
-        lower += np.where(first & ~second, 1 / cut, 1)
-        upper += np.where(second & ~first, 1 / (1 - cut), 1)
-        both = first & second
-        here, there = _ends(number, axis)
-        starts.append(here[both])
-        ends.append(there[both])
-    start, end = np.concatenate(starts), np.concatenate(ends)
-    count = int(inside.sum())
-    matrix = sparse.coo_matrix(
-        (
-            np.concatenate([-np.ones(2 * len(start)), diagonal[inside]]),
-            (np.concatenate([start, end, np.arange(count)]), np.concatenate([end, start, np.arange(count)])),
-        ),
-        shape=(count, count),
-    )
-    factors = splu(matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
-
-    def solve(source: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
-        u = np.zeros(coverage.shape)
-        u[inside] = factors.solve(source[inside])
-        return u
-
-    return solve
-
-
-def _ends(grid: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Views of the two ends of each grid edge along an axis."""
-    return (grid[:-1], grid[1:]) if axis == 0 else (grid[:, :-1], grid[:, 1:])
-
-
-def _roundness(u: Float[np.ndarray, "H W"], inside: Bool[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
-    """Ratio of the smaller to the larger curvature of u: 1 in a disc, 0 in a strip; smoothed over the neighbourhood.
-
-    Args:
-        u: solution for an even source.
-        inside: the silhouette.
-    """
-    row, column = np.gradient(u)
-    row_row, row_column = np.gradient(row)
-    _, column_column = np.gradient(column)
-    middle = (row_row + column_column) / 2
-    spread = np.sqrt(((row_row - column_column) / 2) ** 2 + row_column**2)
-    weaker, stronger = -(middle + spread), -(middle - spread)
-    ratio = (weaker / np.maximum(stronger, 1e-9)).clip(0, 1)
-    # differences across the outline mean nothing
-    core = ndimage.binary_erosion(inside, np.ones((3, 3), bool), iterations=2)
-    if not core.any():
-        return np.zeros_like(u)
-    weight = core * u
-    # as wide as the silhouette is thick there
-    sigma = 0.35 * float(np.sqrt(2 * u.max()))
-    total = ndimage.gaussian_filter(weight, sigma, mode="constant")
-    return np.asarray(ndimage.gaussian_filter(weight * ratio, sigma, mode="constant") / np.maximum(total, 1e-12))
