@@ -1,0 +1,111 @@
+"""One example from shape to files: fitted into the frame, traced, meshed, written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pymeshlab
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from kiss3d_cli.geometry.export import write_mesh
+from kiss3d_cli.geometry.flexicubes import isosurface
+from kiss3d_cli.geometry.manifold import face_components, find_defects
+from kiss3d_cli.geometry.mesh import Mesh
+
+from .clutter import cluttered
+from .field import Field, extent, project, resampled, sampled, surface
+from .render import bundle, picture
+from .sdf import Shape
+
+LONGEST_SIDE = 1.9
+REACH = 1.0
+JPEG_QUALITY = 86
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How fine the files are.
+
+    Attributes:
+        picture: side of the picture in pixels.
+        tile: side of a bundle tile in pixels.
+        grid: points along a side of the grid that the mesh is extracted from.
+        faces: of the mesh, at most.
+    """
+
+    picture: int = 768
+    tile: int = 512
+    grid: int = 208
+    faces: int = 14_000
+
+
+def fitted(shape: Shape) -> Shape:
+    """Centred, its longest side LONGEST_SIDE."""
+    low, high = extent(shape)
+    center = (low + high) / 2
+    return shape.at(*(-center).tolist()).scaled(LONGEST_SIDE / float((high - low).max()))
+
+
+def extract(field: Field, grid: int, faces: int) -> Mesh:
+    """A closed manifold of one piece with the shape's colours; vertices on its surface.
+
+    Quadric edge collapse (Garland and Heckbert 1997) takes it from the grid's resolution to the number of faces.
+    """
+    side = (field.reach,) * 3
+    values = resampled(field, grid).permute(2, 1, 0).contiguous()
+    fine = _without_cavities(isosurface(values, tuple(-s for s in side), side))
+    stage = pymeshlab.MeshSet()
+    stage.add_mesh(pymeshlab.Mesh(_on_surface(field, fine.vertices).double().numpy(), fine.faces.int().numpy()))
+    stage.meshing_decimation_quadric_edge_collapse(
+        targetfacenum=faces, preservetopology=True, preservenormal=True, optimalplacement=True, qualitythr=0.5
+    )
+    coarse = stage.current_mesh()
+    vertices = _on_surface(field, torch.from_numpy(coarse.vertex_matrix()).float())
+    triangles = torch.from_numpy(coarse.face_matrix()).long()
+    _, paint = surface(field.shape, vertices.T.contiguous())
+    mesh = Mesh(vertices, triangles, paint[:3].T.clamp(0, 1).contiguous())
+    if not find_defects(mesh.faces).is_closed_manifold:
+        raise RuntimeError("the mesh is not a closed manifold")
+    return mesh
+
+
+def _without_cavities(mesh: Mesh) -> Mesh:
+    """The outer surface of a solid of one piece; hollows that nobody sees are filled."""
+    component = face_components(mesh.faces)
+    corners = mesh.vertices[mesh.faces]
+    volume = torch.linalg.det(corners.double()) / 6
+    total = torch.zeros(int(component.max()) + 1, dtype=torch.float64).index_add(0, component, volume)
+    if int((total > 0).sum()) != 1 or total[0] <= 0:
+        raise RuntimeError(f"the object falls into pieces, of volumes {total.tolist()}")
+    used, faces = mesh.faces[component == 0].unique(return_inverse=True)
+    return Mesh(mesh.vertices[used], faces)
+
+
+def _on_surface(field: Field, vertices: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+    """Vertices moved onto the surface; one that would have to go over half a cell (at a crease) stays."""
+    moved = project(field.shape, vertices.T.contiguous(), rounds=2).T
+    near = (moved - vertices).norm(dim=1, keepdim=True) < 0.5 * field.cell
+    return torch.where(near, moved, vertices).contiguous()
+
+
+def make_example(name: str, shape: Shape, folder: Path, seed: int, sizes: Sizes | None = None) -> None:
+    """Writes picture.png, cluttered.jpg, bundle.png and mesh.ply; the same bytes every time."""
+    sizes = Sizes() if sizes is None else sizes
+    field = sampled(fitted(shape), REACH)
+    target = folder / name
+    target.mkdir(parents=True, exist_ok=True)
+    front = picture(field, sizes.picture)
+    Image.fromarray(_bytes(front)).save(target / "picture.png", optimize=True)
+    photo = _bytes(cluttered(field, front, seed))
+    Image.fromarray(photo).save(target / "cluttered.jpg", quality=JPEG_QUALITY, optimize=True)
+    Image.fromarray(_bytes(bundle(field, sizes.tile))).save(target / "bundle.png", optimize=True)
+    write_mesh(target / "mesh.ply", extract(field, sizes.grid, sizes.faces))
+
+
+def _bytes(image: Float[Tensor, "H W C"]) -> UInt8[np.ndarray, "H W C"]:
+    return image.clamp(0, 1).mul(255).round().to(torch.uint8).numpy()

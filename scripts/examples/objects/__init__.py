@@ -1,0 +1,13 @@
+"""The example objects, by name. Each module's `build` gives a shape in its own units, y up, front +z."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..sdf import Shape
+from . import mushroom, robot
+
+OBJECTS: dict[str, Callable[[], Shape]] = {
+    "mushroom": mushroom.build,
+    "robot": robot.build,
+}
