@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,14 +13,37 @@ from torch import Tensor
 from kiss3d_cli.core.errors import BadInput, Missing
 from kiss3d_cli.models.convert import convert_pickle
 from kiss3d_cli.models.lrm.config import CHECKPOINT_ENTRY, CHECKPOINT_PREFIX, PRM, LrmConfig
-from kiss3d_cli.models.lrm.network import LargeReconstructionModel, memory_errors, require_memory
+from kiss3d_cli.models.lrm.network import LargeReconstructionModel, require_memory
 
 FETCH_HINT = "delete the file and fetch it again: hf download LTT/PRM final_ckpt.ckpt"
 HEADS = "synthesizer."
+CONFIG_FILE = "lrm_config.json"
 WORKING_MEMORY = 3 * 2**30
 """Bytes beside the weights that a full-size pass needs at most: docs/lrm.md."""
 
 Shapes = Mapping[str, tuple[int, ...]]
+
+
+def read_config(folder: Path) -> LrmConfig:
+    """Sizes of the network in this folder: the published ones, unless an `lrm_config.json` says otherwise.
+
+    Raises:
+        BadInput: that file is not a JSON object of `LrmConfig`'s numbers.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        return PRM
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not all(type(value) in (int, float) for value in values.values()):
+            raise TypeError("each must be a number")
+        return LrmConfig(**values)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BadInput(
+            f"these are not sizes of the network: {type(error).__name__}: {error}",
+            place=str(path),
+            hint="delete the file to use the published sizes",
+        ) from error
 
 
 def expected_shapes(config: LrmConfig = PRM) -> dict[str, tuple[int, ...]]:
@@ -107,11 +131,10 @@ def load(
             if config == PRM:
                 weights = 0 if device.type == "cpu" else path.stat().st_size * dtype.itemsize // 4
                 require_memory(device, weights + WORKING_MEMORY)
-            with memory_errors(device):
-                state = {
-                    name: file.get_tensor(name).to(device, torch.float32 if name.startswith(HEADS) else dtype)
-                    for name in expected
-                }
+            state = {
+                name: file.get_tensor(name).to(device, torch.float32 if name.startswith(HEADS) else dtype)
+                for name in expected
+            }
     except (SafetensorError, OSError) as error:
         raise Missing(f"the weights can't be read: {error}", place=str(path), hint=FETCH_HINT) from error
     _require_finite(state, str(path))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import psutil
 import torch
 from jaxtyping import Float
@@ -46,13 +43,11 @@ class LargeReconstructionModel(nn.Module):
         Raises:
             BadInput: another number of views, another size, or values outside [0, 1].
             Missing: weights gave values that are not finite.
-            OutOfMemory: memory ran out.
         """
         self._check(images, cameras)
         device = self.transformer.pos_embed.device
-        with memory_errors(device):
-            tokens = self.encoder(images.to(device), cameras.to(device))
-            planes = self.transformer(tokens.flatten(0, 1)).float()
+        tokens = self.encoder(images.to(device), cameras.to(device))
+        planes = self.transformer(tokens.flatten(0, 1)).float()
         if not planes.isfinite().all():
             raise Missing(
                 f"the feature planes are not finite in {self.transformer.pos_embed.dtype}".replace("torch.", ""),
@@ -79,19 +74,6 @@ class LargeReconstructionModel(nn.Module):
             raise BadInput(
                 "the views have values outside [0, 1]", place="LRM", hint="divide 8-bit values by 255, clamp others"
             )
-
-
-@contextmanager
-def memory_errors(device: torch.device) -> Iterator[None]:
-    """Turns torch's two kinds of allocation failure into `OutOfMemory`."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(f"video memory of {device} ran out", place="LRM", hint=MEMORY_HINT) from error
-    except RuntimeError as error:
-        if "not enough memory" not in str(error) and "can't allocate memory" not in str(error):
-            raise
-        raise OutOfMemory("RAM ran out", place="LRM", hint=MEMORY_HINT) from error
 
 
 def require_memory(device: torch.device, needed: int) -> None:
