@@ -1,0 +1,138 @@
+"""Reading published model folders with the classes of transformers and diffusers: offline, quiet, strict."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from kiss3d_cli.core.errors import BadInput, Missing
+
+
+def read_json(path: Path, hint: str) -> dict[str, Any]:
+    """A JSON object of a model folder. Raises Missing if it is not there or damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Missing("no such file", place=str(path), hint=hint) from None
+    except (OSError, ValueError) as error:
+        raise Missing(f"the file is damaged: {error}", place=str(path), hint=hint) from error
+    if not isinstance(value, dict):
+        raise Missing("the file is damaged: it holds no JSON object", place=str(path), hint=hint)
+    return value
+
+
+def load_module(
+    kind: Any, folder: Path, *, device: torch.device, dtype: torch.dtype, hint: str, subfolder: str = ""
+) -> Any:
+    """A network with its weights, ready to run.
+
+    Args:
+        kind: a model class of transformers or diffusers.
+        folder: the model's folder on disk; nothing is ever downloaded here.
+        hint: what the user can do if the folder is of no use.
+
+    Raises:
+        BadInput: half precision on the CPU.
+        Missing: a file is not there or damaged, or a tensor is missing or has another shape.
+    """
+    require_precision(device, dtype)
+    place = str(folder / subfolder) if subfolder else str(folder)
+    options: dict[str, Any] = {"subfolder": subfolder, "torch_dtype": dtype}
+    if kind.__module__.startswith("transformers"):
+        # each tensor goes to the device as it is read; diffusers can't do that and report a missing tensor too
+        options = {"subfolder": subfolder, "dtype": dtype, "device_map": {"": str(device)}}
+    with _damage_as_missing(place, hint), _quiet():
+        module, found = kind.from_pretrained(
+            str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True, **options
+        )
+    faults = [
+        f"{len(found[key])} {what} (the first is {_name(found[key])})"
+        for key, what in (("missing_keys", "missing"), ("mismatched_keys", "of another shape"))
+        if found.get(key)
+    ]
+    if faults:
+        raise Missing(f"the weights are not those of the model: {'; '.join(faults)}", place=place, hint=hint)
+    return module.to(device).eval().requires_grad_(False)
+
+
+def load_weights(module: torch.nn.Module, path: Path, *, device: torch.device, dtype: torch.dtype, hint: str) -> None:
+    """Fill a network that was made on the meta device from one safetensors file, tensor by tensor.
+
+    On the CPU in the file's own dtype the file is mapped into memory and not copied.
+
+    Raises:
+        BadInput: half precision on the CPU.
+        Missing: the file is not there or damaged, or its tensors are not the network's.
+    """
+    require_precision(device, dtype)
+    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    with _damage_as_missing(str(path), hint), safe_open(path, framework="pt") as file:
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a dict
+        check_shapes(found, expected, place=str(path), hint=hint)
+        state = {name: file.get_tensor(name).to(device, dtype) for name in expected}
+    broken = next((name for name, value in state.items() if not bool(value.isfinite().all())), None)
+    if broken is not None:
+        raise Missing(f"the weights are damaged: {broken} holds values that are not finite", place=str(path), hint=hint)
+    module.load_state_dict(state, strict=True, assign=True)
+    module.eval().requires_grad_(False)
+
+
+def check_shapes(
+    found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]], *, place: str, hint: str
+) -> None:
+    """Raises Missing, naming the first missing, extra or misshapen tensors."""
+    kinds = {
+        "missing": [name for name in expected if name not in found],
+        "extra": [name for name in found if name not in expected],
+        "of another shape": [name for name in expected if name in found and found[name] != expected[name]],
+    }
+    faults = [f"{len(names)} {what} (the first is {names[0]})" for what, names in kinds.items() if names]
+    if faults:
+        raise Missing(f"the weights are not those of the model: {'; '.join(faults)}", place=place, hint=hint)
+
+
+def require_precision(device: torch.device, dtype: torch.dtype) -> None:
+    if device.type == "cpu" and dtype != torch.float32:
+        raise BadInput(f"networks run in float32 on the CPU, not in {dtype}", hint="use float32 or a GPU")
+
+
+def _name(keys: Any) -> str:
+    first = sorted(keys, key=str)[0]
+    return str(first[0] if isinstance(first, tuple) else first)
+
+
+@contextmanager
+def _damage_as_missing(place: str, hint: str) -> Iterator[None]:
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        text = " ".join(str(error).split())[:200]
+        raise Missing(f"the model can't be read: {text}", place=place, hint=hint) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars and no advice of the two libraries: kiss3d has its own bar, and stdout is for results."""
+    import diffusers.utils.logging as diffusers_logging
+    import transformers.utils.logging as transformers_logging
+
+    levels = [(library, library.get_verbosity()) for library in (diffusers_logging, transformers_logging)]
+    bars = transformers_logging.is_progress_bar_enabled()
+    try:
+        for library, _level in levels:
+            library.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+        yield
+    finally:
+        for library, level in levels:
+            library.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()

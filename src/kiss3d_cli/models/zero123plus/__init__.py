@@ -1,0 +1,1 @@
+"""Zero123++: one picture in, a grid of views out."""

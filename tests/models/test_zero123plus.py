@@ -1,0 +1,288 @@
+"""Zero123++ against the published implementation, and its reference attention against a plain formulation."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from kiss3d_cli.core.errors import BadInput, Kiss3dError, Missing
+from kiss3d_cli.models.zero123plus.attention import Pass, ReferenceUnet
+from kiss3d_cli.models.zero123plus.pipeline import draw_views, prepare_unet
+from kiss3d_cli.models.zero123plus.preprocess import FeatureExtractor
+from kiss3d_cli.models.zero123plus.sampler import Noise
+
+CPU = torch.device("cpu")
+UNET = "unet/diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def published(parity_dir):
+    folder = parity_dir / "zero123plus"
+    picture = np.asarray(Image.open(folder / "input.png").convert("RGB"))
+    return folder / "model", picture, load_file(folder / "expected.safetensors")["images"]
+
+
+@pytest.fixture
+def model(published, tmp_path):
+    """A copy of the model folder to be damaged."""
+    return shutil.copytree(published[0], tmp_path / "model", copy_function=shutil.copyfile)
+
+
+def draw(folder, picture, weights=None, **changes):
+    options = {"side": 32, "steps": 4, "guidance": 4.0, "noise": Noise.seeded(0), "device": CPU, "dtype": torch.float32}
+    return draw_views(folder, weights or folder / UNET, picture, **{**options, **changes})
+
+
+def test_the_grid_is_the_published_one(published):
+    folder, picture, expected = published
+    noise = Noise(views=torch.Generator().manual_seed(0), condition=torch.Generator().manual_seed(0))
+    steps = []
+    grid = draw(folder, picture, noise=noise, on_step=lambda step, count: steps.append((step, count)))
+    assert expected.std() > 0.05, "a flat picture would prove nothing"
+    np.testing.assert_allclose(grid.image, expected[0].permute(1, 2, 0).numpy(), atol=1e-4)
+    assert steps == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+    assert grid.scheduler["name"] == "EulerAncestralDiscreteScheduler"
+    assert grid.scheduler["prediction_type"] == "v_prediction"
+    np.testing.assert_array_equal(grid.pixels, (grid.image * 255).round())
+
+
+@pytest.mark.parametrize("change", [{"guidance": 3.0}, {"guidance": 1.0}, {"noise": Noise.seeded(1)}, {"steps": 5}])
+def test_every_setting_has_its_effect(published, change):
+    folder, picture, _ = published
+    assert abs(draw(folder, picture, **change).image - draw(folder, picture).image).max() > 1e-3
+
+
+def test_the_picture_matters(published):
+    folder, picture, _ = published
+    other = np.ascontiguousarray(picture[:, ::-1])
+    assert abs(draw(folder, other).image - draw(folder, picture).image).max() > 1e-3
+
+
+def test_without_guidance_the_zero_picture_has_no_part(published, monkeypatch):
+    folder, picture, _ = published
+    batches = []
+    original = ReferenceUnet.__call__
+
+    def spy(self, sample, reference, timestep, embeddings):
+        batches.append((len(sample), len(reference), len(embeddings)))
+        return original(self, sample, reference, timestep, embeddings)
+
+    monkeypatch.setattr(ReferenceUnet, "__call__", spy)
+    draw(folder, picture, guidance=1.0, steps=1)
+    draw(folder, picture, guidance=1.5, steps=1)
+    assert batches == [(1, 1, 1), (2, 2, 2)]
+
+
+def test_the_same_seed_gives_the_same_bytes_on_one_thread_and_on_two(published):
+    folder, picture, _ = published
+    threads = torch.get_num_threads()
+    try:
+        grids = []
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            grids.append(draw(folder, picture, side=64).pixels.tobytes())
+    finally:
+        torch.set_num_threads(threads)
+    assert grids[0] == grids[1]
+
+
+def test_reference_attention_layer_by_layer(published):
+    """Against two passes of plain attention, written out: softmax over own and recorded tokens, projected together."""
+    from diffusers import UNet2DConditionModel
+
+    torch.manual_seed(3)
+    unet = UNet2DConditionModel.from_pretrained(str(published[0]), subfolder="unet").eval()
+    inputs, outputs = {}, {}
+
+    def keep(name):
+        def hook(_module, args, output):
+            inputs.setdefault(name, []).append(args[0])
+            outputs.setdefault(name, []).append(output)
+
+        return hook
+
+    layers = {name: module for name, module in unet.named_modules() if name.endswith("attn1")}
+    for name, module in layers.items():
+        module.register_forward_hook(keep(name))
+    referring = ReferenceUnet(unet)
+    sample, reference = torch.randn(2, 4, 16, 16), torch.randn(2, 4, 8, 8)
+    with torch.no_grad():
+        referring(sample, reference, torch.tensor(500.0), torch.randn(2, 77, 24))
+    assert len(layers) == len(referring.layers) == 4
+    for name, attention in layers.items():
+        (recorded, own), (first, second) = inputs[name], outputs[name]
+        assert own.shape[1] == 4 * recorded.shape[1]
+        with torch.no_grad():
+            assert (first - plain_attention(attention, recorded, recorded)).abs().max() < 1e-5
+            together = plain_attention(attention, own, torch.cat([own, recorded], 1))
+            alone = plain_attention(attention, own, own)
+        assert (second - together).abs().max() < 1e-5
+        assert (second - alone).abs().max() > 1e-3
+    assert all(layer.mode is Pass.PLAIN and layer._kept is None for layer in referring.layers.values())
+
+
+def plain_attention(attention, tokens, context):
+    """Vaswani et al. 2017, equation 1, head by head."""
+    queries, keys, values = attention.to_q(tokens), attention.to_k(context), attention.to_v(context)
+    width = queries.shape[-1] // attention.heads
+    mixed = []
+    for head in range(attention.heads):
+        part = slice(head * width, (head + 1) * width)
+        scores = queries[..., part] @ keys[..., part].mT / width**0.5
+        mixed.append(scores.softmax(-1) @ values[..., part])
+    return attention.to_out[0](torch.cat(mixed, -1))
+
+
+@pytest.mark.parametrize("shape", [(48, 48), (61, 40), (40, 77), (16, 20)])
+@pytest.mark.parametrize("name", ["feature_extractor_vae", "feature_extractor_clip"])
+def test_the_feature_extractors_agree_with_the_library(published, name, shape):
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    rgb = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    folder = published[0] / name
+    expected = CLIPImageProcessorPil.from_pretrained(str(folder))(images=Image.fromarray(rgb), return_tensors="pt")
+    found = FeatureExtractor.read(folder, "")(rgb)
+    torch.testing.assert_close(found, expected.pixel_values, atol=1e-5, rtol=0)
+
+
+def test_a_pickle_is_converted_once(published, model):
+    folder, picture, _ = published
+    checkpoint = model.parent / "flexgen.ckpt"
+    torch.save(load_file(folder / UNET), checkpoint)
+    weights = prepare_unet(model, checkpoint)
+    assert weights == checkpoint.with_suffix(".safetensors")
+    written = weights.stat().st_mtime_ns
+    assert prepare_unet(model, checkpoint).stat().st_mtime_ns == written
+    assert prepare_unet(model, weights) == weights
+    np.testing.assert_array_equal(draw(model, picture, weights).image, draw(folder, picture).image)
+
+
+class Code:
+    def __reduce__(self):
+        return (print, ("code from a checkpoint ran",))
+
+
+def pickled_code(path):
+    path.write_bytes(pickle.dumps({"conv_in.weight": Code()}))
+
+
+def saved_code(path):
+    torch.save({"conv_in.weight": Code()}, path)
+
+
+def truncated(path):
+    torch.save({"conv_in.weight": torch.zeros(10_000)}, path)
+    path.write_bytes(path.read_bytes()[:5_000])
+
+
+def of_another_model(path):
+    torch.save({"layers.0.weight": torch.zeros(3)}, path)
+
+
+def not_a_mapping(path):
+    torch.save(torch.zeros(3), path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "cause"),
+    [
+        (pickled_code, "holds more than data and was not opened"),
+        (saved_code, "holds more than data and was not opened"),
+        (truncated, "damaged or cut short"),
+        (of_another_model, "1 extra (the first is layers.0.weight)"),
+        (not_a_mapping, "holds no tensors at its top level"),
+        (lambda path: path.write_bytes(b""), "damaged"),
+        (lambda path: None, "no such file"),
+    ],
+)
+def test_a_bad_checkpoint_is_refused(model, damage, cause, capsys):
+    path = model.parent / "flexgen.ckpt"
+    damage(path)
+    with pytest.raises(Missing) as caught:
+        prepare_unet(model, path)
+    assert cause in caught.value.cause
+    assert str(path) in caught.value.place
+    assert "kiss3d models pull" in caught.value.hint
+    assert not path.with_suffix(".safetensors").exists()
+    assert "ran" not in capsys.readouterr().out
+
+
+def half_of(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def without(name):
+    def change(path):
+        state = load_file(path)
+        del state[name]
+        save_file(state, path)
+
+    return change
+
+
+def not_finite(path):
+    state = load_file(path)
+    state["conv_in.bias"][1] = torch.nan
+    save_file(state, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "cause"),
+    [
+        (UNET, half_of, "can't be read"),
+        (UNET, without("conv_in.bias"), "1 missing (the first is conv_in.bias)"),
+        (UNET, not_finite, "conv_in.bias holds values that are not finite"),
+        ("vae/diffusion_pytorch_model.safetensors", half_of, "can't be read"),
+        ("vae/diffusion_pytorch_model.safetensors", without("encoder.conv_in.bias"), "encoder.conv_in.bias"),
+        ("vision_encoder/model.safetensors", half_of, "can't be read"),
+        ("vision_encoder/model.safetensors", without("visual_projection.weight"), "visual_projection.weight"),
+        ("text_encoder/model.safetensors", lambda path: path.unlink(), "can't be read"),
+        ("unet/config.json", lambda path: path.unlink(), "no such file"),
+        ("unet/config.json", lambda path: path.write_text("{"), "damaged"),
+        ("model_index.json", lambda path: path.write_text("{}"), "ramping coefficient"),
+        ("scheduler/scheduler_config.json", lambda path: path.write_text("[]"), "no JSON object"),
+        ("feature_extractor_vae/preprocessor_config.json", lambda path: path.write_text("{}"), "KeyError"),
+        ("tokenizer/vocab.json", lambda path: path.write_text("nonsense"), "tokenizer can't be read"),
+    ],
+)
+def test_a_damaged_folder_is_named(model, published, name, damage, cause):
+    damage(model / name)
+    with pytest.raises(Missing) as caught:
+        draw(model, published[1])
+    assert cause in caught.value.cause
+    assert str(model) in caught.value.place
+    assert "kiss3d models pull" in caught.value.hint
+
+
+def test_half_precision_never_runs_on_the_cpu(published):
+    folder, picture, _ = published
+    for dtype in (torch.float16, torch.bfloat16):
+        with pytest.raises(BadInput, match="float32 on the CPU"):
+            draw(folder, picture, dtype=dtype)
+
+
+def test_a_side_that_does_not_fit_the_network(published):
+    folder, picture, _ = published
+    with pytest.raises(BadInput, match="multiple of 4") as caught:
+        draw(folder, picture, side=34)
+    assert caught.value.hint == "use 32 pixels"
+
+
+def test_views_that_are_not_numbers_are_an_error(published, monkeypatch):
+    folder, picture, _ = published
+    monkeypatch.setattr(
+        "kiss3d_cli.models.zero123plus.pipeline._decode", lambda vae, latents: torch.full((3, 8, 8), torch.nan)
+    )
+    with pytest.raises(Kiss3dError, match="not numbers"):
+        draw(folder, picture, steps=1)
+
+
+def test_nothing_is_written_to_the_terminal(published, capfd):
+    draw(*published[:2], steps=1)
+    assert capfd.readouterr() == ("", "")
