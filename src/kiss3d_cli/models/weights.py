@@ -1,0 +1,206 @@
+"""Weights on disk, read by memory map, tensor by tensor, into networks that were built without any memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from kiss3d_cli.core.errors import BadInput, Missing
+from kiss3d_cli.models.fp8 import FP8, Fp8Linear, Fp8Weight, quantize
+
+Shape = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a module's tensor is stored.
+
+    Attributes:
+        name: the stored tensor.
+        start, stop: the rows of it; stop None means all of them.
+        halves_swapped: whether the stored tensor's two halves change places.
+    """
+
+    name: str
+    start: int = 0
+    stop: int | None = None
+    halves_swapped: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """A file's tensors, as a model's.
+
+    Attributes:
+        places: by the name of the module's tensor.
+        scales: name of the stored scale, by the name of the stored weight that it belongs to.
+    """
+
+    places: Mapping[str, Place]
+    scales: Mapping[str, str]
+
+    def shapes(self, stored: Mapping[str, Shape]) -> dict[str, Shape]:
+        """The shapes of the module's tensors."""
+        return {
+            target: stored[place.name] if place.stop is None else (place.stop - place.start, *stored[place.name][1:])
+            for target, place in self.places.items()
+        }
+
+
+class WeightFile:
+    """A safetensors file. Its tensors are views of the mapped file: pages are read when they are used.
+
+    Attributes:
+        path: the file.
+        shapes: of every tensor, by name.
+        dtypes: of every tensor, as safetensors calls them: `F8_E4M3`, `BF16`, `F16`, `F32`...
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises Missing if the file is not there, cut short or no safetensors file."""
+        self.path = path
+        try:
+            self._file = cast(Any, safe_open(path, framework="pt"))
+            names = list(self._file.keys())
+            slices = {name: self._file.get_slice(name) for name in names}
+        except FileNotFoundError:
+            raise Missing("there is no such file", place=str(path), hint=f"put {path.name} there") from None
+        except (SafetensorError, OSError) as error:
+            raise Missing(
+                "the weights are damaged or cut short",
+                place=str(path),
+                hint="delete the file and download it again",
+            ) from error
+        self.shapes: dict[str, Shape] = {name: tuple(entry.get_shape()) for name, entry in slices.items()}
+        self.dtypes: dict[str, str] = {name: entry.get_dtype() for name, entry in slices.items()}
+
+    def tensor(self, name: str) -> Tensor:
+        stored: Tensor = self._file.get_tensor(name)
+        return stored
+
+    def at(self, place: Place) -> Tensor:
+        """The tensor at a place: a view of the file wherever that is possible."""
+        stored = self.tensor(place.name)
+        if place.stop is not None:
+            return stored[place.start : place.stop]
+        if place.halves_swapped:
+            bytes_ = stored.view(torch.uint8) if stored.dtype == FP8 else stored
+            return torch.cat(tuple(reversed(bytes_.chunk(2)))).view(stored.dtype)
+        return stored
+
+    def scale(self, layout: Layout, place: Place) -> Tensor | None:
+        name = layout.scales.get(place.name)
+        return None if name is None else self.tensor(name).float().reshape(())
+
+
+def check_fp8(file: WeightFile, layout: Layout, hint: str) -> None:
+    """Raises BadInput if the matrices of a model are not stored in fp8: nothing here falls back to 16 bits silently."""
+    kinds = {file.dtypes[p.name] for name, p in layout.places.items() if name.endswith(".weight") and _matrix(file, p)}
+    if kinds != {"F8_E4M3"}:
+        words = {
+            "BF16": "16 bits (bfloat16)",
+            "F16": "16 bits (float16)",
+            "F32": "32 bits",
+            "F8_E5M2": "fp8 of type e5m2",
+        }
+        found = ", ".join(sorted(words.get(kind, kind) for kind in kinds - {"F8_E4M3"}))
+        raise BadInput(f"weights are stored in {found}; fp8 (e4m3) is demanded", place=str(file.path), hint=hint)
+
+
+def _matrix(file: WeightFile, place: Place) -> bool:
+    return len(file.shapes[place.name]) == 2
+
+
+def build(make: Callable[[], nn.Module]) -> nn.Module:
+    """A network whose tensors have shapes and no memory."""
+    with torch.device("meta"):
+        model = make()
+    return model.eval().requires_grad_(False)
+
+
+def fill(
+    model: nn.Module,
+    file: WeightFile,
+    layout: Layout,
+    dtype: torch.dtype,
+    *,
+    linears: Literal["stored", "fp8", "wide"] = "stored",
+    narrow: str = "",
+) -> None:
+    """Give a network from `build` its weights, in place.
+
+    Args:
+        dtype: of everything that is not in fp8: norms, biases, embeddings, convolutions, and of the activations.
+        linears: `stored` keeps fp8 matrices in fp8, `wide` widens them, `fp8` also narrows those stored wider.
+        narrow: a pattern; with `fp8`, only layers whose name it matches from its start are narrowed.
+
+    Raises:
+        Missing: a tensor of the model that the file does not have, or has in another shape.
+    """
+    check_fits(model, layout.shapes(file.shapes), str(file.path))
+    widened: dict[Place, nn.Parameter] = {}
+
+    def wide(name: str) -> nn.Parameter:
+        place = layout.places[name]
+        if place not in widened:
+            stored, scale = file.at(place), file.scale(layout, place)
+            tensor = stored.to(dtype) if scale is None else (stored.float() * scale).to(dtype)
+            widened[place] = nn.Parameter(tensor, requires_grad=False)
+        return widened[place]
+
+    for name, module in list(model.named_modules()):
+        if isinstance(module, nn.Linear) and linears != "wide":
+            place = layout.places[f"{name}.weight"]
+            weight = _fp8_weight(file, layout, place, linears == "fp8" and re.match(narrow, name) is not None)
+            if weight is not None:
+                bias = None if module.bias is None else wide(f"{name}.bias").detach()
+                model.set_submodule(name, Fp8Linear(weight, bias))
+                continue
+        for key, parameter in module._parameters.items():
+            if parameter is not None:
+                stored = wide(f"{name}.{key}" if name else key)
+                # 1 x 1 convolutions of the original code are linear layers here
+                same = stored.shape == parameter.shape
+                module._parameters[key] = stored if same else nn.Parameter(stored.view(parameter.shape), False)
+        for key, buffer in module._buffers.items():
+            if buffer is not None and buffer.is_meta and key == "position_ids":
+                module._buffers[key] = torch.arange(buffer.shape[-1]).reshape(buffer.shape)
+
+
+def _fp8_weight(file: WeightFile, layout: Layout, place: Place, narrow: bool) -> Fp8Weight | None:
+    if file.dtypes[place.name] == "F8_E4M3":
+        return Fp8Weight(file.at(place), file.scale(layout, place))
+    return quantize(file.at(place).float()) if narrow else None
+
+
+def tensors(module: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
+    """Every parameter and buffer below a module, with the module that owns it and its name there."""
+    for owner in module.modules():
+        for key, tensor in [*owner._parameters.items(), *owner._buffers.items()]:
+            if tensor is not None:
+                yield owner, key, tensor
+
+
+def check_fits(model: nn.Module, found: Mapping[str, Shape], place: str) -> None:
+    """Raises Missing if a tensor of the model is not among those found, or has another shape."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    faults = [f"{name} is missing" for name in wanted if name not in found]
+    faults += [
+        f"{name} has the shape {found[name]} instead of {shape}"
+        for name, shape in wanted.items()
+        if name in found and found[name] != shape and found[name] != (*shape, 1, 1)
+    ]
+    if faults:
+        more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise Missing(
+            f"the weights do not fit {type(model).__name__}: {', '.join(faults[:3])}{more}",
+            place=place,
+            hint="use the published file named by 'kiss3d models list'",
+        )

@@ -1,0 +1,142 @@
+"""Names and shapes of the published files, and the order of fused rows against diffusers' own conversion."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from kiss3d_cli.core.errors import Missing
+from kiss3d_cli.models.flux import keys, networks
+from kiss3d_cli.models.weights import Layout, check_fits
+
+
+@pytest.fixture(scope="module")
+def published(parity_dir: Path) -> dict[str, tuple[int, ...]]:
+    stored = json.loads((parity_dir / "flux" / "flux1_dev_fp8_names_shapes.json").read_text())
+    return {name: tuple(shape) for name, shape in stored.items()}
+
+
+def wanted(model: nn.Module) -> set[str]:
+    return set(model.state_dict())
+
+
+def rows_used(layout: Layout, name: str) -> int:
+    """How many rows of a stored tensor have a place, 0 if it is used whole."""
+    return sum((place.stop or 0) - place.start for place in layout.places.values() if place.name == name)
+
+
+def test_every_tensor_of_the_transformer_has_its_place(published: dict[str, tuple[int, ...]]) -> None:
+    layout = keys.transformer_layout(published, keys.TRANSFORMER)
+    shapes = layout.shapes(published)
+    model = networks.transformer(shapes)
+    check_fits(model, shapes, "the published file")
+    assert set(shapes) == wanted(model)
+    ours = {name for name in published if name.startswith(keys.TRANSFORMER)}
+    assert {place.name for place in layout.places.values()} == ours
+    fused = {name for name in ours if re.search(r"qkv|linear1", name)}
+    assert len(fused) == 2 * (2 * 19 + 38)
+    assert all(rows_used(layout, name) == published[name][0] for name in fused)
+    assert model.config.axes_dims_rope == (16, 56, 56)
+    assert (model.config.num_layers, model.config.num_single_layers) == (19, 38)
+    assert sum(p.numel() for p in model.parameters()) == 11_901_408_320
+
+
+def test_every_tensor_of_the_encoders_and_the_vae_has_its_place(published: dict[str, tuple[int, ...]]) -> None:
+    layouts = {
+        "t5": (keys.t5_layout(published), networks.t5_encoder, keys.T5),
+        "clip": (keys.clip_layout(published), networks.clip_encoder, keys.CLIP),
+        "vae": (keys.vae_layout(published), networks.vae, keys.VAE),
+    }
+    for name, (layout, make, prefix) in layouts.items():
+        shapes = layout.shapes(published)
+        model = make(shapes)
+        check_fits(model, shapes, name)
+        assert set(shapes) == wanted(model), name
+        assert {place.name for place in layout.places.values()} == {n for n in published if n.startswith(prefix)}
+
+
+def test_every_tensor_of_the_controlnet_has_its_place(parity_dir: Path) -> None:
+    stored = json.loads((parity_dir / "flux" / "controlnet_union_names_shapes.json").read_text())
+    shapes = {name: tuple(shape) for name, shape in stored.items()}
+    model = networks.controlnet(shapes)
+    check_fits(model, shapes, "the published file")
+    assert set(shapes) == wanted(model)
+    assert model.config.num_mode == 10
+
+
+def small(published: dict[str, tuple[int, ...]], prefix: str) -> dict[str, torch.Tensor]:
+    """The published names of two blocks of each kind, at 1/24 of the width, each element with a value of its own."""
+    random = torch.Generator().manual_seed(0)
+    return {
+        name.removeprefix(prefix): torch.randn(
+            [max(size // 24, 1) if size != 64 else 64 for size in shape], generator=random
+        )
+        for name, shape in published.items()
+        if name.startswith(prefix) and not re.search(r"blocks\.([2-9]|\d\d)\.", name)
+    }
+
+
+def test_fused_rows_are_split_as_diffusers_does(published: dict[str, tuple[int, ...]]) -> None:
+    from diffusers.loaders.single_file_utils import convert_flux_transformer_checkpoint_to_diffusers
+
+    state = small(published, keys.TRANSFORMER)
+    layout = keys.transformer_layout({name: tuple(t.shape) for name, t in state.items()}, "")
+    # diffusers' conversion takes the width for granted
+    wide = {name: t.repeat_interleave(24, 0) if re.search(r"linear1", name) else t for name, t in state.items()}
+    expected = convert_flux_transformer_checkpoint_to_diffusers(dict(wide))
+    assert set(layout.places) == set(expected)
+    for target, place in layout.places.items():
+        got = state[place.name]
+        if place.stop is not None:
+            got = got[place.start : place.stop]
+        if place.halves_swapped:
+            got = torch.cat(tuple(reversed(got.chunk(2))))
+        theirs = expected[target]
+        assert torch.equal(got, theirs[::24] if "linear1" in place.name else theirs), target
+
+
+def test_the_vae_is_renamed_as_diffusers_does(published: dict[str, tuple[int, ...]]) -> None:
+    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+
+    state = {name: torch.full((1, 1), float(i)) for i, name in enumerate(published) if name.startswith(keys.VAE)}
+    expected = convert_ldm_vae_checkpoint(
+        dict(state), {"down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4}
+    )
+    layout = keys.vae_layout(published)
+    assert {t: float(state[p.name].reshape(-1)[0]) for t, p in layout.places.items()} == {
+        t: float(value.reshape(-1)[0]) for t, value in expected.items()
+    }
+
+
+def test_extra_entries_are_tolerated_only_where_they_may_be(published: dict[str, tuple[int, ...]]) -> None:
+    scaled = {
+        **published,
+        f"{keys.TRANSFORMER}scaled_fp8": (0,),
+        f"{keys.TRANSFORMER}double_blocks.0.img_attn.qkv.scale_weight": (),
+        f"{keys.TRANSFORMER}double_blocks.0.img_attn.qkv.scale_input": (),
+        "text_encoders.t5xxl.logit_scale": (),
+        "vae.decoder.something.else": (3,),
+    }
+    layout = keys.transformer_layout(scaled, keys.TRANSFORMER)
+    qkv = f"{keys.TRANSFORMER}double_blocks.0.img_attn.qkv"
+    assert layout.scales == {f"{qkv}.weight": f"{qkv}.scale_weight"}
+    assert set(layout.places) == set(keys.transformer_layout(published, keys.TRANSFORMER).places)
+    with pytest.raises(Missing, match=r"no place in Flux: model\.diffusion_model\.double_blocks\.0\.img_attn\.new"):
+        keys.transformer_layout(
+            {**published, f"{keys.TRANSFORMER}double_blocks.0.img_attn.new.weight": (1,)}, keys.TRANSFORMER
+        )
+
+
+def test_files_of_the_transformer_alone_are_recognised(published: dict[str, tuple[int, ...]]) -> None:
+    bare = {n.removeprefix(keys.TRANSFORMER): s for n, s in published.items() if n.startswith(keys.TRANSFORMER)}
+    assert keys.transformer_prefix(published) == keys.TRANSFORMER
+    assert keys.transformer_prefix(bare) == ""
+    assert keys.transformer_prefix(["unet.weight"]) is None
+    assert set(keys.transformer_layout(bare, "").places) == set(
+        keys.transformer_layout(published, keys.TRANSFORMER).places
+    )

@@ -1,0 +1,112 @@
+"""fp8 storage against an independent list of all 256 e4m3 numbers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from kiss3d_cli.models.fp8 import FP8, Fp8Linear, Fp8Weight, power_of_two_scale, quantize, quantize_dithered, widen
+
+
+def e4m3(code: int) -> float:
+    """The number behind a code, from the format's definition: bias 7, no infinity, NaN where all other bits are set."""
+    sign = -1.0 if code & 0x80 else 1.0
+    exponent, mantissa = (code >> 3) & 15, code & 7
+    if exponent == 15 and mantissa == 7:
+        return math.nan
+    return sign * (mantissa / 8 * 2.0**-6 if exponent == 0 else (1 + mantissa / 8) * 2.0 ** (exponent - 7))
+
+
+NUMBERS = torch.tensor([e4m3(code) for code in range(256)], dtype=torch.float64)
+FINITE = NUMBERS[~NUMBERS.isnan()]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_every_code_widens_exactly(dtype: torch.dtype) -> None:
+    codes = torch.arange(256, dtype=torch.uint8).view(FP8)
+    wide = widen(codes, None, dtype).double()
+    torch.testing.assert_close(wide, NUMBERS, rtol=0, atol=0, equal_nan=True)
+    scaled = widen(codes, torch.tensor(2.0**-5), dtype)
+    assert scaled.dtype == dtype
+    torch.testing.assert_close(scaled.double()[:127], NUMBERS[:127] / 32, rtol=0, atol=0)
+
+
+def test_quantize_takes_the_nearest_number() -> None:
+    values = torch.randn(4000, generator=torch.Generator().manual_seed(3)) * torch.logspace(-4, 3, 4000)
+    weight = quantize(values)
+    assert weight.scale is not None
+    scale = float(weight.scale)
+    distance = (values.double()[:, None] / scale - FINITE).abs()
+    chosen = (values.double() / scale - weight.codes.double()).abs()
+    torch.testing.assert_close(chosen, distance.amin(1), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("largest", "scale"), [(448.0, 1.0), (449.0, 2.0), (1.0, 1 / 256), (1.75, 1 / 256), (1.7501, 1 / 128), (0.0, 1.0)]
+)
+def test_the_scale_is_the_smallest_power_of_two_that_fits(largest: float, scale: float) -> None:
+    assert float(power_of_two_scale(torch.tensor([0.0, -largest, largest / 3]))) == scale
+
+
+def test_requantizing_changes_nothing() -> None:
+    codes = torch.arange(0, 127, dtype=torch.uint8).view(FP8).reshape(1, 127)
+    again = quantize(codes.float())
+    assert again.scale == 1.0
+    assert torch.equal(again.codes.view(torch.uint8), codes.view(torch.uint8))
+    assert torch.equal(quantize_dithered(codes.float(), torch.tensor(1.0)).view(torch.uint8), codes.view(torch.uint8))
+    negative = quantize_dithered(-codes.float(), torch.tensor(1.0))
+    assert torch.equal(negative.float(), -codes.float())
+
+
+@pytest.mark.parametrize("value", [1.0 + 0.125 * 0.3, 0.0071, -3.9, 2.0**-9 * 0.2, -447.0, 0.0])
+def test_dithering_is_right_on_average_and_takes_a_neighbour(value: float) -> None:
+    values = torch.full((256, 256), value)
+    rounded = quantize_dithered(values, torch.tensor(1.0)).double()
+    below, above = FINITE[value >= FINITE].max(), FINITE[value <= FINITE].min()
+    assert set(rounded.unique().tolist()) <= {float(below), float(above)}
+    step = max(float(above - below), 1e-9)
+    assert abs(float(rounded.mean()) - value) < 0.002 * step + 1e-12
+    # even over every row and column, not just over the whole
+    assert (rounded.mean(0) - value).abs().max() < 0.02 * step + 1e-12
+    assert (rounded.mean(1) - value).abs().max() < 0.02 * step + 1e-12
+
+
+def test_a_change_below_half_a_step_survives_dithering_and_not_rounding() -> None:
+    random = torch.Generator().manual_seed(0)
+    base = quantize(torch.randn(256, 256, generator=random))
+    assert base.scale is not None
+    up, down = torch.randn(256, 4, generator=random), torch.randn(4, 256, generator=random)
+    change = 0.01 * up @ down / 2
+    x = torch.randn(64, 256, generator=random) + (torch.randn(64, 4, generator=random) @ down)
+    changed = base.widen(torch.float32) + change
+    wanted = x @ change.T
+
+    def gain(codes: torch.Tensor) -> float:
+        got = x @ (widen(codes, base.scale, torch.float32) - base.widen(torch.float32)).T
+        return float((got * wanted).sum() / wanted.square().sum())
+
+    nearest = (changed / base.scale).clamp(-448, 448).to(FP8)
+    assert gain(nearest) < 0.7
+    assert abs(gain(quantize_dithered(changed, base.scale)) - 1) < 0.02
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_layer_is_a_linear_layer_of_the_widened_weight(bias: bool) -> None:
+    random = torch.Generator().manual_seed(1)
+    weight = quantize(torch.randn(5, 7, generator=random))
+    offset = torch.randn(5, generator=random) if bias else None
+    layer = Fp8Linear(weight, offset)
+    x = torch.randn(2, 3, 7, generator=random)
+    assert torch.equal(layer(x), functional.linear(x, weight.widen(torch.float32), offset))
+    half = layer(x.bfloat16()) if not bias else Fp8Linear(weight, offset.bfloat16())(x.bfloat16())
+    assert half.dtype == torch.bfloat16
+    assert layer.codes.dtype == FP8
+    assert sum(p.numel() for p in layer.parameters()) == 0
+
+
+def test_the_layer_shares_the_stored_codes() -> None:
+    codes = torch.zeros(4, 4, dtype=FP8)
+    assert Fp8Linear(Fp8Weight(codes)).codes.data_ptr() == codes.data_ptr()
