@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import ndimage
 from torch import Tensor
 
@@ -16,6 +16,8 @@ from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
 from kiss3d_cli.geometry.sheet_colors import sheet_colors
 
 RESOLUTION = 256
+STAIRCASE = 1.0
+"""Samples; standard deviation of the blur along the outline."""
 DEPTH = 0.95
 """Of the round section: most things are a little flatter than they are wide."""
 HIGHEST = 0.95
@@ -74,13 +76,22 @@ def sample_coverage(alpha: Float[Tensor, "S S"], resolution: int) -> Float[np.nd
         )
     reduced = torch.nn.functional.interpolate(alpha[None, None].double(), size=(side, side), mode="area")[0, 0].numpy()
     solid = (alpha > LEVEL).numpy()
-    # parts thinner than a sample would break up: each of their pixels takes its whole sample
-    thin = solid & ~ndimage.binary_opening(solid, np.ones((3, 3), bool))
-    rows, columns = np.nonzero(thin)
     scale = side / alpha.shape[0]
-    at = (rows * scale).astype(int), (columns * scale).astype(int)
-    reduced[at] = np.maximum(reduced[at], 0.6)
-    return connect(np.pad(reduced, 1))
+    # a staircase along the outline would show as ridges over all of the sides; thin parts would break up
+    smooth = ndimage.gaussian_filter(reduced, STAIRCASE, mode="nearest")
+    thin = _marked(solid & ~ndimage.binary_opening(solid, np.ones((5, 5), bool)), scale, side)
+    reduced = np.where(ndimage.binary_dilation(thin, np.ones((5, 5), bool)), reduced, smooth)
+    # parts thinner than a sample: each of their pixels takes its whole sample
+    thinnest = _marked(solid & ~ndimage.binary_opening(solid, np.ones((3, 3), bool)), scale, side)
+    return connect(np.pad(np.where(thinnest, np.maximum(reduced, 0.6), reduced), 1))
+
+
+def _marked(pixels: Bool[np.ndarray, "S S"], scale: float, side: int) -> Bool[np.ndarray, "s s"]:
+    """The samples of a coarser grid in which any of the pixels lies."""
+    rows, columns = np.nonzero(pixels)
+    marks = np.zeros((side, side), bool)
+    marks[(rows * scale).astype(int), (columns * scale).astype(int)] = True
+    return marks
 
 
 def pixel_rays(

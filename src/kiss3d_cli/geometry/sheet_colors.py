@@ -10,14 +10,14 @@ from scipy.sparse.linalg import splu
 
 FRINGE = 0.008
 """Share of the picture's side, inwards from the outline, where a picture's colours hold some of its background."""
-DETAIL, FEATURE = 0.06, 0.2
+DETAIL, FEATURE = 0.06, 0.27
 """Shares of the picture's side: details of the outline below the first and features of the inside below the second
 are not repeated on the sides and the back."""
 RIM = 0.02
 """Share of the picture's side, inwards from the outline, whose colours are continued to the sides and the back."""
 SIDEWAYS = 0.12
 """How easily colours spread up and down, against sideways: things stand upright, and their bands run around them."""
-ANCHOR = 0.01
+ANCHOR = 0.03
 """How strongly the middle of the back is held to the picture, against 1 for the pull of a neighbouring pixel."""
 GRAZING, FACING = 0.2, 0.5
 """Cosines between the surface and its ray: below the first the picture is stretched too far to be used."""
