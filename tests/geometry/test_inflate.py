@@ -7,9 +7,9 @@ import trimesh
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
-from kiss3d_cli.geometry.cameras import orbit_cameras
+from kiss3d_cli.geometry.cameras import bundle_cameras, orbit_cameras
 from kiss3d_cli.geometry.heights import height_field, symmetry
-from kiss3d_cli.geometry.inflate import inflate, pixel_rays, sample_coverage
+from kiss3d_cli.geometry.inflate import inflate, pixel_rays, sample_coverage, shrink_into_views
 from kiss3d_cli.geometry.mesh import Mesh
 
 
@@ -198,3 +198,16 @@ def test_the_same_bytes_on_any_number_of_threads() -> None:
     finally:
         torch.set_num_threads(threads)
     assert results[0] == results[1] == results[2]
+
+
+def test_a_mesh_that_a_view_cuts_off_is_shrunk_to_touch_its_margin() -> None:
+    faces = torch.tensor([[0, 1, 2]])
+    wide = Mesh(torch.tensor([[0.9, -0.9, 0.1], [-0.9, -0.9, -0.2], [0.1, 0.8, 0.0]]), faces)
+    cameras = bundle_cameras()
+    small = shrink_into_views(wide, cameras, margin=0.05)
+    clip = cameras.clip(small.vertices)
+    reach = float((clip[..., :2].abs() / clip[..., 3:]).max())
+    assert abs(reach - 0.95) < 1e-5
+    assert shrink_into_views(small, cameras, margin=0.04).vertices.equal(small.vertices)
+    ratio = small.vertices / wide.vertices
+    assert float(ratio[ratio.isfinite()].std()) < 1e-6

@@ -109,6 +109,26 @@ def pixel_rays(
     return local @ rotation, camera.centers[0].double().numpy()
 
 
+def shrink_into_views(mesh: Mesh, cameras: Cameras, margin: float = 0.02) -> Mesh:
+    """The mesh, scaled about the origin just so far that no camera's picture cuts it off; unchanged if none does.
+
+    What is inside the picture of one camera may come closer to another, and so be larger there. In a camera's axes
+    (x, y, z to the camera, from the origin) a point scaled by s lies in the picture while
+    f s max(|x|, |y|) <= (1 - margin) (r - s z), with focal length f and distance r: the bound on s is solved for.
+
+    Args:
+        mesh: in the world frame.
+        cameras: each looking at the origin.
+        margin: share of the picture's half side that stays free.
+    """
+    local = cameras.normals_to_camera(mesh.vertices)
+    distance = cameras.centers.norm(dim=-1)[:, None]
+    side = torch.einsum("vi,vni->vni", cameras.projection[:, [0, 1], [0, 1]], local[..., :2]).abs().amax(-1)
+    needed = (side + (1 - margin) * local[..., 2]) / ((1 - margin) * distance)
+    scale = 1 / max(1.0, float(needed.max()))
+    return mesh.with_vertices(mesh.vertices * scale)
+
+
 def _depths(
     heights: Heights,
     sheet: DoubleSheet,
