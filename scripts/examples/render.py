@@ -17,7 +17,7 @@ from .field import Field, Hits, cast
 from .sdf import Distances, Points
 
 Look = Callable[[Hits, Tensor], Float[Tensor, "3 K"]]
-FINE = 3
+FINE = 2
 """Samples along each side of a pixel at an edge."""
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Light:
     """A soft key light and a dome: all colours linear."""
 
     direction: tuple[float, float, float] = (-0.55, 0.75, 0.62)
-    key: tuple[float, float, float] = (1.75, 1.62, 1.45)
+    key: tuple[float, float, float] = (1.5, 1.4, 1.26)
     sky: tuple[float, float, float] = (0.62, 0.68, 0.78)
     ground: tuple[float, float, float] = (0.34, 0.30, 0.27)
     rim: tuple[float, float, float] = (0.45, 0.5, 0.6)
@@ -161,7 +161,7 @@ def _normal_tile(hits: Hits, cameras: Cameras, view: int, size: int) -> Float[Te
 def _smooth_image(
     field: Field, cameras: Cameras, view: int, size: int, look: Look, hits: Hits | None = None
 ) -> Float[Tensor, "H W 4"]:
-    """A view with alpha: one ray a pixel, then the mean of FINE^2 more where neighbouring pixels differ."""
+    """A view with alpha: one ray a pixel, then the mean of FINE^2 others where neighbouring pixels differ."""
     origin, directions = rays(cameras, view, size)
     hits = cast(field, origin, directions) if hits is None else hits
     flat = torch.zeros(4, size * size)
@@ -183,7 +183,7 @@ def _smooth_image(
     return flat.reshape(4, size, size).permute(1, 2, 0)
 
 
-def _edges(image: Float[Tensor, "4 H W"], limit: float = 0.06) -> Bool[Tensor, "H W"]:
+def _edges(image: Float[Tensor, "4 H W"], limit: float = 0.12) -> Bool[Tensor, "H W"]:
     padded = F.pad(image[None], (1, 1, 1, 1), mode="replicate")
     return (F.max_pool2d(padded, 3, 1) + F.max_pool2d(-padded, 3, 1)).amax((0, 1)) > limit
 

@@ -15,7 +15,7 @@ CREAM, RED, MOSS = rgb("#f3e4c6"), rgb("#cf2f27"), rgb("#5f8f3a")
 def build() -> Shape:
     house = union(_stem(), _cap(), smooth=0.05)
     neighbour = _neighbour().scaled(0.36).turned("z", -14).at(0.5, -0.74, 0.28)
-    everything = union(_mound(), house, neighbour, _snail().at(-0.52, -0.66, 0.38), smooth=0.03)
+    everything = union(_mound(), house, neighbour, _snail().at(-0.52, -0.715, 0.38), smooth=0.03)
     return intersection(everything, half_space((0, -1, 0), 0.98), smooth=0.03)
 
 
@@ -31,7 +31,7 @@ def _bumps(p: Points) -> Distances:
 def _stem() -> Shape:
     body = tube([(0, -0.85, 0), (-0.02, -0.5, 0), (0.03, -0.15, 0), (0, 0.15, 0)], [0.38, 0.35, 0.29, 0.25])
     body = body.painted(speckled(CREAM, 0.12, 0.16, seed=2), 0.15)
-    skirt = revolved([(0, 0.13), (0.3, 0.06), (0.4, -0.03), (0.37, -0.05), (0.26, 0.0), (0, 0.02)])
+    skirt = revolved([(0, 0.13), (0.3, 0.06), (0.4, -0.03), (0.37, -0.05), (0.26, 0.0), (0, 0.02)], steps=2)
     skirt = skirt.painted(spokes(rgb("#e6cfa2"), rgb("#fff2d8"), 40), 0.15)
     body = union(body, skirt.at(0.02, -0.02, 0), smooth=0.04)
     return union(body, _door().turned("x", -8).at(-0.03, -0.58, 0.345), _window().turned("y", 62).at(0.27, -0.33, 0.16), smooth=0.012)
@@ -61,12 +61,13 @@ def _window() -> Shape:
 
 def _cap() -> Shape:
     dome = revolved(
-        [(0, 0.94), (0.28, 0.87), (0.58, 0.64), (0.79, 0.31), (0.86, 0.08), (0.8, 0.0), (0.5, 0.09), (0.25, 0.16), (0, 0.17)]
+        [(0, 0.94), (0.28, 0.87), (0.58, 0.64), (0.79, 0.31), (0.86, 0.08), (0.8, 0.0), (0.5, 0.09), (0.25, 0.16), (0, 0.17)],
+        steps=2,
     )
     skin = mixed(RED, rgb("#e4572e"), noise(0.35, seed=9, octaves=2))
     dome = dome.painted(skin, 0.75)
     gills = spokes(rgb("#f6dfb5"), rgb("#d9b37c"), 72)
-    under = revolved([(0, 0.05), (0.78, -0.06), (0.8, 0.03), (0.66, 0.062), (0.5, 0.115), (0.25, 0.19), (0, 0.2)])
+    under = revolved([(0, 0.05), (0.78, -0.06), (0.8, 0.03), (0.66, 0.062), (0.5, 0.115), (0.25, 0.19), (0, 0.2)], steps=2)
     dome = dome.decal(under.painted(gills, 0.1))
     spots = union(*_spots()).painted(speckled(rgb("#fff6e3"), 0.05, 0.06), 0.3)
     chimney = union(
