@@ -10,8 +10,9 @@ PICTURE ?= data/examples/robot/picture.png
 demo: $(VENV)/.installed
 	$(BIN)/kiss3d run $(PICTURE) --preset draft --out $(OUT)
 
+# Two processes of one thread each: most tests are too small for torch to spread.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
