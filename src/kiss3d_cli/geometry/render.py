@@ -12,6 +12,7 @@ from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.cameras import Cameras
 from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
 from kiss3d_cli.geometry.rasterize import BUILT_IN, Backend, Edges, Fragments, antialias, interpolate, rasterize
+from kiss3d_cli.geometry.texture import Texture
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,46 @@ def render_colors(
         raise BadInput("the mesh has no vertex colours to render", hint="render its normals, or give it colours first")
     clip = cameras.clip(mesh.vertices)
     fragments = rasterize(clip, mesh.faces, size)
-    mask = fragments.mask.to(mesh.colors.dtype)[..., None]
-    image = torch.cat([interpolate(mesh.colors, mesh.faces, fragments) + background * (1 - mask), mask], -1)
+    image = interpolate(mesh.colors, mesh.faces, fragments)
+    return _on_background(image, mesh, clip, fragments, background, antialiased)
+
+
+def render_texture(
+    mesh: Mesh,
+    texture: Texture,
+    cameras: Cameras,
+    size: tuple[int, int],
+    background: float = 1.0,
+    *,
+    antialiased: bool = True,
+) -> RenderedColors:
+    """The unlit texture, filtered bilinearly without mipmaps. Not differentiable in the texture.
+
+    Args:
+        size: (H, W) pixels.
+        background: the grey of pixels that show nothing, in [0, 1].
+    """
+    clip = cameras.clip(mesh.vertices)
+    fragments = rasterize(clip, mesh.faces, size)
+    uv = interpolate(texture.uv.to(clip), texture.corners.to(mesh.faces.device), fragments)
+    picture = texture.image.to(clip.device).permute(2, 0, 1)[None].to(clip.dtype) / 255
+    grid = uv.reshape(1, -1, size[1], 2) * 2 - 1
+    found = torch.nn.functional.grid_sample(picture, grid, padding_mode="border", align_corners=False)
+    image = found[0].permute(1, 2, 0).reshape(*fragments.face_id.shape, 3) * fragments.mask[..., None]
+    return _on_background(image, mesh, clip, fragments, background, antialiased)
+
+
+def _on_background(
+    image: Float[Tensor, "V H W 3"],
+    mesh: Mesh,
+    clip: Float[Tensor, "V N 4"],
+    fragments: Fragments,
+    background: float,
+    antialiased: bool,
+) -> RenderedColors:
+    """The image is zero where nothing is seen."""
+    mask = fragments.mask.to(image.dtype)[..., None]
+    full = torch.cat([image + background * (1 - mask), mask], -1)
     if antialiased:
-        image = antialias(image, clip, mesh.faces, fragments).clamp(0, 1)
-    return RenderedColors(image[..., :3], image[..., 3], fragments)
+        full = antialias(full, clip, mesh.faces, fragments).clamp(0, 1)
+    return RenderedColors(full[..., :3], full[..., 3], fragments)
