@@ -40,6 +40,18 @@ def run(
         Path | None, typer.Option(metavar="PNG", help="Start from a finished 2x4 bundle instead of a picture.")
     ] = None,
     gt: Annotated[Path | None, typer.Option(metavar="MESH", help="Measure the result against this mesh.")] = None,
+    dataset: Annotated[
+        Path | None,
+        typer.Option(metavar="ROOT", help="Take picture and ground truth from this data set.", show_default=False),
+    ] = None,
+    item: Annotated[str | None, typer.Option(help="The data set's item.", show_default=False)] = None,
+    view: Annotated[
+        str | None, typer.Option(metavar="N|all", help="The item's view; the first by default.", show_default=False)
+    ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(metavar="YAML", help="Run the data set's items that this plan lists.", show_default=False),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     help_settings: Annotated[
@@ -64,6 +76,11 @@ def run(
         until=until,
         command=command_line(),
     )
+    if dataset is not None or item is not None or view is not None or plan is not None:
+        from kiss3d_cli.cli.run_many import run_dataset
+
+        run_dataset(request, dataset, item, view, plan, dry_run, json_output)
+        return
     prepared = launch.prepare(request)
     note(f"preset {prepared.record.preset} ({prepared.record.preset_reason}), on {prepared.device.model}")
     if dry_run:

@@ -41,6 +41,7 @@ class Request:
         ground_truth: a mesh to measure the result against.
         preset: `auto` or a preset's name.
         settings: `key=value` assignments; they win over `config_file`, which wins over the preset.
+        base_settings: the same, between the preset and `config_file`: what the kind of input suggests.
         out: the folder of runs.
         name: the run's name; None takes the picture's.
         command: the command line, for the record.
@@ -52,6 +53,7 @@ class Request:
     preset: str = "auto"
     config_file: Path | None = None
     settings: tuple[str, ...] = ()
+    base_settings: tuple[str, ...] = ()
     seed: int | None = None
     out: Path = Path("outputs")
     name: str | None = None
@@ -278,7 +280,7 @@ def choose_preset() -> tuple[str, str]:
 
 def _configure(request: Request) -> tuple[str, str, Config]:
     preset, reason = (request.preset, "asked for") if request.preset != "auto" else choose_preset()
-    layers = [configuration.preset_layer(preset)]
+    layers = [configuration.preset_layer(preset), configuration.settings_layer(request.base_settings)]
     if request.bundle is not None:
         layers.append(configuration.Layer("--bundle", {"bundle": {"method": "file"}}))
     if request.config_file is not None:

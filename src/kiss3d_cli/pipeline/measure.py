@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,22 +66,14 @@ def record_of(found: Evaluation, prediction: Path, ground_truth: Path) -> dict[s
     return record
 
 
-def columns_of(found: Evaluation) -> dict[str, float | None]:
-    """The metrics of a table's columns."""
-    distances = found.distances
-    columns: dict[str, float | None] = {
-        "chamfer_l1": distances.chamfer_l1,
-        "chamfer_l2": distances.chamfer_l2,
-        **{f"f_score@{score.threshold:g}": score.f_score for score in distances.f_scores},
-        "normal_consistency": distances.normal_consistency,
-        "hausdorff": distances.hausdorff,
-        "hausdorff_95": distances.hausdorff_95,
-        "volume_iou": found.volume.iou,
-    }
-    if found.rendered is not None:
-        rendered = found.rendered
-        columns |= {"mask_iou": rendered.mask_iou, "normal_error": rendered.normal_error}
-        columns |= {"psnr": rendered.psnr, "ssim": rendered.ssim}
+def columns_of(record: Mapping[str, Any]) -> dict[str, float | None]:
+    """A table's columns, from what metrics.json has. Raises KeyError if it is not of this schema."""
+    metrics, rendered = record["metrics"], record["rendered"]
+    columns: dict[str, float | None] = {name: metrics[name] for name in ("chamfer_l1", "chamfer_l2")}
+    columns |= {f"f_score@{score['threshold']:g}": score["f_score"] for score in metrics["f_scores"]}
+    columns |= {name: metrics[name] for name in ("normal_consistency", "hausdorff", "hausdorff_95", "volume_iou")}
+    if rendered is not None:
+        columns |= {name: rendered[name] for name in ("mask_iou", "normal_error", "psnr", "ssim")}
     return columns
 
 
@@ -133,7 +125,8 @@ def _score(entry: Pair, options: MeasureOptions) -> Score:
         found = measure_pair(mesh, entry.truth, options)
     except Kiss3dError as error:
         return Score(name, prediction, truth, error=str(error))
-    return Score(name, prediction, truth, columns_of(found), record=record_of(found, mesh, entry.truth))
+    record = record_of(found, mesh, entry.truth)
+    return Score(name, prediction, truth, columns_of(record), record=record)
 
 
 def write_metrics(folder: Path, record: dict[str, Any]) -> Path:

@@ -1,0 +1,122 @@
+"""`kiss3d run` over a data set: one item, all its views, or a plan."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from kiss3d_cli.cli.terminal import Bars, note, print_json, shown_path
+from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.stages import STAGES
+
+if TYPE_CHECKING:
+    from kiss3d_cli.pipeline.dataset import Job
+    from kiss3d_cli.pipeline.launch import Request
+    from kiss3d_cli.pipeline.many_runs import RunReport
+
+
+def run_dataset(
+    request: Request,
+    root: Path | None,
+    item: str | None,
+    view: str | None,
+    plan: Path | None,
+    dry_run: bool,
+    json_output: bool,
+) -> None:
+    """Find the pictures and ground truths, run them all, and end with one table."""
+    _check(request, root, item, view, plan)
+    assert root is not None
+    from kiss3d_cli.pipeline.many_runs import run_many
+    from kiss3d_cli.pipeline.run_folder import run_name
+
+    jobs = _jobs(root, item, view, plan)
+    if request.name is not None:
+        folder = request.out / run_name(request.name)
+    else:
+        folder = request.out / run_name(plan.stem if plan is not None else str(item))
+    if dry_run:
+        _show(jobs, folder, json_output)
+        return
+    reporter = Bars([stage.name for stage in STAGES], {stage.name: stage.doing for stage in STAGES})
+    finished = run_many(jobs, request, folder, reporter, announce=note)
+    if json_output:
+        print_json(
+            {
+                "folder": str(folder.resolve()),
+                "runs": [asdict(report) for report in finished.reports],
+                "best": {name: asdict(report) for name, report in finished.best.items()},
+            }
+        )
+    else:
+        print(finished.table.to_markdown(), end="")
+    for name, report in finished.best.items():
+        note(f"best of {name}: {report.name}, {shown_path(Path(str(report.run_dir)))}")
+    failed = [report for report in finished.reports if report.status == "failed"]
+    if failed:
+        note(f"{len(failed)} of {len(finished.reports)} failed; the same command tries them again")
+        raise typer.Exit(failed[0].exit_code or 1)
+
+
+def _check(request: Request, root: Path | None, item: str | None, view: str | None, plan: Path | None) -> None:
+    if root is None:
+        option = "--item" if item is not None else "--view" if view is not None else "--plan"
+        raise BadInput(
+            f"{option} names something in a data set, and none was given",
+            place="--dataset",
+            hint="kiss3d run --dataset ROOT --item ITEM",
+        )
+    if (item is None) == (plan is None):
+        cause = "it needs --item or --plan" if item is None else "both --item and --plan were given"
+        raise BadInput(cause, place="--dataset", hint="kiss3d run --dataset ROOT --item ITEM")
+    if view is not None and plan is not None:
+        raise BadInput("a plan has a view of its own for every object", place="--view", hint="leave --view out")
+    given = {"PICTURE": request.picture, "--bundle": request.bundle, "--gt": request.ground_truth}
+    for option, value in given.items():
+        if value is not None:
+            raise BadInput("the data set has its own pictures and ground truths", place=option, hint="leave it out")
+
+
+def _jobs(root: Path, item: str | None, view: str | None, plan: Path | None) -> list[Job | RunReport]:
+    """What to run; an object of a plan that is not there becomes a failure in the report, not the end of all."""
+    from kiss3d_cli.pipeline.dataset import find_jobs, read_plan
+    from kiss3d_cli.pipeline.many_runs import RunReport
+
+    if plan is None:
+        return [*find_jobs(root, str(item), view)]
+    jobs: list[Job | RunReport] = []
+    if not root.is_dir():
+        raise BadInput("there is no such data set", place="--dataset", hint="give the folder of images/ and models/")
+    for entry in read_plan(plan):
+        try:
+            jobs += find_jobs(root, entry.name, entry.view, entry.notes)
+        except BadInput as error:
+            number = int(entry.view) if entry.view is not None and entry.view.isdecimal() else None
+            jobs.append(
+                RunReport(
+                    entry.name, entry.name, number, entry.notes, "failed", error=str(error), exit_code=error.exit_code
+                )
+            )
+    return jobs
+
+
+def _show(jobs: list[Job | RunReport], folder: Path, json_output: bool) -> None:
+    from kiss3d_cli.pipeline.dataset import Job
+
+    rows = [
+        {
+            "name": job.name,
+            "picture": str(job.item.pictures[job.view]) if isinstance(job, Job) else None,
+            "ground_truth": str(job.item.ground_truth) if isinstance(job, Job) else None,
+            "error": None if isinstance(job, Job) else job.error,
+        }
+        for job in jobs
+    ]
+    if json_output:
+        print_json({"folder": str(folder), "runs": rows})
+        return
+    for row in rows:
+        print(f"{row['name']:<24} {row['picture'] or row['error']}")

@@ -1,0 +1,157 @@
+"""Items of a data set as its users have it: pictures from several sides and a ground truth, found by name.
+
+ROOT/images/ITEM_VIEW.png       (or jpg, jpeg, webp; VIEW is a number)
+ROOT/models/ITEM/meshes/model.obj
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from kiss3d_cli.core.errors import BadInput
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+_PICTURE = re.compile(r"(?P<item>.+)_(?P<view>\d+)")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One object.
+
+    Attributes:
+        name: as in the file names.
+        pictures: by the number of the view, in ascending order.
+        ground_truth: its mesh.
+    """
+
+    name: str
+    pictures: Mapping[int, Path]
+    ground_truth: Path
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a data set.
+
+    Attributes:
+        item, view: which picture.
+        notes: what the plan says about it.
+    """
+
+    item: Item
+    view: int
+    notes: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.item.name}_{self.view}"
+
+
+def find_item(root: Path, name: str) -> Item:
+    """Find an object's pictures and ground truth.
+
+    Raises:
+        BadInput: no such data set or item, or one without pictures or ground truth.
+    """
+    if not (root / "images").is_dir() or not (root / "models").is_dir():
+        hint = "it needs images/ITEM_VIEW.png and models/ITEM/meshes/model.obj"
+        raise BadInput("this is not a data set", place=str(root), hint=hint)
+    pictures: dict[str, dict[int, Path]] = {}
+    for path in sorted((root / "images").iterdir(), key=lambda path: _preference(path)):
+        match = _PICTURE.fullmatch(path.stem)
+        if match is not None and path.suffix.lower() in PICTURE_SUFFIXES:
+            pictures.setdefault(match["item"], {}).setdefault(int(match["view"]), path)
+    if name not in pictures:
+        close = difflib.get_close_matches(name, pictures, n=1)
+        suggestion = f" (did you mean '{close[0]}'?)" if close else ""
+        hint = f"name one of the {len(pictures)} items in {root / 'images'}"
+        raise BadInput(f"there is no picture of an item '{name}'{suggestion}", place="--item", hint=hint)
+    ground_truth = root / "models" / name / "meshes" / "model.obj"
+    if not ground_truth.is_file():
+        raise BadInput(
+            f"the item '{name}' has no ground truth",
+            place=str(ground_truth),
+            hint="put its mesh there",
+        )
+    return Item(name, dict(sorted(pictures[name].items())), ground_truth)
+
+
+def find_jobs(root: Path, name: str, view: str | None, notes: str = "") -> list[Job]:
+    """The runs of one item: one view, the first by default, or `all`.
+
+    Raises:
+        BadInput: as `find_item` does; no such view.
+    """
+    item = find_item(root, name)
+    if view == "all":
+        return [Job(item, number, notes) for number in item.pictures]
+    if view is None:
+        return [Job(item, next(iter(item.pictures)), notes)]
+    if not view.isdecimal() or int(view) not in item.pictures:
+        known = ", ".join(str(number) for number in item.pictures)
+        raise BadInput(f"the item '{name}' has no view '{view}'", place="--view", hint=f"use one of: {known}, or all")
+    return [Job(item, int(view), notes)]
+
+
+@dataclass(frozen=True)
+class PlanEntry:
+    """One object of a plan: `view` is a number as text, `all`, or None for the first."""
+
+    name: str
+    view: str | None
+    notes: str
+
+
+def read_plan(path: Path) -> list[PlanEntry]:
+    """Read a plan: `objects:`, a list of `name`, `view` (a number or `all`) and `notes`.
+
+    Raises:
+        BadInput: no such file, or it is not of that form; every fault is named.
+    """
+    hint = "write it as:\nobjects:\n  - {name: ITEM, view: 0, notes: anything}"
+    try:
+        loaded: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except FileNotFoundError:
+        raise BadInput("there is no such plan", place=str(path), hint=hint) from None
+    except Exception as error:  # yaml raises many kinds, none of them in a common tree with OmegaConf's
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput(f"this is not a YAML file: {reason}", place=str(path), hint=hint) from None
+    objects = loaded.get("objects") if isinstance(loaded, dict) else None
+    if not isinstance(objects, list) or not objects:
+        raise BadInput("it has no list called 'objects'", place=str(path), hint=hint)
+    faults = [f"object {number}: {fault}" for number, entry in enumerate(objects, 1) if (fault := _fault(entry))]
+    if faults:
+        raise BadInput("the plan is wrong\n" + "\n".join(f"  - {text}" for text in faults), place=str(path), hint=hint)
+    return [
+        PlanEntry(
+            str(entry["name"]), None if entry.get("view") is None else str(entry["view"]), str(entry.get("notes") or "")
+        )
+        for entry in objects
+    ]
+
+
+def _fault(entry: Any) -> str | None:
+    if not isinstance(entry, dict):
+        return "it is not a mapping"
+    unknown = sorted(str(key) for key in entry if key not in ("name", "view", "notes"))
+    if unknown:
+        return f"unknown key {', '.join(unknown)}"
+    name, view = entry.get("name"), entry.get("view")
+    if not isinstance(name, str | int) or isinstance(name, bool) or not str(name):
+        return "it has no name"
+    if not (view is None or view == "all" or (not isinstance(view, bool) and str(view).isdecimal())):
+        return f"its view '{view}' is neither a number nor all"
+    return None
+
+
+def _preference(path: Path) -> tuple[int, str]:
+    """PNG before JPEG before WebP where a view is there twice."""
+    suffix = path.suffix.lower()
+    return (PICTURE_SUFFIXES.index(suffix) if suffix in PICTURE_SUFFIXES else len(PICTURE_SUFFIXES), path.name)
