@@ -17,6 +17,8 @@ from kiss3d_cli.core.errors import BadInput
 WORK_SIDE = 512
 """Longer side, in pixels, at which the segmentation works."""
 SALIENCY_SIDE = 96
+EDGE_SIDE = 2048
+"""Longer side, in pixels, at which the edge is drawn: twice what any later stage can use."""
 MIN_SHARE, MAX_SHARE = 0.002, 0.95
 """Shares of the picture below and above which a cut-out is not believed."""
 MAX_PATH_SHARE = 0.9
@@ -65,9 +67,11 @@ def cut_out(rgb: UInt8[np.ndarray, "H W 3"], *, seed: int = 0) -> Matte:
         mask = _grab_cut(small, saliency)
         mask = _largest_component(mask)
         _refuse(float(mask.mean()))
-        alpha = _soft_edge(rgb, mask)
-    alpha = np.where(_largest_component(alpha >= 128, margin=max(2, round(2 / scale))), alpha, 0).astype(np.uint8)
-    _refuse(float((alpha >= 128).mean()))
+        fine = min(1.0, EDGE_SIDE / max(height, width))
+        reduced = cv2.resize(rgb, _scaled(rgb, fine), interpolation=cv2.INTER_AREA) if fine < 1 else rgb
+        alpha = _soft_edge(reduced, mask)
+        if fine < 1:
+            alpha = np.asarray(cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR))
     return Matte(alpha, _doubts(saliency, mask))
 
 
@@ -187,8 +191,8 @@ def _grab_cut(rgb: UInt8[np.ndarray, "H W 3"], saliency: Float32[np.ndarray, "H 
     return np.isin(seeds, (cv2.GC_FGD, cv2.GC_PR_FGD))
 
 
-def _largest_component(mask: Bool[np.ndarray, "H W"], margin: int = 0) -> Bool[np.ndarray, "H W"]:
-    """The largest 8-connected component, pinholes filled; grown by `margin` pixels where asked, for its soft edge."""
+def _largest_component(mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    """The largest 8-connected component, pinholes filled."""
     if not mask.any():
         return mask
     labels, _ = ndimage.label(mask, np.ones((3, 3)))
@@ -201,7 +205,7 @@ def _largest_component(mask: Bool[np.ndarray, "H W"], margin: int = 0) -> Bool[n
         pinhole = areas < max(4, 0.0005 * kept.sum())
         pinhole[0] = False
         kept |= pinhole[gaps]
-    return np.asarray(ndimage.binary_dilation(kept, iterations=margin)) if margin else kept
+    return kept
 
 
 def _soft_edge(rgb: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "H W"]:
