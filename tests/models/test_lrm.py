@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import time
 
 import pytest
 import torch
@@ -379,3 +380,35 @@ def test_weights_that_cannot_be_written_say_why(tiny, tmp_path):
         checkpoint.prepare(source, tiny.config)
     assert "writable" in caught.value.hint
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ckpt", "a.safetensors"]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gpu_agrees_with_the_cpu(tiny, weights, field, dtype):
+    planes = checkpoint.load(weights, tiny.config, device="cuda", dtype=dtype)(tiny.images, tiny.cameras).planes
+    tolerance = 1e-3 if dtype == torch.float32 else 0.05  # TF32 is off by default; bfloat16 has 8 bits
+    assert (planes.cpu() - field.planes).abs().max() < tolerance * field.planes.abs().max()
+
+
+@pytest.mark.gpu
+def test_full_size_on_a_gpu_is_fast_and_small(tmp_path):
+    torch.manual_seed(0)
+    full = network.LargeReconstructionModel(LrmConfig())
+    for name, value in full.named_parameters():
+        if name.endswith(("_proj_weight", "pos_embed", "position_embeddings")):
+            torch.nn.init.normal_(value, std=0.02)
+    save_file(full.state_dict(), tmp_path / "full.safetensors")
+    torch.cuda.reset_peak_memory_stats()
+    model = checkpoint.load(tmp_path / "full.safetensors", device="cuda", dtype=torch.bfloat16)
+    images = torch.rand(4, 3, 512, 512)
+    bias = model.synthesizer.decoder.net_sdf[6].bias
+    axis = grid_axis(model.config, 128).cuda()
+    bias -= model(images, camera_vectors(BUNDLE_AZIMUTHS)).on_grid(axis).sdf().median()
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for azimuths in (MULTIVIEW_AZIMUTHS, BUNDLE_AZIMUTHS):
+        field = model(images, camera_vectors(azimuths))
+        field.color(extract(field, model.config, 128).vertices)
+    torch.cuda.synchronize()
+    assert time.perf_counter() - start < 4
+    assert torch.cuda.max_memory_allocated() < 5 * 2**30
