@@ -101,21 +101,13 @@ class WeightFile:
 
 
 def check_fp8(file: WeightFile, layout: Layout, hint: str) -> None:
-    """Raises BadInput if the matrices of a model are not stored in fp8: nothing here falls back to 16 bits silently."""
-    kinds = {file.dtypes[p.name] for name, p in layout.places.items() if name.endswith(".weight") and _matrix(file, p)}
+    """Raises BadInput if the matrices of a model's blocks are not in fp8: nothing falls back to 16 bits silently."""
+    shapes = layout.shapes(file.shapes)
+    kinds = {file.dtypes[p.name] for name, p in layout.places.items() if "block" in name and len(shapes[name]) == 2}
     if kinds != {"F8_E4M3"}:
-        words = {
-            "BF16": "16 bits (bfloat16)",
-            "F16": "16 bits (float16)",
-            "F32": "32 bits",
-            "F8_E5M2": "fp8 of type e5m2",
-        }
+        words = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F8_E5M2": "fp8 of the kind e5m2"}
         found = ", ".join(sorted(words.get(kind, kind) for kind in kinds - {"F8_E4M3"}))
-        raise BadInput(f"weights are stored in {found}; fp8 (e4m3) is demanded", place=str(file.path), hint=hint)
-
-
-def _matrix(file: WeightFile, place: Place) -> bool:
-    return len(file.shapes[place.name]) == 2
+        raise BadInput(f"the weights are stored in {found}; fp8 (e4m3) is demanded", place=str(file.path), hint=hint)
 
 
 def build(make: Callable[[], nn.Module]) -> nn.Module:

@@ -228,3 +228,15 @@ def _unknown(names: list[str]) -> Missing:
         f"the file holds tensors that have no place in Flux: {', '.join(names[:3])}{more}",
         hint="use flux1-dev-fp8.safetensors of Comfy-Org/flux1-dev",
     )
+
+
+def original_layers(double_blocks: int, single_blocks: int) -> list[str]:
+    """The names of every linear layer of the original transformer."""
+    layers = [*_TOP, "final_layer.adaLN_modulation.1"]
+    for block in range(double_blocks):
+        for stream in _STREAMS:
+            layers.append(f"double_blocks.{block}.{stream['s']}_attn.qkv")
+            layers += [f"double_blocks.{block}.{pattern.format(s=stream['s'])}" for pattern in _DOUBLE]
+    for block in range(single_blocks):
+        layers += [f"single_blocks.{block}.{name}" for name in ("linear1", "linear2", "modulation.lin")]
+    return layers
