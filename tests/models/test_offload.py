@@ -1,0 +1,177 @@
+"""Streaming blocks against the same networks wholly in memory."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from kiss3d_cli.core.errors import OutOfMemory
+from kiss3d_cli.models.fp8 import Fp8Linear, quantize
+from kiss3d_cli.models.offload import GIB, SLOTS, Block, Residence, module_bytes, plan_memory
+
+CPU = torch.device("cpu")
+
+
+class Net(nn.Module):
+    """Blocks of unequal size with something before and after, like Flux."""
+
+    def __init__(self, seed: int, blocks: int = 7) -> None:
+        super().__init__()
+        random = torch.Generator().manual_seed(seed)
+        self.first = nn.Parameter(torch.randn(16, generator=random), requires_grad=False)
+        self.blocks = nn.ModuleList()
+        for i in range(blocks):
+            hidden = 16 * (1 + i % 3)
+            up = Fp8Linear(quantize(torch.randn(hidden, 16, generator=random)), torch.randn(hidden, generator=random))
+            down = Fp8Linear(quantize(torch.randn(16, hidden, generator=random) / 9))
+            self.blocks.append(nn.Sequential(nn.LayerNorm(16), up, nn.GELU(), down).requires_grad_(False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x * self.first
+        for block in self.blocks:
+            x = x + block(x)
+        return x
+
+
+def pair() -> dict[str, nn.Module]:
+    return {"control": Net(1, 3), "main": Net(2)}
+
+
+def run(models: dict[str, nn.Module], calls: list[str]) -> list[Tensor]:
+    x = torch.randn(5, 16, generator=torch.Generator().manual_seed(9))
+    outputs = []
+    for name in calls:
+        x = models[name](x) / 4
+        outputs.append(x)
+    return outputs
+
+
+CALLS = ["control", "main", "control", "main", "main", "main"]
+
+
+@pytest.mark.parametrize("forecast", [CALLS, [], CALLS[2:], ["main"] * 6], ids=["right", "none", "short", "wrong"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.99])
+def test_streamed_equals_resident_bit_for_bit(share: float, forecast: list[str]) -> None:
+    expected = run(pair(), CALLS)
+    models = pair()
+    blocks = [module_bytes(block) for model in models.values() for block in model.get_submodule("blocks")]
+    fixed = sum(module_bytes(model) for model in models.values()) - sum(blocks)
+    low, high = fixed + SLOTS * max(blocks), fixed + sum(blocks)
+    limit = int(low + share * (high - low))
+    with Residence(models, ["blocks"], CPU, limit=limit, working=0, what="it", poison=True) as residence:
+        assert residence.plan.streamed
+        assert residence.plan.device_bytes <= limit
+        residence.expect(forecast)
+        for got, wanted in zip(run(models, CALLS), expected, strict=True):
+            assert torch.equal(got, wanted)
+    for got, wanted in zip(run(models, CALLS), expected, strict=True):
+        assert torch.equal(got, wanted), "after it, the networks are whole again"
+
+
+def test_the_forecast_is_followed_by_prefetching(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = pair()
+    fetched: list[str] = []
+    fetch = Residence._fetch
+    monkeypatch.setattr(
+        Residence, "_fetch", lambda self, name, slot: (fetched.append(name), fetch(self, name, slot))[1]
+    )
+    seen: list[int] = []
+    limit = sum(module_bytes(m) for m in models.values()) - 1
+    with Residence(models, ["blocks"], CPU, limit=limit, working=0, what="it") as residence:
+        streamed = residence.plan.streamed
+        assert len(streamed) >= 2
+        for name in streamed:
+            module = models[name.partition("/")[0]].get_submodule(name.partition("/")[2])
+            module.register_forward_hook(lambda *_: seen.append(len(fetched)))
+        residence.expect(["control", "main", "main"])
+        run(models, ["control", "main", "main"])
+    order = [n for c in ("control", "main", "main") for n in streamed if n.startswith(c)]
+    assert fetched == order, "each block once, in the order of use"
+    assert all(count >= min(done + SLOTS, len(order)) for done, count in enumerate(seen)), "always one ahead"
+
+
+def test_everything_stays_if_it_fits() -> None:
+    models = pair()
+    with Residence(models, ["blocks"], CPU, limit=10**9, working=100, what="it") as residence:
+        assert residence.plan.streamed == ()
+        assert residence.plan.slot_bytes == 0
+    assert plan_memory([Block("a", 5)], fixed=1, working=2, limit=None, what="it").device_bytes == 8
+
+
+@given(
+    st.lists(st.integers(1, 400), min_size=1, max_size=60),
+    st.integers(0, 500),
+    st.integers(0, 500),
+    st.floats(0, 1),
+)
+@settings(deadline=None, max_examples=150)
+def test_a_plan_fits_keeps_the_order_and_wastes_little(
+    sizes: list[int], fixed: int, working: int, share: float
+) -> None:
+    blocks = [Block(str(i), size) for i, size in enumerate(sizes)]
+    least = min(fixed + working + SLOTS * max(sizes), fixed + working + sum(sizes))
+    limit = round(least + share * (fixed + working + sum(sizes) - least))
+    plan = plan_memory(blocks, fixed=fixed, working=working, limit=limit, what="it")
+    assert plan.least_bytes == least
+    assert plan.device_bytes <= limit
+    assert sorted([*plan.resident, *plan.streamed], key=int) == [block.name for block in blocks]
+    assert list(plan.streamed) == sorted(plan.streamed, key=int)
+    if plan.streamed:
+        assert limit - plan.device_bytes < (SLOTS + 1) * max(sizes), "no more is streamed than must be"
+
+
+def test_streamed_blocks_are_spread_evenly() -> None:
+    blocks = [Block(str(i), 10) for i in range(60)]
+    plan = plan_memory(blocks, fixed=0, working=0, limit=420, what="it")
+    places = [int(name) for name in plan.streamed]
+    assert len(places) == 20
+    assert {b - a for a, b in itertools.pairwise(places)} == {3}
+
+
+def test_too_small_a_limit_names_the_smallest_that_works() -> None:
+    blocks = [Block(str(i), GIB) for i in range(8)]
+    with pytest.raises(
+        OutOfMemory, match=r"Flux can't work in 2\.00 GiB .* smallest that works is 3\.25 GiB"
+    ) as caught:
+        plan_memory(blocks, fixed=GIB, working=GIB // 4, limit=2 * GIB, what="Flux")
+    assert caught.value.hint is not None
+    assert "device.memory_limit=3.3" in caught.value.hint
+    plan_memory(blocks, fixed=GIB, working=GIB // 4, limit=int(3.3 * GIB), what="Flux")
+
+
+def test_tied_tensors_stay_tied_and_are_counted_once() -> None:
+    shared = nn.Embedding(50, 4).requires_grad_(False)
+    model = nn.ModuleDict({"a": nn.Sequential(shared), "b": nn.Sequential(shared), "blocks": nn.ModuleList()})
+    with Residence({"m": model}, ["blocks"], CPU, limit=None, working=0, what="it"):
+        assert model["a"][0].weight is model["b"][0].weight
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_streaming_gives_the_same_bits_and_the_host_never_waits() -> None:
+    device = torch.accelerator.current_accelerator()
+    assert device is not None
+    models = {name: model.to(device) for name, model in pair().items()}
+    x = torch.randn(5, 16, device=device)
+    expected = models["main"](models["control"](x))
+    models = pair()
+    least = plan_memory(
+        [Block(str(i), module_bytes(b)) for i, b in enumerate(b for m in models.values() for b in m.blocks)],
+        fixed=4096,
+        working=0,
+        limit=None,
+        what="it",
+    ).least_bytes
+    with Residence(models, ["blocks"], device, limit=least, working=0, what="it", poison=True) as residence:
+        residence.expect(["control", "main"] * 3)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for _ in range(3):
+                got = models["main"](models["control"](x))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert torch.equal(got, expected)
