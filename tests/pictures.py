@@ -13,6 +13,7 @@ SMALL = (
     "refine.size=128",
     "refine.steps=3",
     "refine.target_faces=2000",
+    "refine.texture_size=256",
 )
 """Settings under which the draft preset takes a second or two."""
 

@@ -85,4 +85,5 @@ def _is_out_of_memory(error: BaseException) -> bool:
     """torch raises a RuntimeError of its own kind on a GPU and a plain one on the CPU."""
     if type(error).__name__ in ("OutOfMemoryError", "AcceleratorError") and "memory" in str(error).lower():
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "not enough memory" in text)

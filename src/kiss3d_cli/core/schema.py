@@ -150,6 +150,10 @@ class Refine:
     """Side of the tiles that the mesh is compared with, in pixels."""
     target_faces: int = _number(50_000, low=100, high=2_000_000)
     """Faces of the final mesh, at most."""
+    texture: bool = True
+    """Give the mesh a texture; without it, its vertices are coloured."""
+    texture_size: int = _number(2048, low=256, high=8192)
+    """Side of the texture, in pixels."""
 
 
 @dataclass(frozen=True)

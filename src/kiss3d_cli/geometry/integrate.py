@@ -22,6 +22,8 @@ from kiss3d_cli.geometry.cameras import Cameras
 
 
 AGREE, FACE = 0.8, 0.1
+
+
 @dataclass(frozen=True)
 class IntegrationSettings:
     """How the terms weigh against the slopes that the normals ask for. A term of length L balances them where an error
@@ -331,9 +333,7 @@ def _slope_terms(level: _Level, u: Float[Tensor, "V S S"], sharpness: float, fir
     return _Slopes(totals[0], totals[1], residual)
 
 
-def _find_pairs(
-    level: _Level, u: Float[Tensor, "V S S"], settings: IntegrationSettings, progress: float
-) -> _Pairs:
+def _find_pairs(level: _Level, u: Float[Tensor, "V S S"], settings: IntegrationSettings, progress: float) -> _Pairs:
     """For every pixel and every other view: what that view shows at the pixel's place, if it is the same surface."""
     cameras, size = level.cameras, level.mask.shape[1]
     rays = cameras.normals_to_world(level.rays)
@@ -359,9 +359,7 @@ def _find_pairs(
     agree = ((normal * flat_normals[two]).sum(-1) > AGREE) & ((normal * flat_rays[two]).sum(-1) < -FACE)
     one, two, normal = one[agree], two[agree], normal[agree]
     gap = (normal * (flat_points[one] - flat_points[two])).sum(-1)
-    reach, behind = (
-        start * (end / start) ** progress for start, end in (settings.reach, settings.reach_behind)
-    )
+    reach, behind = (start * (end / start) ** progress for start, end in (settings.reach, settings.reach_behind))
     limit = torch.where(gap > 0, reach, behind)
     weight = (1 / settings.agreement_length**2) / (1 + (gap / (0.5 * limit)) ** 2) * (gap.abs() < limit)
     lift_one = (normal * flat_rays[one]).sum(-1) * flat_depth[one]
