@@ -1,0 +1,113 @@
+"""Repair of every fault by hand, and decimation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import trimesh
+from torch import Tensor
+
+from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.geometry.manifold import find_defects
+from kiss3d_cli.geometry.mesh import Mesh
+from kiss3d_cli.geometry.repair import decimate, repair
+
+
+def bean(subdivisions: int = 3) -> Mesh:
+    ball = trimesh.creation.icosphere(subdivisions=subdivisions)
+    points = torch.tensor(ball.vertices, dtype=torch.float32)
+    points = points * torch.tensor([0.9, 0.6, 0.5]) + 0.2 * points[:, [1, 0, 2]] ** 2
+    return Mesh(points, torch.tensor(ball.faces, dtype=torch.int64))
+
+
+def volume(mesh: Mesh) -> float:
+    a, b, c = mesh.vertices.double()[mesh.faces].unbind(1)
+    return float((a * torch.linalg.cross(b, c, dim=-1)).sum()) / 6
+
+
+def check(mesh: Mesh, *, faces: Tensor, vertices: Tensor | None = None, words: str) -> Mesh:
+    broken = Mesh(mesh.vertices if vertices is None else vertices, faces)
+    done = repair(broken)
+    assert find_defects(done.mesh.faces).is_closed_manifold
+    assert done.defects.is_closed_manifold
+    assert any(words in note for note in done.notes), done.notes
+    assert volume(done.mesh) == pytest.approx(volume(mesh), rel=0.02)
+    return done.mesh
+
+
+def test_a_sound_mesh_comes_back_untouched() -> None:
+    mesh = bean()
+    done = repair(mesh)
+    assert torch.equal(done.mesh.vertices, mesh.vertices)
+    assert torch.equal(done.mesh.faces, mesh.faces)
+    assert done.notes == []
+
+
+def test_holes_are_filled() -> None:
+    mesh = bean()
+    gone = torch.ones(len(mesh.faces), dtype=torch.bool)
+    gone[[5, 6, 7, 100]] = False
+    closed = check(mesh, faces=mesh.faces[gone], words="edges with one face")
+    assert len(closed.faces) >= len(mesh.faces) - 4
+
+
+def test_duplicate_degenerate_and_turned_faces_are_mended() -> None:
+    mesh = bean()
+    check(mesh, faces=torch.cat([mesh.faces, mesh.faces[:3]]), words="3 duplicate faces")
+    check(mesh, faces=torch.cat([mesh.faces, mesh.faces[:2, [0, 1, 1]]]), words="2 degenerate faces")
+    turned = mesh.faces.clone()
+    turned[:40] = turned[:40].flip(1)
+    check(mesh, faces=turned, words="disagree")
+
+
+def test_a_fin_and_two_bodies_that_touch_in_a_vertex_are_parted() -> None:
+    mesh = bean()
+    fin = torch.cat([mesh.faces, torch.tensor([[int(mesh.faces[0, 0]), int(mesh.faces[0, 1]), len(mesh.vertices)]])])
+    tip = torch.cat([mesh.vertices, torch.tensor([[2.0, 2, 2]])])
+    check(mesh, faces=fin, vertices=tip, words="more than two faces")
+    shift = mesh.vertices + 3
+    shift[0] = mesh.vertices[0]
+    second = torch.where(mesh.faces == 0, 0, mesh.faces + len(mesh.vertices))
+    done = repair(Mesh(torch.cat([mesh.vertices, shift]), torch.cat([mesh.faces, second])))
+    assert done.defects.is_closed_manifold
+    assert any("1 vertices between separate fans" in note for note in done.notes)
+
+
+def test_inside_out_is_turned_and_nan_and_loose_vertices_are_dropped() -> None:
+    mesh = bean()
+    assert volume(check(mesh, faces=mesh.faces.flip(1), words="inside out")) > 0
+    points = torch.cat([mesh.vertices, torch.full((1, 3), torch.nan), torch.ones(2, 3)])
+    extra = torch.cat([mesh.faces, torch.tensor([[0, 1, len(mesh.vertices)]])])
+    done = check(mesh, faces=extra, vertices=points, words="Dropped 1 faces")
+    assert torch.equal(done.vertices, mesh.vertices)
+
+
+@pytest.mark.parametrize(
+    ("vertices", "faces"),
+    [
+        (torch.zeros(3, 3), torch.zeros(0, 3, dtype=torch.int64)),
+        (torch.full((3, 3), torch.nan), torch.tensor([[0, 1, 2]])),
+        (torch.zeros(3, 3), torch.tensor([[0, 1, 2]])),
+        (torch.eye(3), torch.tensor([[0, 1, 1], [2, 2, 2]])),
+    ],
+)
+def test_nothing_to_repair_is_refused(vertices: Tensor, faces: Tensor) -> None:
+    with pytest.raises(BadInput):
+        repair(Mesh(vertices, faces))
+
+
+def test_decimation_reaches_its_number_and_keeps_shape_and_topology() -> None:
+    mesh = bean(4)
+    colored = mesh.with_colors((mesh.vertices + 1.5) / 3)
+    small = decimate(colored, 500)
+    assert 490 <= len(small.faces) <= 500
+    assert find_defects(small.faces).is_closed_manifold
+    assert volume(small) == pytest.approx(volume(mesh), rel=0.01)
+    assert small.colors is not None
+    torch.testing.assert_close(small.colors, (small.vertices + 1.5) / 3, atol=0.03, rtol=0)
+    again = decimate(colored, 500)
+    assert torch.equal(again.vertices, small.vertices)
+    assert torch.equal(again.faces, small.faces)
+    assert decimate(mesh, len(mesh.faces)) is mesh
+    with pytest.raises(BadInput, match="3 faces"):
+        decimate(mesh, 3)
