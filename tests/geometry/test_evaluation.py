@@ -199,5 +199,5 @@ def test_bad_requests_name_the_option() -> None:
         assert caught.value.place == place
         assert caught.value.hint
     empty = Mesh(mesh.vertices, mesh.faces[:0])
-    with pytest.raises(BadInput, match=r"gt\.obj: The mesh is empty"):
+    with pytest.raises(BadInput, match=r"gt\.obj: the mesh is empty"):
         evaluate(mesh, empty, ground_truth_place="gt.obj")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 import trimesh
 
 from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.geometry import load
 from kiss3d_cli.geometry.load import check_mesh, read_mesh
 from kiss3d_cli.geometry.mesh import Mesh
 
@@ -80,6 +82,50 @@ def test_obj_mixing_triangles_and_quads_and_negative_indices(tmp_path: Path) -> 
     first, second = read_mesh(tmp_path / "a.obj"), read_mesh(tmp_path / "b.obj")
     assert first.faces.shape == (3, 3)
     np.testing.assert_array_equal(corners(first), corners(second))
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_the_quick_reader_of_plain_objs_gives_what_trimesh_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    generator = np.random.default_rng(0)
+    points = generator.normal(size=(50, 3)) * 10.0 ** generator.integers(-9, 9, (50, 1))
+    triangles = generator.integers(1, 51, size=(90, 3))
+    lines = [
+        "mtllib a.mtl",
+        *(f"v {x:.17g}  {y:.9e}\t{z!r}" for x, y, z in points.tolist()),
+        "vt 0 0",
+        "vn 0 0 1",
+        "g a",
+    ]
+    lines += [f"f {a}/1/1 {b}/1/1 {c}/1/1" + " " * (a % 2) for a, b, c in triangles.tolist()]
+    lines.insert(80, "usemtl b")
+    (tmp_path / "a.obj").write_text(ending.join(lines), encoding="utf-8", newline="")
+    taken = []
+    quick = load._obj_triangles
+    monkeypatch.setattr(load, "_obj_triangles", lambda text: taken.append(quick(text)) or taken[-1])
+    fast = read_mesh(tmp_path / "a.obj", torch.float64)
+    assert taken[0] is not None
+    monkeypatch.setattr(load, "_obj_triangles", lambda text: None)
+    general = read_mesh(tmp_path / "a.obj", torch.float64)
+    np.testing.assert_array_equal(fast.vertices[fast.faces].numpy(), general.vertices[general.faces].numpy())
+    np.testing.assert_array_equal(fast.faces.numpy(), triangles - 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("v 0.0 2.0 0.0", "v 0.0 2.0 0.0 1 0 0"),  # colours
+        lambda text: text + "f 1 2 3 4\n",  # a quad
+        lambda text: text + "f -1 -2 -3\n",  # counted from the end
+        lambda text: text + "v 1 1 1\n",  # a vertex after a face
+        lambda text: text + "l 1 2\n",  # a line
+        lambda text: text + "f a b c\n",
+    ],
+)
+def test_the_quick_reader_leaves_the_rest_to_trimesh(change: Callable[[str], str]) -> None:
+    assert load._obj_triangles(OBJ.encode()) is not None
+    assert load._obj_triangles(change(OBJ).encode()) is None
 
 
 def test_scene_transforms_and_mirrors_are_applied(tmp_path: Path) -> None:

@@ -79,8 +79,8 @@ def align(kind: AlignmentKind, prediction: SurfaceSample, truth: SurfaceSample, 
     """
     fewest = min(len(prediction.points), len(truth.points))
     if kind in ("rigid", "similarity") and fewest < MINIMUM_POINTS:
-        hint = f"Ask for {MINIMUM_POINTS} or more, or use --align none."
-        raise BadInput(f"{fewest} points are too few for the alignment '{kind}'.", place="--points", hint=hint)
+        hint = f"ask for {MINIMUM_POINTS} or more, or use --align none"
+        raise BadInput(f"{fewest} points are too few for the alignment '{kind}'", place="--points", hint=hint)
     source, target = _first(prediction, JUDGE_POINTS), _first(truth, JUDGE_POINTS)
 
     def chamfer(matrix: Float[np.ndarray, "4 4"]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -163,9 +164,9 @@ def evaluate(
     kind = chosen.alignment if alignment is None else get_alignment(alignment)
     count = chosen.points if points is None else points
     if count < 1:
-        raise BadInput(f"{count} points are not a sample.", place="--points", hint="Ask for 1 or more.")
+        raise BadInput(f"{count} points are not a sample", place="--points", hint="ask for 1 or more")
     if seed < 0:
-        raise BadInput(f"A seed cannot be negative ({seed}).", place="--seed", hint="Use 0 or more.")
+        raise BadInput(f"a seed cannot be negative ({seed})", place="--seed", hint="use 0 or more")
     pair = (_given(prediction, prediction_place), _given(ground_truth, ground_truth_place))
 
     # one stream for each role, so that a mesh against itself is compared through different points
@@ -179,6 +180,8 @@ def evaluate(
     samples[0] = samples[0].transformed(found.matrix)
     matrices = [found.matrix @ frames[0], frames[1]]
     neighbours = nearest(samples[0], samples[1], workers)
+    with ThreadPoolExecutor(1 if workers == 1 else 2) as pool:
+        reports = list(pool.map(lambda mesh: report(mesh.vertices, mesh.faces), pair))
     measured = [
         EvaluatedMesh(
             vertices=_apply(matrix, mesh.vertices),
@@ -186,9 +189,9 @@ def evaluate(
             matrix=matrix,
             sample=sample,
             digest=_digest(mesh),
-            report=report(mesh.vertices, mesh.faces),
+            report=described,
         )
-        for mesh, matrix, sample in zip(pair, matrices, samples, strict=True)
+        for mesh, matrix, sample, described in zip(pair, matrices, samples, reports, strict=True)
     ]
     overlap = volume_overlap(
         measured[0].vertices,

@@ -11,7 +11,7 @@ gradients from coarse images to fine ones. Lengths are world units, so weights m
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, normalize
 
 from kiss3d_cli.geometry.cameras import Cameras
-
 
 AGREE, FACE = 0.8, 0.1
 

@@ -110,14 +110,14 @@ def sample_surface(
         BadInput: fewer than one point asked for, or no area to draw from.
     """
     if count < 1:
-        raise BadInput(f"{count} points are not a sample.", place="--points", hint="Ask for 1 or more.")
+        raise BadInput(f"{count} points are not a sample", place="--points", hint="ask for 1 or more")
     a, b, c = vertices[faces[:, 0]], vertices[faces[:, 1]], vertices[faces[:, 2]]
     b, c = b - a, c - a
     normals = np.cross(b, c)
     area = np.sqrt(np.einsum("fi,fi->f", normals, normals))
     ends = np.cumsum(area)
     if not len(ends) or not ends[-1] > 0:
-        raise BadInput("The mesh has no area to draw points from.", hint="Give a mesh with a surface.")
+        raise BadInput("the mesh has no area to draw points from", hint="give a mesh with a surface")
     # side="right" skips faces of zero area; the last real face takes what rounding leaves over
     drawn = np.searchsorted(ends, generator.random(count) * ends[-1], side="right")
     drawn = np.minimum(drawn, int(np.flatnonzero(area)[-1]))

@@ -85,8 +85,8 @@ def get_protocol(name: str) -> Protocol:
         BadInput: no such protocol.
     """
     if name not in PROTOCOLS:
-        hint = "Use one of: " + ", ".join(PROTOCOLS) + "."
-        raise BadInput(f"There is no evaluation protocol '{name}'.", place="--protocol", hint=hint)
+        hint = "use one of: " + ", ".join(PROTOCOLS)
+        raise BadInput(f"there is no evaluation protocol '{name}'", place="--protocol", hint=hint)
     return PROTOCOLS[name]
 
 
@@ -99,5 +99,5 @@ def get_alignment(name: str) -> AlignmentKind:
     for kind in get_args(AlignmentKind):
         if kind == name:
             return kind
-    hint = "Use one of: " + ", ".join(get_args(AlignmentKind)) + "."
-    raise BadInput(f"There is no alignment '{name}'.", place="--align", hint=hint)
+    hint = "use one of: " + ", ".join(get_args(AlignmentKind))
+    raise BadInput(f"there is no alignment '{name}'", place="--align", hint=hint)
