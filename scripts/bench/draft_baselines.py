@@ -39,6 +39,7 @@ from kiss3d_cli.imaging.picture import load_picture
 from kiss3d_cli.imaging.png import write_png
 
 ROOT = Path(__file__).parents[2]
+LAUNCH = "from kiss3d_cli.cli.app import main; main()"
 LONGEST = 1.9
 """Longest side of a ground truth's box, world units."""
 SIDE = 2 * BUNDLE_RADIUS * math.tan(math.radians(FIELD_OF_VIEW / 2))
@@ -125,7 +126,7 @@ def pipeline(case: Case) -> Mesh:
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "picture.png"
         write_png(picture, case.framed.rgba)
-        command = [sys.executable, "-m", "kiss3d_cli.cli.app", "run", str(picture), "--preset", "draft", "--json"]
+        command = [sys.executable, "-c", LAUNCH, "run", str(picture), "--preset", "draft", "--json"]
         done = subprocess.run([*command, "--out", folder], check=True, capture_output=True, text=True)
         return read_mesh(Path(json.loads(done.stdout)["mesh"]))
 
