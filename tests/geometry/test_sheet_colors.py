@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from kiss3d_cli.geometry.inflate import inflate
-from kiss3d_cli.geometry.sheet_colors import continued, sample, sheet_colors, unfringed
+from kiss3d_cli.geometry.sheet_colors import continued, half_thickness, sample, sheet_colors, unfringed
 
 SIDE = 256
 
@@ -39,6 +40,29 @@ def test_narrow_parts_keep_the_colour_of_their_middle() -> None:
     rgb[10:50, 31] = [0.1, 0.6, 0.2]
     own = unfringed(rgb, solid, fringe=4 / 64)
     np.testing.assert_array_equal(own[20:40], np.broadcast_to([0.1, 0.6, 0.2], (20, 64, 3)))
+
+
+def test_a_white_halo_goes_and_a_white_part_stays() -> None:
+    y, x = np.mgrid[0:SIDE, 0:SIDE] + 0.5
+    disc, glove = np.hypot(x - 90, y - 128) < 60, np.hypot(x - 200, y - 128) < 10
+    rgb = np.ones((SIDE, SIDE, 3))
+    rgb[np.hypot(x - 90, y - 128) < 54] = [0.4, 0.2, 0.1]  # a halo of 6 pixels, three times the plain fringe
+    own = unfringed(rgb, disc | glove)
+    assert (own[disc] < 0.5).all()
+    assert (own[glove] == 1).all()
+
+
+def test_the_thickness_of_a_drawn_bar_and_disc() -> None:
+    y, x = np.mgrid[0:96, 0:96]
+    bar = (abs(y - 20) <= 3) & (x > 5) & (x < 90)
+    disc = np.hypot(x - 48, y - 64) < 20
+    thickness = half_thickness(ndimage.distance_transform_edt(bar | disc), 100.0)
+    # within the step of a third
+    assert ((thickness[20, 20:70] <= 4.01) & (thickness[20, 20:70] >= 3)).all()
+    assert (thickness[18:23, 20:70] >= 3).all()
+    inner = np.hypot(x - 48, y - 64) < 14
+    assert ((thickness[inner] >= 15) & (thickness[inner] <= 20.01)).all()
+    assert (thickness[~(bar | disc)] == 0).all()
 
 
 def test_the_back_continues_the_outline_and_drops_features() -> None:

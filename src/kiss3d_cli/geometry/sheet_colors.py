@@ -10,6 +10,8 @@ from scipy.sparse.linalg import splu
 
 FRINGE = 0.008
 """Share of the picture's side, inwards from the outline, where a picture's colours hold some of its background."""
+HALO, PALE = 0.03, 0.8
+"""The same where all channels are over the second: likely the white on which the object was cut out."""
 DETAIL, FEATURE = 0.06, 0.27
 """Shares of the picture's side: details of the outline below the first and features of the inside below the second
 are not repeated on the sides and the back."""
@@ -28,16 +30,32 @@ def unfringed(
 ) -> Float[np.ndarray, "S S 3"]:
     """The picture with its fringe and its background replaced by the nearest colour that is the object's own.
 
-    Parts narrower than two fringes keep the colours along their middle.
+    Pale pixels count as fringe further in: a cut-out made on white often keeps a halo of it. Parts narrower than two
+    fringes keep the colours along their middle.
     """
-    width = max(1.0, fringe * len(solid))
+    width = np.where(rgb.min(-1) > PALE, max(HALO, fringe), fringe) * len(solid)
     # beyond the picture nothing is known: an object that is cut off there has no fringe
     distance = ndimage.distance_transform_edt(np.pad(solid, 1, mode="edge"))[1:-1, 1:-1]
-    # the half width of the part, where it is less than two fringes
-    thickness = ndimage.maximum_filter(distance, 2 * int(np.ceil(2 * width)) + 1)
-    own = solid & (distance > np.minimum(width, 0.6 * thickness))
+    thickness = half_thickness(distance, 2 * float(width.max()))
+    own = solid & (distance > np.minimum(np.maximum(width, 1), 0.6 * thickness))
     nearest = ndimage.distance_transform_edt(~own, return_distances=False, return_indices=True)
     return np.asarray(rgb[nearest[0], nearest[1]])
+
+
+def half_thickness(distance: Float[np.ndarray, "S S"], limit: float) -> Float[np.ndarray, "S S"]:
+    """Radius of the largest disc inside the silhouette that covers each pixel, in steps of a third, up to a limit.
+
+    Args:
+        distance: of each pixel to the nearest outside.
+        limit: radii beyond which nobody asks.
+    """
+    radius = distance.copy()
+    step = 1.0
+    while step < 1.34 * limit and (distance >= step).any():
+        covered = ndimage.distance_transform_edt(distance < step) < step
+        radius[covered] = np.maximum(radius[covered], step)
+        step *= 4 / 3
+    return np.asarray(np.where(distance > 0, radius, 0))
 
 
 def continued(
