@@ -82,7 +82,7 @@ class Multiview:
     """Denoising steps of Zero123++."""
     guidance: float = _number(4.0, low=0, high=50)
     """Classifier-free guidance of Zero123++."""
-    depth: float = _number(0.9, low=0.05, high=4)
+    depth: float = _number(0.95, low=0.05, high=4)
     """Thickness of the inflated silhouette, relative to a surface as deep as it is wide."""
 
 
