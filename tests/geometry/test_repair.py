@@ -96,6 +96,14 @@ def test_nothing_to_repair_is_refused(vertices: Tensor, faces: Tensor) -> None:
         repair(Mesh(vertices, faces))
 
 
+def test_decimation_keeps_a_thin_ring_a_ring() -> None:
+    ring = trimesh.creation.torus(1.0, 0.02, major_sections=60, minor_sections=8)
+    mesh = Mesh(torch.tensor(ring.vertices, dtype=torch.float32), torch.tensor(ring.faces, dtype=torch.int64))
+    small = decimate(mesh, 40)
+    assert find_defects(small.faces).is_closed_manifold
+    assert len(small.vertices) == len(small.faces) // 2  # Euler's number is 0
+
+
 def test_decimation_reaches_its_number_and_keeps_shape_and_topology() -> None:
     mesh = bean(4)
     colored = mesh.with_colors((mesh.vertices + 1.5) / 3)
