@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,6 @@ def test_bad_pictures_and_meshes_are_refused(atlas: Atlas, monkeypatch: pytest.M
         unwrap(Mesh(shape.vertices, shape.faces[:0]))
     with pytest.raises(BadInput, match="0 pixels"):
         bake(shape, taken, atlas, 0)
-    monkeypatch.setitem(__import__("sys").modules, "xatlas", None)
+    monkeypatch.setitem(sys.modules, "xatlas", None)
     with pytest.raises(Missing, match="xatlas is not installed"):
         unwrap(shape)
