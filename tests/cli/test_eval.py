@@ -49,6 +49,16 @@ def test_out_has_numbers_and_pictures(meshes: Path) -> None:
     assert [path.name for path in (meshes / "there").iterdir()] == ["metrics.json"]
 
 
+def test_render_compares_pictures_and_changes_no_other_number(meshes: Path) -> None:
+    plain = json.loads(kiss3d("egg.ply", "--gt", "ball.obj", "--points", "500", "--json").stdout)
+    rendered = json.loads(kiss3d("egg.ply", "--gt", "ball.obj", "--points", "500", "--json", "--render").stdout)
+    assert plain["metrics"] == rendered["metrics"]
+    assert plain["rendered"] is None
+    assert 0.7 < rendered["rendered"]["mask_iou"] < 0.99
+    assert rendered["rendered"]["reason"] == "the prediction and the ground truth have no vertex colours"
+    assert len(rendered["rendered"]["views"]) == 8
+
+
 def test_folders_give_a_table_and_go_on_after_a_bad_one(meshes: Path) -> None:
     for folder in ("results", "truths"):
         (meshes / folder).mkdir()

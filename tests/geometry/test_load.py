@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from PIL import Image
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry import load
@@ -217,6 +218,44 @@ def test_a_texture_that_is_missing_does_not_matter(tmp_path: Path) -> None:
     document["meshes"][0]["primitives"][0]["material"] = 0
     path.write_text(json.dumps(document), encoding="utf-8")
     assert read_mesh(path).faces.shape == (4, 3)
+
+
+def textured_square(folder: Path, texture: str = "picture.png") -> Path:
+    """Red left half, green right half, the corners well inside; two triangles with texture seams at nothing."""
+    picture = np.zeros((8, 8, 3), np.uint8)
+    picture[:, :4], picture[:, 4:] = (200, 10, 20), (30, 220, 40)
+    picture[:2, :4] = (5, 6, 250)  # the top left is blue: the picture's row 0 is v = 1
+    Image.fromarray(picture).save(folder / "picture.png")
+    (folder / "a.mtl").write_text(f"newmtl m\nmap_Kd {texture}\n", encoding="utf-8")
+    corners = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nvt 0.1 0.1\nvt 0.9 0.1\nvt 0.9 0.9\nvt 0.1 0.95\n"
+    text = f"mtllib a.mtl\nusemtl m\n{corners}f 1/1 2/2 3/3\nf 1/1 3/3 4/4\n"
+    (folder / "a.obj").write_text(text, encoding="utf-8")
+    return folder / "a.obj"
+
+
+def test_textures_are_read_at_the_vertices_only_when_asked_for(tmp_path: Path) -> None:
+    path = textured_square(tmp_path)
+    assert read_mesh(path).colors is None
+    mesh = read_mesh(path, textures=True)
+    assert mesh.colors is not None
+    rows = zip(mesh.vertices.tolist(), (mesh.colors * 255).round().tolist(), strict=True)
+    expected = {(0, 0, 0): (200, 10, 20), (1, 0, 0): (30, 220, 40), (1, 1, 0): (30, 220, 40), (0, 1, 0): (5, 6, 250)}
+    assert {tuple(v): tuple(c) for v, c in rows} == expected
+    trimesh.load_scene(path).export(tmp_path / "a.glb")
+    glb = read_mesh(tmp_path / "a.glb", textures=True)
+    assert glb.colors is not None  # a texture is sRGB in glTF too, not linear as its vertex colours are
+    rows = zip(glb.vertices.tolist(), (glb.colors * 255).round().tolist(), strict=True)
+    assert {tuple(v): tuple(c) for v, c in rows} == expected
+
+
+@pytest.mark.parametrize("texture", ["gone.png", "../picture.png", "a.obj"])
+def test_a_texture_that_is_missing_or_outside_leaves_the_mesh_without_colours(tmp_path: Path, texture: str) -> None:
+    (tmp_path / "in").mkdir()
+    path = textured_square(tmp_path / "in", texture)
+    (tmp_path / "in" / "picture.png").rename(tmp_path / "picture.png")
+    mesh = read_mesh(path, textures=True)
+    assert mesh.colors is None
+    assert mesh.vertices.shape == (4, 3)
 
 
 BAD_FILES = {

@@ -139,7 +139,7 @@ def evaluate(
     alignment: str | None = None,
     points: int | None = None,
     seed: int = 0,
-    render: bool = False,
+    looks: tuple[Mesh, Mesh] | None = None,
     workers: int = -1,
     prediction_place: str = "prediction",
     ground_truth_place: str = "ground truth",
@@ -152,7 +152,8 @@ def evaluate(
         alignment: another kind than the protocol's, recorded as a deviation.
         points: another number of samples than the protocol's, likewise.
         seed: the same seed gives the same numbers to the last digit, on any number of threads.
-        render: also compare pictures.
+        looks: to also compare pictures: the prediction and the ground truth again, as they are to be rendered. They
+            may have other vertices (a texture splits them) and colours, and are in the same frames.
         workers: threads of the nearest-neighbour searches, -1 for all cores.
         prediction_place, ground_truth_place: names for messages.
 
@@ -202,8 +203,8 @@ def evaluate(
         measured[1].report.closed,
     )
     rendered = None
-    if render:
-        rendered = compare_renderings(measured[0].tensors(prediction.colors), measured[1].tensors(ground_truth.colors))
+    if looks is not None:
+        rendered = compare_renderings(_moved(looks[0], matrices[0]), _moved(looks[1], matrices[1]))
     return Evaluation(
         protocol=chosen,
         alignment=found,
@@ -262,6 +263,11 @@ def _scaling(scale: float, center: Float[np.ndarray, " 3"]) -> Float[np.ndarray,
 
 def _apply(matrix: Float[np.ndarray, "4 4"], vertices: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
     return np.asarray(np.einsum("nj,ij->ni", vertices, matrix[:3, :3]) + matrix[:3, 3])
+
+
+def _moved(mesh: Mesh, matrix: Float[np.ndarray, "4 4"]) -> Mesh:
+    vertices = _apply(matrix, mesh.vertices.detach().cpu().double().numpy())
+    return Mesh(torch.from_numpy(vertices), mesh.faces.cpu(), None if mesh.colors is None else mesh.colors.cpu())
 
 
 def _digest(mesh: _Given) -> str:

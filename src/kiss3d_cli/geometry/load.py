@@ -24,16 +24,18 @@ _OBJ_DROPPED = re.compile(rb"^(?:#|(?:v[tnp]|mtllib|usemtl|usemap|s|g|o)\b)[^\n]
 _OBJ_FACE_EXTRAS = re.compile(rb"/[-\d/]*")
 
 
-def read_mesh(path: Path, dtype: torch.dtype = torch.float32, *, alone: bool = False) -> Mesh:
+def read_mesh(path: Path, dtype: torch.dtype = torch.float32, *, alone: bool = False, textures: bool = False) -> Mesh:
     """Read one mesh; a scene's parts are put together in the frame of its root, larger polygons become triangles.
 
-    Units are left as they are in the file. Vertex colours are kept when every part has them; textures are not read.
-    Nothing is read but the file itself and, for GLTF, the buffers that it names inside its own folder.
+    Units are left as they are in the file. Vertex colours are kept when every part has them. Nothing is read but the
+    file itself and what it names inside its own folder: a GLTF's buffers, and textures where they are asked for.
 
     Args:
         path: a file with one of `SUFFIXES`.
         dtype: of the vertices and colours.
         alone: refuse a GLTF that needs files beside it, for a file that is going to be copied.
+        textures: give each vertex its colour in the texture; vertices are split where the texture jumps. A mesh whose
+            texture or material is missing or can't be read comes without colours.
 
     Raises:
         BadInput: no such file, another format, a damaged file, a point cloud, a mesh that `check_mesh` refuses.
@@ -46,7 +48,7 @@ def read_mesh(path: Path, dtype: torch.dtype = torch.float32, *, alone: bool = F
     if not path.is_file():
         cause = "this is a folder, not a mesh file" if path.is_dir() else "there is no such mesh file"
         raise BadInput(cause, place=place, hint=f"check the path; {_HINT}")
-    parts = _parse(path, suffix, alone)
+    parts = _painted(path, suffix, alone) if textures else _parse(path, suffix, alone)
     if not parts:
         raise BadInput("the file has no geometry", place=place, hint="export the mesh again")
     surfaces = [part for part in parts if len(part.faces)]
@@ -98,9 +100,10 @@ class _Part:
     vertices: Float[np.ndarray, "N 3"]
     faces: Int[np.ndarray, "F 3"]
     colors: Float[np.ndarray, "N 3"] | None = None
+    linear: bool = False
 
 
-def _placed(geometry: Any, transform: Float[np.ndarray, "4 4"]) -> _Part:
+def _placed(geometry: Any, transform: Float[np.ndarray, "4 4"], textures: bool) -> _Part:
     """A geometry of trimesh's, moved to where the scene has it."""
     if getattr(geometry, "faces", None) is None:
         return _Part(np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64))
@@ -112,11 +115,21 @@ def _placed(geometry: Any, transform: Float[np.ndarray, "4 4"]) -> _Part:
         part.vertices = part.vertices @ transform[:3, :3].T + transform[:3, 3]
         if np.linalg.det(transform[:3, :3]) < 0:  # a mirror turns the surface inside out
             part.faces = part.faces[:, ::-1]
-    if geometry.visual.defined and geometry.visual.kind == "vertex":
-        colors = np.asarray(geometry.visual.vertex_colors)
-        if len(colors) == len(part.vertices):
-            part.colors = colors[:, :3].astype(np.float64) / 255
+    visual = geometry.visual
+    if visual.defined and visual.kind == "vertex":
+        part.linear = True  # in glTF, where a texture is not
+    elif textures and visual.defined and visual.kind == "texture" and _has_picture(visual.material):
+        visual = visual.to_color()
+    else:
+        return part
+    colors = np.asarray(visual.vertex_colors)
+    if len(colors) == len(part.vertices):
+        part.colors = colors[:, :3].astype(np.float64) / 255
     return part
+
+
+def _has_picture(material: Any) -> bool:
+    return getattr(material, "image", None) is not None or getattr(material, "baseColorTexture", None) is not None
 
 
 class _OwnFolder:
@@ -146,12 +159,21 @@ class _OwnFolder:
     __getitem__ = get
 
 
-def _parse(path: Path, suffix: str, alone: bool) -> list[_Part]:
+def _painted(path: Path, suffix: str, alone: bool) -> list[_Part]:
+    """With textures if that goes well; else as it is without them."""
+    try:
+        parts = _parse(path, suffix, alone, textures=True)
+    except BadInput:
+        return _parse(path, suffix, alone)
+    return parts if all(part.colors is not None for part in parts if len(part.faces)) else _parse(path, suffix, alone)
+
+
+def _parse(path: Path, suffix: str, alone: bool, *, textures: bool = False) -> list[_Part]:
     import trimesh  # slow to import, and most of kiss3d does without it
 
     try:
         data = path.read_bytes()
-        if suffix == ".obj":
+        if suffix == ".obj" and not textures:
             data = _obj_surface(data)
             plain = _obj_triangles(data)
             if plain is not None:
@@ -164,10 +186,10 @@ def _parse(path: Path, suffix: str, alone: bool) -> list[_Part]:
                 file_type=suffix[1:],
                 resolver=_OwnFolder(path, alone),
                 process=False,
-                skip_materials=True,
+                skip_materials=not textures,
             )
             nodes = [scene.graph[node] for node in scene.graph.nodes_geometry]
-            parts = [_placed(scene.geometry[name], transform) for transform, name in nodes]
+            parts = [_placed(scene.geometry[name], transform, textures) for transform, name in nodes]
     except Kiss3dError:
         raise
     except MemoryError as error:
@@ -179,7 +201,7 @@ def _parse(path: Path, suffix: str, alone: bool) -> list[_Part]:
         raise BadInput(cause, place=str(path), hint="open it in a viewer and export it again") from error
     if suffix in (".glb", ".gltf"):
         for part in parts:
-            if part.colors is not None:
+            if part.colors is not None and part.linear:
                 part.colors = _srgb(part.colors)
     return parts
 

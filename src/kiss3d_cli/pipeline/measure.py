@@ -45,14 +45,18 @@ def measure_pair(prediction: Path, ground_truth: Path, options: MeasureOptions) 
     from kiss3d_cli.geometry.load import read_mesh
 
     truth = read_mesh(ground_truth, torch.float64)  # first: the likelier mistake
+    mesh = read_mesh(prediction, torch.float64)
+    looks = None
+    if options.render:
+        looks = read_mesh(prediction, textures=True), read_mesh(ground_truth, textures=True)
     return evaluate(
-        read_mesh(prediction, torch.float64),
+        mesh,
         truth,
         protocol=options.protocol,
         alignment=options.alignment,
         points=options.points,
         seed=options.seed,
-        render=options.render,
+        looks=looks,
         prediction_place=str(prediction),
         ground_truth_place=str(ground_truth),
     )

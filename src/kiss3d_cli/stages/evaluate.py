@@ -17,6 +17,9 @@ def surface(context: Context) -> None:
     context.progress(0.0, "reading the meshes")
     prediction = read_mesh(context.inputs["refine/mesh.ply"], torch.float64)
     truth = read_mesh(context.inputs["ground_truth"], torch.float64)
+    looks = None
+    if settings["eval.render"]:
+        looks = read_mesh(context.inputs["refine/mesh.ply"]), read_mesh(context.inputs["ground_truth"], textures=True)
     context.progress(0.2, "measuring")
     found = evaluate(
         prediction,
@@ -25,7 +28,7 @@ def surface(context: Context) -> None:
         alignment=None if settings["eval.align"] == "protocol" else settings["eval.align"],
         points=settings["eval.points"],
         seed=settings["seed"],
-        render=settings["eval.render"],
+        looks=looks,
         prediction_place="refine/mesh.ply",
         ground_truth_place="--gt",
     )
