@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -13,6 +15,7 @@ from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.cameras import Cameras
 from kiss3d_cli.geometry.flexicubes import isosurface
 from kiss3d_cli.geometry.mesh import Mesh
+from kiss3d_cli.geometry.rasterize import rasterize
 
 _SMOOTHING = 1.0
 """Pixels; standard deviation of the blur that takes the pixel staircase off a silhouette's distance field."""
@@ -106,3 +109,35 @@ def visual_hull(masks: Float[Tensor, "V H W"], cameras: Cameras, resolution: int
             hint="Check that the columns show the front, right, back and left of one object at the same scale.",
         )
     return isosurface(field, (-bound,) * 3, (bound,) * 3)
+
+
+@dataclass(frozen=True)
+class HullDepths:
+    """Where each pixel's ray enters and leaves the visual hull for good.
+
+    Attributes:
+        nearest, farthest: (V, H, W) depth along the view axis, world units; 0 outside the hull.
+    """
+
+    nearest: Float[Tensor, "V H W"]
+    farthest: Float[Tensor, "V H W"]
+
+
+def hull_depths(
+    masks: Float[Tensor, "V H W"], cameras: Cameras, resolution: int = 128, bound: float = 1.05
+) -> HullDepths:
+    """The hull's front and back as each view sees them.
+
+    Raises:
+        BadInput: as `visual_hull`.
+    """
+    hull = visual_hull(masks, cameras, resolution, bound)
+    size = (masks.shape[1], masks.shape[2])
+    clip = cameras.clip(hull.vertices)
+    nearest = rasterize(clip, hull.faces, size).depth
+    # Dividing by (w - c) keeps lines straight and turns the order of depths around: the rasteriser finds the back.
+    shift = float(clip[..., 3].min()) / 2
+    turned = clip / (clip[..., 3:] - shift)
+    turned[..., 2] = 0
+    back = rasterize(turned, hull.faces, size).depth
+    return HullDepths(nearest, torch.where(back > 0, back * shift / (back - 1).clamp_min(1e-6), 0))

@@ -20,7 +20,10 @@ from torch.nn.functional import avg_pool2d, interpolate, normalize
 
 from kiss3d_cli.geometry.cameras import Cameras
 
-AGREE, FACE = 0.8, 0.1
+_SAME_NORMAL = 0.8
+"""Cosine between two views' normals above which they may show the same place."""
+_FACING = 0.1
+"""A surface is seen if minus its normal times a ray of depth 1 is over this."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class IntegrationSettings:
         rounds: reweightings at each size.
         iterations: conjugate gradient steps at most in each round.
         sharpness: of the choice between two neighbours (k of Cao et al. 2022).
-        hull_length: of the bound by the visual hull.
+        hull_length: of the bounds by the visual hull.
+        hull_slack: distances beyond a bound over this count only in proportion.
         agreement_length: of the agreement between views.
         pull: slope with which every surface is drawn towards its start (an L1 term).
         reach: distances between two views' surfaces up to which they are taken for the same, at the start and at the
@@ -46,7 +50,7 @@ class IntegrationSettings:
     iterations: int = 100
     sharpness: float = 8.0
     hull_length: float = 0.08
-    hull_huber: float = 0.01
+    hull_slack: float = 0.01
     agreement_length: float = 0.2
     pull: float = 0.01
     reach: tuple[float, float] = (0.3, 0.03)
@@ -69,9 +73,13 @@ class DepthMaps:
     mask: Bool[Tensor, "V S S"]
     cameras: Cameras
 
+    def rays(self) -> Float[Tensor, "V S S 3"]:
+        """Camera-space directions through the pixel centres, of depth 1."""
+        return camera_rays(self.cameras, self.depth.shape[1])
+
     def points(self) -> Float[Tensor, "V S S 3"]:
         """World positions; the camera's own outside the mask."""
-        rays = self.cameras.normals_to_world(camera_rays(self.cameras, self.depth.shape[1]))
+        rays = self.cameras.normals_to_world(self.rays())
         return self.cameras.centers[:, None, None] + self.depth[..., None] * rays
 
 
@@ -99,7 +107,7 @@ def integrate_normals(
         normals: camera-space unit normals (x right, y up, z to the viewer).
         mask: where the normals count.
         cameras: one for each view.
-        nearest: depth of the visual hull, 0 where a pixel misses it.
+        nearest, farthest: depth of the visual hull's front and back, 0 where a pixel misses it.
         start: depth to begin from and to be drawn to, 0 where unknown; the hull if None.
         settings: weights and sizes.
     """
@@ -269,7 +277,7 @@ def _solve(
     over = torch.maximum(level.nearest - u, u - level.farthest) * depth
     wall = torch.where(u > level.farthest, level.farthest, level.nearest)
     bound = ((over > 0) | first).to(u) * (depth / settings.hull_length) ** 2 * inside * cosine**2
-    bound = bound * (settings.hull_huber / over.clamp_min(settings.hull_huber))
+    bound = bound * (settings.hull_slack / over.clamp_min(settings.hull_slack))
     pull = settings.pull * depth / (u - level.start).abs().clamp_min(level.step) * inside
     pairs = _find_pairs(level, u, settings, progress)
     diagonal = bound + pull + (1 - inside)
@@ -355,7 +363,7 @@ def _find_pairs(level: _Level, u: Float[Tensor, "V S S"], settings: IntegrationS
     flat_points, flat_normals = points.reshape(-1, 3), normals.reshape(-1, 3)
     normal = flat_normals[one]
     flat_rays, flat_depth = rays.reshape(-1, 3), depth.reshape(-1)
-    agree = ((normal * flat_normals[two]).sum(-1) > AGREE) & ((normal * flat_rays[two]).sum(-1) < -FACE)
+    agree = ((normal * flat_normals[two]).sum(-1) > _SAME_NORMAL) & ((normal * flat_rays[two]).sum(-1) < -_FACING)
     one, two, normal = one[agree], two[agree], normal[agree]
     gap = (normal * (flat_points[one] - flat_points[two])).sum(-1)
     reach, behind = (start * (end / start) ** progress for start, end in (settings.reach, settings.reach_behind))

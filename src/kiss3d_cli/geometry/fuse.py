@@ -1,0 +1,217 @@
+"""One closed surface from depth maps with normals.
+
+The indicator of the solid (1 inside, 0 outside) is the function whose gradient is closest to the oriented points and
+that is 1/2 on them: screened Poisson reconstruction (Kazhdan and Hoppe 2013), here on a regular grid. It is 0 wherever
+a silhouette says so. What no view shows is filled in smoothly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.geometry.flexicubes import isosurface
+from kiss3d_cli.geometry.hull import grid_points, hull_field
+from kiss3d_cli.geometry.integrate import DepthMaps
+from kiss3d_cli.geometry.manifold import face_components
+from kiss3d_cli.geometry.mesh import Mesh
+
+_COARSEST = 20
+"""Grid points along a side at which the solution starts."""
+_SCREENING = 200.0
+"""Weight of the value 1/2 on the points against the gradient, for a point that stands for one cell's side squared."""
+_MIN_POINTS = 100
+
+
+@dataclass(frozen=True)
+class OrientedPoints:
+    """Samples of a surface.
+
+    Attributes:
+        positions: (N, 3) in the world frame.
+        normals: (N, 3) outward, unit.
+        areas: (N,) the surface that each stands for, in squared world units.
+    """
+
+    positions: Float[Tensor, "N 3"]
+    normals: Float[Tensor, "N 3"]
+    areas: Float[Tensor, " N"]
+
+
+def fuse_depths(
+    maps: DepthMaps,
+    masks: Float[Tensor, "V L L"],
+    resolution: int = 112,
+    bound: float = 1.05,
+) -> Mesh:
+    """The closed surface through all depth maps, its largest component.
+
+    Args:
+        maps: what the views see.
+        masks: the silhouettes at any size.
+        resolution: grid points along each side.
+        bound: half the side of the grid.
+
+    Raises:
+        BadInput: too few pixels, or no solid behind them.
+    """
+    points = sample_depths(maps)
+    if len(points.areas) < _MIN_POINTS:
+        raise BadInput(
+            f"The views show only {len(points.areas)} pixels of the object.", hint="Give larger pictures of it."
+        )
+    grid = grid_points(resolution, bound, maps.depth.device)
+    step = 2 * bound / (resolution - 1)
+    outside = torch.cat(
+        [hull_field(masks, maps.cameras, slab.reshape(-1, 3)) > step / 2 for slab in torch.split(grid, 32)]
+    ).reshape(grid.shape[:3])
+    indicator = solve_indicator(points, outside, bound)
+    mesh = isosurface(0.5 - indicator, (-bound,) * 3, (bound,) * 3) if bool((indicator > 0.5).any()) else None
+    if mesh is None:
+        raise BadInput(
+            "The normals bound no solid.", hint="Check that they point out of the object, towards the cameras."
+        )
+    return largest_component(mesh)
+
+
+def sample_depths(maps: DepthMaps) -> OrientedPoints:
+    """A point for every pixel; where several views show the same place they share its area.
+
+    A pixel of side s at depth 1 covers (s z)^2 / cos of the surface. Its share among the views that a place faces is
+    cos^2 / sum of cos^2, so grazing views count little.
+    """
+    seen = maps.mask
+    rays = maps.cameras.normals_to_world(maps.rays())[seen]
+    normals = maps.cameras.normals_to_world(maps.normals)[seen]
+    positions = maps.points()[seen]
+    to_camera = torch.nn.functional.normalize(maps.cameras.centers[:, None] - positions, dim=-1)
+    total = ((to_camera * normals).sum(-1).clamp_min(0) ** 2).sum(0)
+    cosine = -(normals * torch.nn.functional.normalize(rays, dim=-1)).sum(-1).clamp_max(-1e-3)
+    pixel = 2 / (maps.depth.shape[1] * maps.cameras.projection[:, 0, 0])
+    footprint = (pixel[:, None, None] * maps.depth)[seen] ** 2
+    return OrientedPoints(positions, normals, footprint * cosine / total.clamp_min(0.1))
+
+
+def solve_indicator(points: OrientedPoints, outside: Bool[Tensor, "R R R"], bound: float) -> Float[Tensor, "R R R"]:
+    """The indicator of the solid on a grid over [-bound, bound]^3; 0 wherever `outside`.
+
+    Coarse grids give the fine ones their start, so that few iterations do.
+    """
+    resolution = outside.shape[0]
+    sizes = [resolution]
+    while sizes[-1] // 2 >= _COARSEST:
+        sizes.append(sizes[-1] // 2)
+    solution: Tensor | None = None
+    for size in reversed(sizes):
+        share = interpolate(outside[None, None].float(), (size,) * 3, mode="trilinear", align_corners=True)[0, 0]
+        free = share < 0.999
+        if solution is None:
+            start = torch.zeros_like(share)
+        else:
+            start = interpolate(solution[None, None], (size,) * 3, mode="trilinear", align_corners=True)[0, 0]
+        solution = _Grid.of(points, free, bound).solve(start * free)
+    assert solution is not None
+    return solution
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """The normal equations on one grid. C cells hold points; each has one interpolated value at their mean.
+
+    Attributes:
+        free: (R, R, R) where the indicator is unknown; elsewhere it is 0.
+        flux: (R, R, R) divergence of the oriented points.
+        corners: (C, 8) flat indices of each cell's corners.
+        weights: (C, 8) trilinear weights of the mean point.
+        screening: (C,)
+    """
+
+    free: Float[Tensor, "R R R"]
+    flux: Float[Tensor, "R R R"]
+    corners: Int[Tensor, "C 8"]
+    weights: Float[Tensor, "C 8"]
+    screening: Float[Tensor, " C"]
+
+    @staticmethod
+    def of(points: OrientedPoints, free: Bool[Tensor, "R R R"], bound: float) -> _Grid:
+        size = free.shape[0]
+        step = 2 * bound / (size - 1)
+        place = ((points.positions + bound) / step).clamp(1e-3, size - 1 - 1e-3)
+        flux = torch.zeros(size**3, device=free.device, dtype=place.dtype)
+        for axis in range(3):
+            # Components live half-way between grid points, as differences of the indicator do.
+            half = torch.zeros(3, device=free.device)
+            half[axis] = 0.5
+            corners, weights = _trilinear((place - half).clamp(0, size - 1 - 1e-3), size)
+            amount = -points.normals[:, axis] * points.areas / step**2  # per face of a cell, times the step
+            values = (weights * amount[:, None]).flatten()
+            stride = size ** (2 - axis)
+            flux = flux.index_add(0, corners.flatten(), -values)
+            flux = flux.index_add(0, (corners + stride).flatten().clamp_max(size**3 - 1), values)
+        cell = (place.long() * place.new_tensor([size**2, size, 1]).long()).sum(1)
+        used, which = cell.unique(return_inverse=True)
+        area = torch.zeros(len(used), device=free.device).index_add(0, which, points.areas)
+        mean = torch.zeros(len(used), 3, device=free.device).index_add(0, which, place * points.areas[:, None])
+        corners, weights = _trilinear(mean / area[:, None], size)
+        return _Grid(free.float(), flux.reshape(free.shape), corners, weights, _SCREENING * area / step**2)
+
+    def solve(self, start: Float[Tensor, "R R R"], iterations: int = 60) -> Float[Tensor, "R R R"]:
+        """Conjugate gradients, Jacobi-preconditioned, from `start`."""
+        half = torch.zeros_like(start).flatten()
+        half = half.index_add(0, self.corners.flatten(), (self.weights * (0.5 * self.screening)[:, None]).flatten())
+        diagonal = torch.full_like(start, 6.0).flatten()
+        diagonal = diagonal.index_add(0, self.corners.flatten(), (self.weights**2 * self.screening[:, None]).flatten())
+        diagonal = diagonal.reshape(start.shape)
+
+        def dot(a: Tensor, b: Tensor) -> Tensor:
+            return (a * b).sum(2).sum(1).sum()  # rows first: the same additions on any number of threads
+
+        x = start
+        residual = (self.flux + half.reshape(start.shape)) * self.free - self._times(x)
+        z = residual / diagonal
+        direction, power = z, dot(residual, z)
+        goal = power * 1e-6
+        for _ in range(iterations):
+            image = self._times(direction)
+            length = power / dot(direction, image).clamp_min(1e-30)
+            x = x + length * direction
+            residual = residual - length * image
+            z = residual / diagonal
+            previous, power = power, dot(residual, z)
+            if power <= goal:
+                break
+            direction = z + power / previous * direction
+        return x
+
+    def _times(self, x: Float[Tensor, "R R R"]) -> Float[Tensor, "R R R"]:
+        out = torch.zeros_like(x)
+        for axis in range(3):
+            count = x.shape[axis] - 1
+            rise = x.narrow(axis, 1, count) - x.narrow(axis, 0, count)
+            out.narrow(axis, 1, count).add_(rise)
+            out.narrow(axis, 0, count).sub_(rise)
+        value = (x.flatten()[self.corners] * self.weights).sum(1) * self.screening
+        out = out.flatten().index_add(0, self.corners.flatten(), (self.weights * value[:, None]).flatten())
+        return out.reshape(x.shape) * self.free
+
+
+def _trilinear(place: Float[Tensor, "N 3"], size: int) -> tuple[Int[Tensor, "N 8"], Float[Tensor, "N 8"]]:
+    """Flat indices and weights of the 8 grid points around each place, given in grid steps."""
+    low = place.floor().clamp(0, size - 2)
+    part = place - low
+    offsets = torch.cartesian_prod(*[torch.arange(2, device=place.device)] * 3)
+    index = low.long()[:, None] + offsets
+    weight = torch.where(offsets.bool(), part[:, None], 1 - part[:, None]).prod(-1)
+    return (index[..., 0] * size + index[..., 1]) * size + index[..., 2], weight
+
+
+def largest_component(mesh: Mesh) -> Mesh:
+    """The component with the most faces, without the other vertices. Colours are dropped."""
+    faces = mesh.faces[face_components(mesh.faces) == 0]
+    used, index = faces.unique(return_inverse=True)
+    return Mesh(mesh.vertices[used], index.reshape(-1, 3))
