@@ -12,6 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+
 from examples.files import make_example
 from examples.objects import OBJECTS
 

@@ -134,10 +134,10 @@ class Placed(Shape):
 
     inner: Shape
     rotation: Float[Tensor, "3 3"]
-    offset: Float[Tensor, "3"]
+    offset: Float[Tensor, 3]
 
     @staticmethod
-    def of(shape: Shape, rotation: Float[Tensor, "3 3"], offset: Float[Tensor, "3"]) -> Placed:
+    def of(shape: Shape, rotation: Float[Tensor, "3 3"], offset: Float[Tensor, 3]) -> Placed:
         if isinstance(shape, Placed):
             shape, rotation, offset = shape.inner, rotation @ shape.rotation, rotation @ shape.offset + offset
         inverse = rotation.T.contiguous()

@@ -7,7 +7,22 @@ import math
 import torch
 
 from ..patterns import mixed, noise, rgb, speckled, spokes, wood
-from ..sdf import Distances, Points, Shape, box, cone, cylinder, ellipsoid, half_space, intersection, revolved, sphere, torus, tube, union
+from ..sdf import (
+    Distances,
+    Points,
+    Shape,
+    box,
+    cone,
+    cylinder,
+    ellipsoid,
+    half_space,
+    intersection,
+    revolved,
+    sphere,
+    torus,
+    tube,
+    union,
+)
 
 CREAM, RED, MOSS = rgb("#f3e4c6"), rgb("#cf2f27"), rgb("#5f8f3a")
 

@@ -276,6 +276,12 @@ def _conflicts(config: Config) -> list[str]:
         given = len(getattr(bundle, key))
         if given != len(bundle.controls):
             faults.append(f"bundle.{key}: {given} values for {len(bundle.controls)} controls; give one for each")
+    for key, count in (("view_weights", 4), ("color_weights", 4), ("betas", 3), ("edge_lengths", 2)):
+        given = len(getattr(config.refine, key))
+        if given != count:
+            faults.append(f"refine.{key}: {given} values where {count} are needed")
+    if len(config.refine.coarse_edge_lengths) != 2:
+        faults.append(f"refine.coarse_edge_lengths: {len(config.refine.coarse_edge_lengths)} values where 2 are needed")
     return faults
 
 

@@ -144,16 +144,60 @@ class Refine:
 
     method: Literal["isomer"] = "isomer"
     """`isomer` moves the surface to agree with the normals."""
-    steps: int = _number(50, low=0, high=1000)
-    """Optimisation steps."""
+    start: Literal["reconstruct", "hull", "sphere"] = "reconstruct"
+    """What is refined: the mesh of the reconstruct stage, the visual hull of the masks, or a sphere."""
+    integrate: bool = True
+    """Integrate the normals to depth maps first: normals alone do not close a step in depth."""
     size: int = _number(512, low=64, high=1024)
     """Side of the tiles that the mesh is compared with, in pixels."""
+    view_weights: tuple[float, ...] = _number((1.0, 0.9, 1.0, 0.9), low=0, high=1)
+    """Weight of the normals of the front, right, back and left view."""
+    steps: int = _number(50, low=0, high=1000)
+    """Optimisation steps towards the explicit target (stage 2)."""
+    decay: float = _number(0.99, low=0.5, high=1)
+    """Factor on the learning rate after each of these steps."""
+    ramp: int = _number(5, low=1, high=100)
+    """Steps over which the learning rate rises to its value."""
+    edge_lengths: tuple[float, ...] = _number((0.02, 0.005), low=0.001, high=1)
+    """Largest and smallest reference edge length of these steps, in world units."""
+    renewals: int = _number(5, low=1, high=1000)
+    """The explicit target is renewed in this many first steps, then at every interval."""
+    renewal_interval: int = _number(20, low=1, high=1000)
+    """Steps between renewals of the explicit target."""
+    coarse_steps: int = _number(0, low=0, high=1000)
+    """Steps of stage 1 before them, for coarse starts."""
+    coarse_decay: float = _number(0.995, low=0.5, high=1)
+    """Factor on the learning rate after each step of stage 1."""
+    coarse_edge_lengths: tuple[float, ...] = _number((0.1, 0.02), low=0.001, high=1)
+    """Largest and smallest reference edge length of stage 1, in world units."""
+    expansion: float = _number(0.1, low=0, high=10)
+    """Weight of the term of stage 1 that moves vertices along their normals."""
+    outside: float = _number(10.0, low=0, high=1000)
+    """Weight of the term of stage 1 that keeps vertices inside the box."""
+    learning_rate: float = _number(0.3, low=0.001, high=10)
+    """Length of a step in reference edge lengths, in both stages."""
+    betas: tuple[float, ...] = _number((0.8, 0.8, 0.0), low=0, high=1)
+    """Memory of the gradient, of its square and of the velocity."""
+    gain: float = _number(0.05, low=0, high=1)
+    """Relative change of the reference edge length for a velocity that is off its reference."""
+    velocity_reference: float = _number(0.3, low=0.001, high=10)
+    """Mean relative velocity at which the reference edge length stays."""
+    edge_tolerance: float = _number(0.5, low=0.05, high=1)
+    """Edges may be longer or shorter than the reference by this share."""
+    laplacian_weight: float = _number(0.02, low=0, high=1)
+    """Share of the way to its neighbours' mean that a vertex goes in every step."""
+    gradient_limit: float = _number(10.0, low=0.1, high=1000)
+    """A gradient longer than this many times its running size is cut."""
     target_faces: int = _number(50_000, low=100, high=2_000_000)
     """Faces of the final mesh, at most."""
+    color_weights: tuple[float, ...] = _number((1.0, 0.5, 1.0, 0.5), low=0, high=1)
+    """Weight of the colours of the front, right, back and left view."""
     texture: bool = True
     """Give the mesh a texture; without it, its vertices are coloured."""
     texture_size: int = _number(2048, low=256, high=8192)
     """Side of the texture, in pixels."""
+    rasterizer: Literal["torch", "nvdiffrast", "pytorch3d"] = "torch"
+    """Who finds the visible faces: `torch` is built in, the others are used where they are installed and work."""
 
 
 @dataclass(frozen=True)

@@ -219,7 +219,7 @@ def _stage_one(mesh: Mesh, views: _Views, settings: IsomerSettings, losses: list
         normals = vertex_normals(vertices, optimizer.faces).detach()
         loss = loss + settings.expansion * 0.5 * ((vertices - (vertices.detach() + normals)) ** 2).sum(-1).mean()
         loss = loss + settings.outside * (vertices.abs() - _LIMIT).clamp_min(0).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         losses.append(float(loss.detach()))
         optimizer.step()
     return optimizer.mesh
@@ -240,7 +240,7 @@ def _stage_two(mesh: Mesh, views: _Views, settings: IsomerSettings, losses: list
         shown = _show(Mesh(vertices, faces), views, own - target, size=settings.size)
         loss = (_weighted(shown.image**2, settings) * shown.mask[..., None]).mean()
         loss = loss + ((shown.coverage - views.mask.to(loss)) ** 2).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         losses.append(float(loss.detach()))
         optimizer.step()
     return optimizer.mesh

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+from kiss3d_cli.core.schema import Refine
 from kiss3d_cli.core.stage import Method, Stage
 
 VIEW_FILES = ("front.png", "right.png", "back.png", "left.png")
 """The multiview stage's pictures, in the order of the bundle's columns."""
+
+REFINE_SETTINGS = tuple(f"refine.{entry.name}" for entry in dataclasses.fields(Refine) if entry.name != "method")
 
 STAGES: tuple[Stage, ...] = (
     Stage(
@@ -118,14 +123,7 @@ STAGES: tuple[Stage, ...] = (
                 version=1,
                 reads=("bundle/bundle.png", "reconstruct/mesh.ply"),
                 writes=("mesh.glb", "mesh.obj", "mesh.ply"),
-                settings=(
-                    "camera.radius",
-                    "refine.steps",
-                    "refine.size",
-                    "refine.target_faces",
-                    "refine.texture",
-                    "refine.texture_size",
-                ),
+                settings=("camera.radius", *REFINE_SETTINGS),
             ),
         },
     ),

@@ -6,31 +6,41 @@ import dataclasses
 
 import torch
 
-from kiss3d_cli.core.stage import Context
+from kiss3d_cli.core.stage import Context, Settings
 from kiss3d_cli.geometry.bake import bake, unwrap
 from kiss3d_cli.geometry.cameras import bundle_cameras
 from kiss3d_cli.geometry.export import write_mesh
+from kiss3d_cli.geometry.isomer import IsomerSettings, refine
 from kiss3d_cli.geometry.load import read_mesh
 from kiss3d_cli.geometry.project import Photographs, project_colors
+from kiss3d_cli.geometry.remesh_optimizer import RemeshSettings
+from kiss3d_cli.geometry.repair import decimate
 from kiss3d_cli.geometry.topology import report
 from kiss3d_cli.imaging.bundle_grid import load_bundle
 
-COLOR_WEIGHTS = (1.0, 0.5, 1.0, 0.5)
-"""Of the front, right, back and left view: front and back of a bundle are its surest."""
-
 
 def isomer(context: Context) -> None:
-    """The mesh, coloured by projection: a texture, or colours of the vertices."""
+    """Move the surface to agree with the normals, then colour it: a texture, or colours of the vertices."""
     settings = context.settings
+    device = context.device.torch
     bundle = load_bundle(context.inputs["bundle/bundle.png"])
-    mesh = read_mesh(context.inputs["reconstruct/mesh.ply"])
     cameras = bundle_cameras(settings["camera.radius"])
-    context.progress(0.6, "projecting colours")
-    photographs = Photographs(cameras, bundle.rgb, bundle.mask, torch.tensor(COLOR_WEIGHTS))
+    start = settings["refine.start"]
+    if start == "reconstruct":
+        start = read_mesh(context.inputs["reconstruct/mesh.ply"]).to(device)
+    context.progress(0.05, "refining")
+    refined = refine(
+        start, bundle.normals.to(device), bundle.mask.to(device), cameras.to(device), isomer_settings(settings)
+    )
+    context.warnings.extend(refined.notes)
+    mesh = decimate(refined.mesh.to("cpu"), settings["refine.target_faces"])
+    context.progress(0.7, "projecting colours")
+    weights = torch.tensor(settings["refine.color_weights"])
+    photographs = Photographs(cameras, bundle.rgb, bundle.mask, weights)
     mesh = mesh.with_colors(project_colors(mesh, photographs))
     texture = None
     if settings["refine.texture"]:
-        context.progress(0.7, "unwrapping")
+        context.progress(0.75, "unwrapping")
         atlas = unwrap(mesh, settings["refine.texture_size"])
         context.progress(0.85, "baking the texture")
         texture = bake(mesh, photographs, atlas, settings["refine.texture_size"])
@@ -38,3 +48,42 @@ def isomer(context: Context) -> None:
     for suffix in ("glb", "obj", "ply"):
         write_mesh(context.output / f"mesh.{suffix}", mesh, texture)
     context.facts["mesh"] = dataclasses.asdict(report(mesh.vertices.double().numpy(), mesh.faces.numpy()))
+    context.facts["losses"] = [round(loss, 6) for loss in refined.losses[:: max(1, len(refined.losses) // 20)]]
+
+
+def isomer_settings(settings: Settings) -> IsomerSettings:
+    shared = {
+        name: settings[f"refine.{name}"]
+        for name in (
+            "learning_rate",
+            "betas",
+            "gain",
+            "velocity_reference",
+            "edge_tolerance",
+            "laplacian_weight",
+            "gradient_limit",
+        )
+    }
+    fine = RemeshSettings(
+        decay=settings["refine.decay"],
+        ramp=settings["refine.ramp"],
+        edge_lengths=settings["refine.edge_lengths"],
+        **shared,
+    )
+    coarse = RemeshSettings(
+        decay=settings["refine.coarse_decay"], ramp=1, edge_lengths=settings["refine.coarse_edge_lengths"], **shared
+    )
+    return IsomerSettings(
+        size=settings["refine.size"],
+        integrate=settings["refine.integrate"],
+        coarse_steps=settings["refine.coarse_steps"],
+        coarse=coarse,
+        fine_steps=settings["refine.steps"],
+        fine=fine,
+        view_weights=settings["refine.view_weights"],
+        expansion=settings["refine.expansion"],
+        outside=settings["refine.outside"],
+        renewals=settings["refine.renewals"],
+        renewal_interval=settings["refine.renewal_interval"],
+        target_faces=settings["refine.target_faces"],
+    )
