@@ -9,6 +9,7 @@ import pytest
 import trimesh
 from typer.testing import CliRunner, Result
 
+from conftest import call, small_settings
 from kiss3d_cli.cli.app import app
 
 
@@ -75,6 +76,15 @@ def test_folders_give_a_table_and_go_on_after_a_bad_one(meshes: Path) -> None:
     assert (meshes / "table" / "scores.md").read_text(encoding="utf-8") == done.stdout
     printed = kiss3d("results", "--gt", "truths", "--points", "1000", "--json")
     assert json.loads(printed.stdout)["summary"]["chamfer_l1"]["count"] == 1
+
+
+def test_a_run_without_a_mesh_says_how_to_get_one(meshes: Path, picture: Path) -> None:
+    assert call("run", picture, "--preset", "draft", "--until", "preprocess", *small_settings()).code == 0
+    for target in ([], ["outputs"], [next((meshes / "outputs").iterdir())]):
+        answer = call("eval", *target, "--gt", "." if target == ["outputs"] else "ball.obj", "--out", "here")
+        assert answer.code == 2
+        assert "this run has no mesh yet" in answer.err
+        assert not (meshes / "here").exists()
 
 
 BAD = [
