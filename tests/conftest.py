@@ -17,3 +17,20 @@ ROOT = Path(__file__).parents[1]
 def parity_dir() -> Path:
     """Numbers of the published implementation: KISS3D_PARITY_DIR, or the project's copy."""
     return Path(os.environ.get("KISS3D_PARITY_DIR", ROOT / "tests" / "fixtures" / "parity"))
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory) -> Path:
+    """Random models in the published layouts, for `models.root`. Tests that change them take a copy."""
+    from make_checkpoints import MODELS, SEED
+
+    root = tmp_path_factory.mktemp("models")
+    for write in MODELS.values():
+        write(root, "tiny", SEED)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    """No test reads or fills the user's own cache of kiss3d."""
+    monkeypatch.setenv("KISS3D_CACHE", str(tmp_path / "kiss3d-cache"))

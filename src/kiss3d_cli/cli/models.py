@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from kiss3d_cli.cli.terminal import handles_errors, print_json
+from kiss3d_cli.cli.terminal import handles_errors, note, print_json
+from kiss3d_cli.core.errors import Missing
 
 app = typer.Typer(help="Model weights: what there is, what is here, what may be done with it.", no_args_is_help=True)
+Root = Annotated[Path | None, typer.Option(help="A folder of weights instead of the Hugging Face cache.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
 @app.command("list")
 @handles_errors
-def list_models(
-    root: Annotated[Path | None, typer.Option(help="A folder of weights instead of the Hugging Face cache.")] = None,
-    json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
-) -> None:
+def list_models(root: Root = None, json_output: Json = False) -> None:
     """List every model with its size, its licence and whether it is on this machine."""
     from kiss3d_cli.models.registry import MODELS
     from kiss3d_cli.models.store import find_all
@@ -33,9 +33,115 @@ def list_models(
         return
     for name, model in MODELS.items():
         gate = ", gated" if model.gated else ""
-        use = "commercial use allowed" if model.commercial else "non-commercial"
-        print(
-            f"{name:<16} {'here' if name in here else 'not here':<9} {model.gigabytes:>5.1f} GB"
-            f"  {model.repository}{gate}"
-        )
-        print(f"{'':<16} {model.purpose}; {model.licence} ({use})")
+        print(f"{name:<16} {'here' if name in here else 'not here':<9} {model.size:>8}  {model.repository}{gate}")
+        print(f"{'':<16} {model.purpose}; {_terms(model.licence, model.commercial)}")
+
+
+@app.command("pull")
+@handles_errors
+def pull(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PRESET|MODEL]...", help="What a preset needs, or models by name; 12gb by default."),
+    ] = None,
+    root: Root = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before the download.")] = False,
+) -> None:
+    """Download model weights. What was begun before goes on where it stopped."""
+    import sys
+
+    from kiss3d_cli.models.download import fetch, plan_downloads
+
+    models = _chosen(names or ["12gb"], root)
+    if not models:
+        note("nothing to download: these models are here")
+        return
+    downloads = plan_downloads(models, root)
+    for download in downloads:
+        model = download.model
+        note(f"{model.name}: {download.bytes / 1e9:.2f} GB from {model.page}")
+        note(f"  {model.purpose}; {_terms(model.licence, model.commercial)}")
+    total = sum(download.bytes for download in downloads)
+    note(f"{total / 1e9:.2f} GB in all")
+    if not yes and sys.stdin.isatty() and not typer.confirm("Download?", default=True, err=True):
+        raise typer.Exit(1)
+    for download in downloads:
+        with _Bar() as bar:
+            fetch(download, bar)
+        note(f"{download.model.name}: done")
+
+
+@app.command("verify")
+@handles_errors
+def verify_models(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PRESET|MODEL]...", help="What to check; everything that is here by default."),
+    ] = None,
+    root: Root = None,
+    json_output: Json = False,
+) -> None:
+    """Check the files of the models that are here, without the network."""
+    from kiss3d_cli.models.registry import MODELS
+    from kiss3d_cli.models.store import home
+    from kiss3d_cli.models.verify import verify
+
+    models = _chosen(names, root, absent_only=False) if names else list(MODELS.values())
+    rows = []
+    for model in models:
+        folder = home(model, root)
+        for checked in verify(model, folder) if folder is not None and folder.is_dir() else ():
+            rows.append({"model": model.name, "file": str(checked.path), "how": checked.how, "fault": checked.fault})
+            if not json_output:
+                print(f"{model.name:<16} {checked.fault or 'ok':<10} ({checked.how})  {checked.path}")
+    if json_output:
+        print_json({"files": rows})
+    broken = sorted({str(row["model"]) for row in rows if row["fault"]})
+    if broken:
+        files = "\n".join(f"  - {row['file']}: {row['fault']}" for row in rows if row["fault"])
+        hint = f"delete the files, then: kiss3d models pull {' '.join(broken)}"
+        raise Missing(f"these files are damaged:\n{files}", place="models", hint=hint)
+    if not rows:
+        note("there is nothing here to check")
+
+
+class _Bar:
+    """A bar for files that are not on the hub, whose client shows its own; it comes with the first bytes."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def __call__(self, name: str, done: int, size: int) -> None:
+        from tqdm import tqdm
+
+        if self._bar is None:
+            self._bar = tqdm(total=size, unit="B", unit_scale=True, desc=name)
+        self._bar.update(done - self._bar.n)
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _chosen(names: list[str], root: Path | None, absent_only: bool = True) -> list[Any]:
+    """The models of these presets and names, each once; those that are here are left out where asked."""
+    from kiss3d_cli.core import config as configuration
+    from kiss3d_cli.models.registry import lookup
+    from kiss3d_cli.models.store import find
+    from kiss3d_cli.pipeline.launch import needed_models
+
+    wanted: dict[str, None] = {}
+    for name in names:
+        if name in configuration.PRESETS:
+            wanted |= dict.fromkeys(needed_models(configuration.load(configuration.preset_layer(name))))
+        else:
+            wanted[name] = None
+    models = [lookup(name) for name in wanted]
+    return [model for model in models if find(model, root) is None] if absent_only else models
+
+
+def _terms(licence: str, commercial: bool) -> str:
+    return f"{licence} ({'commercial use allowed' if commercial else 'non-commercial'})"

@@ -34,6 +34,7 @@ def run(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file of settings.")] = None,
+    caption: Annotated[str | None, typer.Option(metavar="TEXT", help="A caption instead of one made.")] = None,
     seed: Annotated[int | None, typer.Option(help="The seed of the run.")] = None,
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
     bundle: Annotated[
@@ -70,6 +71,7 @@ def run(
         preset=preset,
         config_file=config,
         settings=tuple(assignments or ()),
+        caption=caption,
         seed=seed,
         out=out,
         name=name,

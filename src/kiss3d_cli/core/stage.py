@@ -28,6 +28,7 @@ class Method:
         reads_if_there: the same, for what may be absent.
         settings: dotted keys of every setting that the result depends on; the function sees no others.
         models: registry names of the models it loads, given the configuration.
+        packages: optional packages that it imports; `core.packages` knows which extra installs them.
         writes: the files that it always writes; it may write more.
     """
 
@@ -38,6 +39,7 @@ class Method:
     settings: tuple[str, ...] = ()
     reads_if_there: tuple[str, ...] = ()
     models: Callable[[Config], tuple[str, ...]] = lambda _config: ()
+    packages: tuple[str, ...] = ()
 
     def load(self) -> Callable[[Context], None]:
         module, _, function = self.run.partition(":")

@@ -72,6 +72,7 @@ def cut_out(rgb: UInt8[np.ndarray, "H W 3"], *, seed: int = 0) -> Matte:
         alpha = _soft_edge(reduced, mask)
         if fine < 1:
             alpha = np.asarray(cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR))
+    require_foreground(alpha)
     return Matte(alpha, _doubts(saliency, mask))
 
 
@@ -231,11 +232,16 @@ def _soft_edge(rgb: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "h w"]) -
     return (alpha.clip(0, 1) * 255).round().astype(np.uint8)
 
 
-def _refuse(share: float) -> None:
+def require_foreground(alpha: UInt8[np.ndarray, "H W"], hint: str = HINT) -> None:
+    """Raises BadInput if a cut-out, made in whatever way, holds next to nothing or next to everything."""
+    _refuse(float((alpha >= 128).mean()), hint)
+
+
+def _refuse(share: float, hint: str = HINT) -> None:
     if share < MIN_SHARE:
-        raise BadInput("the foreground is empty: nothing stands out from the picture's border", hint=HINT)
+        raise BadInput("the foreground is empty: nothing stands out from the picture's border", hint=hint)
     if share > MAX_SHARE:
-        raise BadInput("the foreground fills the picture: no background was found around it", hint=HINT)
+        raise BadInput("the foreground fills the picture: no background was found around it", hint=hint)
 
 
 def _doubts(saliency: Float32[np.ndarray, "H W"], mask: Bool[np.ndarray, "H W"]) -> tuple[str, ...]:

@@ -35,6 +35,12 @@ def write_views(folder: Path, views: Mapping[str, UInt8[np.ndarray, "S S 3"]]) -
     write_png(folder / "grid.png", np.concatenate(rows, 0))
 
 
+def split_grid(grid: UInt8[np.ndarray, "H W 3"]) -> dict[str, UInt8[np.ndarray, "S S 3"]]:
+    """The tiles of a 2x2 grid in `GRID_ORDER`, by the view's name; the inverse of what `write_views` puts together."""
+    side = len(grid) // 2
+    return {name: grid[index // 2 * side :, index % 2 * side :][:side, :side] for index, name in enumerate(GRID_ORDER)}
+
+
 def read_views(paths: Mapping[str, Path]) -> Float[Tensor, "V S S 3"]:
     """The four views of `write_views` in the order of `VIEW_NAMES`, in [0, 1].
 

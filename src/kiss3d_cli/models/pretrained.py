@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from safetensors import SafetensorError, safe_open
 
@@ -28,7 +29,14 @@ def read_json(path: Path, hint: str) -> dict[str, Any]:
 
 
 def load_module(
-    kind: Any, folder: Path, *, device: torch.device, dtype: torch.dtype, hint: str, subfolder: str = ""
+    kind: Any,
+    folder: Path,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    hint: str,
+    subfolder: str = "",
+    memory_limit: int | None = None,
 ) -> Any:
     """A network with its weights, ready to run.
 
@@ -36,6 +44,8 @@ def load_module(
         kind: a model class of transformers or diffusers.
         folder: the model's folder on disk; nothing is ever downloaded here.
         hint: what the user can do if the folder is of no use.
+        memory_limit: bytes of video memory for the weights of a model of transformers; layers that do not fit stay in
+            host memory. None: no limit.
 
     Raises:
         BadInput: half precision on the CPU.
@@ -46,8 +56,13 @@ def load_module(
     options: dict[str, Any] = {"subfolder": subfolder, "torch_dtype": dtype}
     if kind.__module__.startswith("transformers"):
         # each tensor goes to the device as it is read; diffusers can't do that and report a missing tensor too
+        # and a tensor of another shape is to be told by name below
         options = {"subfolder": subfolder, "dtype": dtype, "device_map": {"": str(device)}}
-    with _damage_as_missing(place, hint), _quiet():
+        options["ignore_mismatched_sizes"] = True
+        if memory_limit is not None and device.type != "cpu":
+            limits = {device.index or 0: memory_limit, "cpu": psutil.virtual_memory().available}
+            options |= {"device_map": "auto", "max_memory": limits}
+    with damage_as_missing(place, hint), quiet():
         module, found = kind.from_pretrained(
             str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True, **options
         )
@@ -58,7 +73,9 @@ def load_module(
     ]
     if faults:
         raise Missing(f"the weights are not those of the model: {'; '.join(faults)}", place=place, hint=hint)
-    return module.to(device).eval().requires_grad_(False)
+    if not hasattr(module, "hf_device_map"):
+        module.to(device)
+    return module.eval().requires_grad_(False)
 
 
 def load_weights(module: torch.nn.Module, path: Path, *, device: torch.device, dtype: torch.dtype, hint: str) -> None:
@@ -72,7 +89,7 @@ def load_weights(module: torch.nn.Module, path: Path, *, device: torch.device, d
     """
     require_precision(device, dtype)
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    with _damage_as_missing(str(path), hint), safe_open(path, framework="pt") as file:
+    with damage_as_missing(str(path), hint), safe_open(path, framework="pt") as file:
         found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a dict
         check_shapes(found, expected, place=str(path), hint=hint)
         state = {name: file.get_tensor(name).to(device, dtype) for name in expected}
@@ -108,7 +125,8 @@ def _name(keys: Any) -> str:
 
 
 @contextmanager
-def _damage_as_missing(place: str, hint: str) -> Iterator[None]:
+def damage_as_missing(place: str, hint: str) -> Iterator[None]:
+    """What the libraries raise for files that are not there or damaged, as Missing."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError):
@@ -119,7 +137,7 @@ def _damage_as_missing(place: str, hint: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No bars and no advice of the two libraries: kiss3d has its own bar, and stdout is for results."""
     import diffusers.utils.logging as diffusers_logging
     import transformers.utils.logging as transformers_logging

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+
+from kiss3d_cli.core.errors import BadInput
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,23 +14,36 @@ class Model:
 
     Attributes:
         name: how kiss3d calls it.
-        repository: owner and name on the Hugging Face hub.
+        repository: owner and name on the Hugging Face hub, or on GitHub if `url` is set.
         files: the files or patterns (as in `fnmatch`) that are needed of it.
-        gigabytes: size of the download, in 10^9 bytes.
+        gigabytes: size of the download, in 10^9 bytes; None if it is not known before the hub is asked.
         licence: the licence of the weights, not of any code.
         commercial: whether the licence allows commercial use.
         gated: whether its terms must be accepted on the hub first.
         purpose: what kiss3d uses it for.
+        url: where the files are if not on the hub; the file's name is appended.
+        sha256: content hash of files that are not on the hub, by name.
     """
 
     name: str
     repository: str
     files: tuple[str, ...]
-    gigabytes: float
+    gigabytes: float | None
     licence: str
     commercial: bool
     gated: bool
     purpose: str
+    url: str | None = None
+    sha256: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def size(self) -> str:
+        return "size unknown" if self.gigabytes is None else f"{self.gigabytes:g} GB"
+
+    @property
+    def page(self) -> str:
+        host = "https://huggingface.co" if self.url is None else "https://github.com"
+        return f"{host}/{self.repository}"
 
 
 _FOLDER = ("*.json", "*.txt", "*.model")
@@ -36,9 +52,21 @@ MODELS: dict[str, Model] = {
     model.name: model
     for model in (
         Model(
+            "isnet",
+            "danielgatis/rembg",
+            ("isnet-general-use.onnx",),
+            0.18,
+            "Apache-2.0",
+            True,
+            False,
+            "cuts the object out",
+            url="https://github.com/danielgatis/rembg/releases/download/v0.0.0/",
+            sha256={"isnet-general-use.onnx": "60920e99c45464f2ba57bee2ad08c919a52bbf852739e96947fbb4358c0d964a"},
+        ),
+        Model(
             "florence2",
             "florence-community/Florence-2-large",
-            ("*.safetensors", *_FOLDER),
+            ("config.json", "model.safetensors", "tokenizer.json", *_FOLDER),
             1.6,
             "MIT",
             True,
@@ -48,9 +76,25 @@ MODELS: dict[str, Model] = {
         Model(
             "zero123plus",
             "sudo-ai/zero123plus-v1.2",
-            ("*/*.safetensors", "*/*.bin", "*.json", "*/*.json", "*/*.txt"),
-            5.6,
-            "OpenRAIL (code Apache-2.0, weights CC-BY-NC-4.0)",
+            # all but the UNet's weights: flexgen takes their place
+            (
+                "model_index.json",
+                "feature_extractor_clip/preprocessor_config.json",
+                "feature_extractor_vae/preprocessor_config.json",
+                "scheduler/scheduler_config.json",
+                "text_encoder/config.json",
+                "text_encoder/model.safetensors",
+                "tokenizer/merges.txt",
+                "tokenizer/vocab.json",
+                "tokenizer/*.json",
+                "unet/config.json",
+                "vae/config.json",
+                "vae/diffusion_pytorch_model.safetensors",
+                "vision_encoder/config.json",
+                "vision_encoder/model.safetensors",
+            ),
+            2.1,
+            "CC-BY-NC-4.0",
             False,
             False,
             "four views from the picture",
@@ -60,12 +104,21 @@ MODELS: dict[str, Model] = {
             "LTT/Kiss3DGen",
             ("flexgen.ckpt",),
             3.5,
-            "MIT (derived from CC-BY-NC-4.0 weights)",
+            "none stated; derived from CC-BY-NC-4.0 weights",
             False,
             False,
             "the UNet of the four views",
         ),
-        Model("prm", "LTT/PRM", ("final_ckpt.ckpt",), 1.6, "Apache-2.0", True, False, "reconstruction from four views"),
+        Model(
+            "prm",
+            "LTT/PRM",
+            ("final_ckpt.ckpt",),
+            1.6,
+            "none stated; derived from InstantMesh, Apache-2.0",
+            False,
+            False,
+            "reconstruction from four views",
+        ),
         Model(
             "flux-dev",
             "Comfy-Org/flux1-dev",
@@ -111,10 +164,27 @@ MODELS: dict[str, Model] = {
             "LTT/Kiss3DGen",
             ("rgb_normal.safetensors",),
             0.3,
-            "MIT (for FLUX.1 [dev], Non-Commercial)",
+            "none stated; for FLUX.1 [dev], Non-Commercial",
             False,
             False,
             "teaches Flux the bundle",
         ),
     )
 }
+
+
+def lookup(name: str) -> Model:
+    """The model of this name; `owner/name` is any chat model of the hub.
+
+    Raises:
+        BadInput: there is no such model.
+    """
+    if name in MODELS:
+        return MODELS[name]
+    owner, _, repository = name.partition("/")
+    if not owner or not repository or "/" in repository:
+        raise BadInput(
+            f"there is no model '{name}'", place="models", hint=f"choose of: {', '.join(MODELS)}, or owner/name"
+        )
+    files = ("config.json", "*.safetensors", "*.jinja", *_FOLDER)
+    return Model(name, name, files, None, "see its page", False, False, "expands the caption")

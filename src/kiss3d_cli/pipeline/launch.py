@@ -15,9 +15,11 @@ from typing import Any
 import kiss3d_cli
 from kiss3d_cli.core import config as configuration
 from kiss3d_cli.core import device as devices
-from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.core.errors import BadInput, Missing
+from kiss3d_cli.core.packages import require_packages
 from kiss3d_cli.core.progress import Reporter
 from kiss3d_cli.core.schema import Config
+from kiss3d_cli.core.stage import Method
 from kiss3d_cli.models import store
 from kiss3d_cli.models.registry import Model
 from kiss3d_cli.models.store import Located
@@ -40,6 +42,7 @@ class Request:
         picture, bundle: one of the two: a picture, or a finished 2x4 bundle.
         ground_truth: a mesh to measure the result against.
         preset: `auto` or a preset's name.
+        caption: a caption to use instead of one made from the picture.
         settings: `key=value` assignments; they win over `config_file`, which wins over the preset.
         base_settings: the same, between the preset and `config_file`: what the kind of input suggests.
         out: the folder of runs.
@@ -54,6 +57,7 @@ class Request:
     config_file: Path | None = None
     settings: tuple[str, ...] = ()
     base_settings: tuple[str, ...] = ()
+    caption: str | None = None
     seed: int | None = None
     out: Path = Path("outputs")
     name: str | None = None
@@ -150,7 +154,8 @@ def start(prepared: Prepared, reporter: Reporter | None = None, cancelled: threa
 
 
 def open_run(prepared: Prepared) -> RunFolder:
-    """Make the run folder of a checked request. Raises Missing if weights are not there."""
+    """Make the run folder of a checked request. Raises Missing if packages or weights are not there."""
+    _require_packages(prepared.plan)
     if prepared.missing:
         raise store.missing_error(prepared.missing)
     folder = RunFolder.create(prepared.request.out, prepared.record, prepared.files)
@@ -218,6 +223,7 @@ def resume(
             )
             record = dataclasses.replace(record, config=configuration.load(*layers))
         plan, models, absent = plan_resume(folder, record, force_from)
+        _require_packages(plan)
         if absent:
             raise store.missing_error(absent)
         device = devices.resolve(record.config.device.name, record.config.device.memory_limit)
@@ -272,6 +278,11 @@ def choose_preset() -> tuple[str, str]:
         names = needed_models(config)
     except BadInput as error:
         return "draft", f"12gb can't run: {error.cause}"
+    try:
+        methods = [chosen_method(stage, config)[1] for stage in STAGES]
+        require_packages([name for method in methods for name in method.packages], "12gb")
+    except Missing as error:
+        return "draft", f"12gb can't run: {error.cause}"
     absent = store.missing(names, store.find_all(names))
     if absent:
         return "draft", f"the weights of 12gb are not here: {', '.join(model.name for model in absent)}"
@@ -286,6 +297,8 @@ def _configure(request: Request) -> tuple[str, str, Config]:
     if request.config_file is not None:
         layers.append(configuration.file_layer(request.config_file))
     layers.append(configuration.settings_layer(request.settings))
+    if request.caption is not None:
+        layers.append(configuration.Layer("--caption", {"caption": {"text": request.caption}}))
     if request.seed is not None:
         layers.append(configuration.Layer("--seed", {"seed": request.seed}))
     return preset, reason, configuration.load(*layers)
@@ -316,9 +329,17 @@ def _check_files(request: Request) -> dict[str, Path]:
 
 def _missing(plan: Sequence[Step], config: Config, models: Mapping[str, Located]) -> list[Model]:
     """Models of the stages that will run; a finished stage needs its weights no more."""
-    working = [step for step in plan if step.action in (Action.RUN, Action.CHECK)]
-    names = dict.fromkeys(name for step in working for name in step.stage.methods[step.method].models(config))
+    names = dict.fromkeys(name for method in _working(plan) for name in method.models(config))
     return store.missing(names, models)
+
+
+def _require_packages(plan: Sequence[Step]) -> None:
+    require_packages((name for method in _working(plan) for name in method.packages), "packages")
+
+
+def _working(plan: Sequence[Step]) -> list[Method]:
+    working = [step for step in plan if step.action in (Action.RUN, Action.CHECK)]
+    return [step.stage.methods[step.method] for step in working]
 
 
 def _root(config: Config) -> Path | None:

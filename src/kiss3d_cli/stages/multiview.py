@@ -11,7 +11,7 @@ from kiss3d_cli.geometry.inflate import inflate as inflate_silhouette
 from kiss3d_cli.geometry.inflate import shrink_into_views
 from kiss3d_cli.geometry.render import render_colors
 from kiss3d_cli.imaging.png import read_png
-from kiss3d_cli.imaging.views import VIEW_NAMES, to_bytes, write_views
+from kiss3d_cli.imaging.views import VIEW_NAMES, split_grid, to_bytes, write_views
 
 
 def inflate(context: Context) -> None:
@@ -27,3 +27,31 @@ def inflate(context: Context) -> None:
     write_views(context.output, dict(zip(VIEW_NAMES, colors, strict=True)))
     write_mesh(context.output / "surface.ply", mesh)
     context.facts.update(vertices=len(mesh.vertices), faces=len(mesh.faces))
+
+
+def zero123plus(context: Context) -> None:
+    """Four views drawn by Zero123++ with the UNet of FlexGen."""
+    from kiss3d_cli.models.zero123plus.pipeline import draw_views, prepare_unet
+    from kiss3d_cli.models.zero123plus.sampler import Noise
+
+    settings, device = context.settings, context.device
+    folder = context.models["zero123plus"]
+    context.progress(0.0, "reading the weights")
+    weights = prepare_unet(folder, context.models["flexgen"] / "flexgen.ckpt")
+    seed, tile = settings["seed"], settings["multiview.tile"]
+    grid = draw_views(
+        folder,
+        weights,
+        read_png(context.inputs["preprocess/image.png"]),
+        side=2 * tile,
+        steps=settings["multiview.steps"],
+        guidance=settings["multiview.guidance"],
+        noise=Noise.seeded(seed),
+        device=device.torch,
+        dtype=device.half,
+        on_step=lambda step, count: context.progress(
+            0.1 + 0.85 * step / count, f"step {min(step + 1, count)} of {count}"
+        ),
+    )
+    write_views(context.output, split_grid(grid.pixels))
+    context.facts.update(seed=seed, scheduler=grid.scheduler, dtype=str(device.half).removeprefix("torch."))

@@ -1,0 +1,84 @@
+"""Files of random tensors, written one after the other: a full-size model needs the memory of its largest tensor."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
+
+
+class Spec(NamedTuple):
+    """Shape and type of a tensor."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+Specs = Mapping[str, Spec]
+
+
+def specs_of(module: torch.nn.Module, dtype: torch.dtype = torch.float32, prefix: str = "") -> dict[str, Spec]:
+    """What a file of this network holds; the network may be on the meta device. Tied tensors are there once."""
+    tied = getattr(module, "all_tied_weights_keys", None) or {}
+    return {
+        prefix + name: Spec(tuple(value.shape), dtype if value.is_floating_point() else value.dtype)
+        for name, value in module.state_dict().items()
+        if name not in tied
+    }
+
+
+def random_tensor(name: str, spec: Spec, seed: int) -> Tensor:
+    """Values of the size that lets a signal pass through a network; they depend on the name and the seed alone."""
+    if not spec.dtype.is_floating_point:
+        return torch.arange(math.prod(spec.shape), dtype=spec.dtype).reshape(spec.shape)
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
+    values = torch.randn(spec.shape, generator=generator)
+    if values.ndim < 2:
+        values = values * 0.02 + (1.0 if name.endswith("weight") else 0.0)
+    else:
+        values = values / math.sqrt(math.prod(spec.shape[1:]))
+    return values.to(spec.dtype)
+
+
+def write_safetensors(path: Path, specs: Specs, seed: int) -> None:
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, spec in specs.items():
+        start, end = end, end + math.prod(spec.shape) * spec.dtype.itemsize
+        header[name] = {"dtype": NAMES[spec.dtype], "shape": list(spec.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for name, spec in specs.items():
+            flat = random_tensor(name, spec, seed).reshape(-1)
+            file.write(flat.view(torch.uint8).numpy().data)
+
+
+def write_pickle(
+    path: Path, specs: Specs, seed: int, wrap: Callable[[dict[str, Tensor]], Any] = lambda state: state
+) -> None:
+    """What `torch.save` writes. The tensors come out of a file mapped into memory, not out of memory of their own."""
+    mapped = path.with_suffix(".safetensors.partial")
+    write_safetensors(mapped, specs, seed)
+    try:
+        with safe_open(mapped, framework="pt") as file:
+            torch.save(wrap({name: file.get_tensor(name) for name in specs}), path)
+    finally:
+        mapped.unlink()
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,39 @@
+"""Write random models in the published layouts, so that the real stages run without the real weights.
+
+python scripts/make_checkpoints.py --size tiny --out ROOT
+kiss3d run image.png --preset 12gb --until multiview --set models.root=ROOT
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from checkpoints import chat, florence2, isnet, prm, zero123plus
+
+MODELS = {
+    "isnet": isnet.write,
+    "florence2": florence2.write,
+    "chat": chat.write,
+    "zero123plus": zero123plus.write,
+    "prm": prm.write,
+}
+
+SEED = 5
+"""One with which the tiny Florence-2 finds words."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=("tiny", "full"), default="tiny", help="full: the published sizes, 14 GB")
+    parser.add_argument("--out", type=Path, required=True, help="the folder for models.root")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--only", nargs="*", choices=sorted(MODELS), help="write these alone")
+    options = parser.parse_args()
+    for name in options.only or MODELS:
+        MODELS[name](options.out, options.size, options.seed)
+        print(f"{name}: written to {options.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""Optional packages: which extra installs them, and whether they are there, without importing any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.util import find_spec
+
+from kiss3d_cli.core.errors import Missing
+
+EXTRAS = {"onnxruntime": "matting", "diffusers": "flux", "transformers": "flux", "accelerate": "flux"}
+
+
+def require_packages(names: Iterable[str], place: str) -> None:
+    """Raises Missing, naming every package that is not installed and the command that installs it."""
+    absent = [name for name in dict.fromkeys(names) if find_spec(name) is None]
+    if not absent:
+        return
+    extras = ",".join(sorted({EXTRAS[name] for name in absent}))
+    verb = "is" if len(absent) == 1 else "are"
+    raise Missing(
+        f"{', '.join(absent)} {verb} not installed",
+        place=place,
+        hint=f"pip install 'kiss3d[{extras}]', or use --preset draft, which needs none",
+    )

@@ -1,0 +1,60 @@
+"""A chat model of transformers that expands a caption to four views."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from kiss3d_cli.core.errors import Missing
+from kiss3d_cli.models.florence2 import one_line
+from kiss3d_cli.models.pretrained import damage_as_missing, load_module, quiet
+
+SYSTEM_PROMPT = (
+    "You write prompts for a picture that shows one object from four sides. You are given a caption of its front. "
+    "Answer with one line of plain English, at most 90 words, and nothing else: name the object, then say what is seen "
+    "from the front, from the left, from the back and from the right, in this order. Keep the materials and colours of "
+    "the caption, make up only what must be there, and say nothing of a background, of light or of a camera."
+)
+MAX_TOKENS = 256
+
+
+def expand(
+    folder: Path,
+    caption: str,
+    *,
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    memory_limit: int | None = None,
+) -> str:
+    """A caption of four views, in one line; empty if the model found no words.
+
+    Args:
+        folder: a chat model's folder.
+        name: the model's name on the hub, for messages.
+        memory_limit: bytes of video memory that may be used; what does not fit is kept in host memory. None: no limit.
+
+    Raises:
+        BadInput: half precision on the CPU.
+        Missing: a file is not there or damaged, or the model is no chat model.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    hint = f"get the files again: kiss3d models pull {name}, or use --set caption.expand=false"
+    with damage_as_missing(str(folder), hint), quiet():
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    if not tokenizer.chat_template:
+        raise Missing(
+            "the model has no chat template: it is not a chat model",
+            place="caption.expand_model",
+            hint="use --set caption.expand_model=Qwen/Qwen2-7B-Instruct",
+        )
+    messages = [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": caption}]
+    prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    inputs = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
+    model = load_module(AutoModelForCausalLM, folder, device=device, dtype=dtype, hint=hint, memory_limit=memory_limit)
+    with torch.inference_mode(), quiet():
+        tokens = model.generate(**inputs.to(model.device), max_new_tokens=MAX_TOKENS, do_sample=False)
+        answer = tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return one_line(answer)

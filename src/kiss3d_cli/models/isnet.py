@@ -1,0 +1,66 @@
+"""IS-Net: the salient object of a picture (Qin et al. 2022, arXiv 2203.03041), as rembg publishes it for onnxruntime.
+
+onnxruntime is used directly: rembg adds a resize on either side, and would fetch the weights past `models.store`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from PIL import Image
+
+from kiss3d_cli.core.errors import Missing
+
+FILE = "isnet-general-use.onnx"
+SIDE = 1024
+"""Side of the network's square input; a picture is stretched to it."""
+LEAST = 0.1
+"""Probability that some pixel must reach for there to be an object at all."""
+HINT = "get the file again: kiss3d models pull isnet"
+
+
+def matte(folder: Path, rgb: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W"]:
+    """Alpha of the salient object, 255 on it; 0 everywhere if the network sees none. Runs on the CPU.
+
+    Args:
+        folder: where `FILE` is.
+        rgb: sRGB picture.
+
+    Raises:
+        Missing: onnxruntime is not installed, or the weights are not there or damaged.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        hint = "pip install 'kiss3d[matting]', or use --set preprocess.method=grabcut"
+        raise Missing("onnxruntime is not installed", place="preprocess.method=rembg", hint=hint) from None
+    path = folder / FILE
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        (entry,) = session.get_inputs()
+        probability = session.run(None, {entry.name: _normalised(rgb)})[0]
+    except Exception as error:  # onnxruntime's errors have no class in common but this
+        text = " ".join(str(error).split())[:200]
+        raise Missing(f"the model can't be read: {text}", place=str(path), hint=HINT) from error
+    return _alpha(probability, rgb.shape[1], rgb.shape[0])
+
+
+def _normalised(rgb: UInt8[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "1 3 S S"]:
+    stretched = Image.fromarray(rgb).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    values = np.asarray(stretched, np.float32)
+    unit = values / max(float(values.max()), 1e-6) - 0.5
+    return np.ascontiguousarray(unit.transpose(2, 0, 1)[None])
+
+
+def _alpha(probability: Float32[np.ndarray, "1 1 S S"], width: int, height: int) -> UInt8[np.ndarray, "H W"]:
+    """Stretched to the full range, as rembg does; but not where that would stretch noise."""
+    plane = probability[0, 0]
+    low, high = float(plane.min()), float(plane.max())
+    if not high >= LEAST or high == low:
+        return np.zeros((height, width), np.uint8)
+    levels = ((plane - low) / (high - low) * 255).astype(np.uint8)
+    return np.asarray(Image.fromarray(levels).resize((width, height), Image.Resampling.LANCZOS))

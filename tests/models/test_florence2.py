@@ -1,0 +1,185 @@
+"""Florence-2 and the chat model, with the real classes on tiny random weights in the published layouts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from checkpoints import chat as chat_checkpoint
+from checkpoints import florence2 as checkpoint
+from kiss3d_cli.core.errors import BadInput, Missing
+from kiss3d_cli.models import chat, florence2
+
+CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
+
+
+def picture(seed=0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(tiny_models):
+    return tiny_models / checkpoint.REPOSITORY
+
+
+@pytest.fixture
+def damaged(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / "model")
+
+
+def ask(folder, rgb=None, beams=3, max_tokens=12, **options):
+    rgb = picture() if rgb is None else rgb
+    return florence2.caption(folder, rgb, beams=beams, max_tokens=max_tokens, **{**CPU, **options})
+
+
+def test_the_words_are_those_of_the_library(folder):
+    """The same classes, driven step by step: the task's prompt, then beam search."""
+    from PIL import Image
+    from transformers import AutoProcessor, Florence2ForConditionalGeneration
+
+    processor = AutoProcessor.from_pretrained(str(folder))
+    model = Florence2ForConditionalGeneration.from_pretrained(str(folder)).eval()
+    inputs = processor(text="<MORE_DETAILED_CAPTION>", images=Image.fromarray(picture()), return_tensors="pt")
+    assert processor.decode(inputs["input_ids"][0]).count("<image>") == 5
+    assert "Describe with a paragraph what is shown in the image." in processor.decode(inputs["input_ids"][0])
+    tokens = model.generate(**inputs, max_new_tokens=12, num_beams=3, do_sample=False)
+    expected = processor.batch_decode(tokens, skip_special_tokens=True)[0]
+    found = ask(folder)
+    assert found.text == florence2.one_line(expected)
+    assert found.search == "beam"
+    assert len(found.text) > 5
+    assert ask(folder) == found
+
+
+def test_picture_and_beams_matter(folder):
+    assert ask(folder) != ask(folder, np.zeros((50, 70, 3), np.uint8))
+    assert ask(folder, beams=1) != ask(folder, beams=3)
+    assert ask(folder, beams=1).search == "greedy"
+
+
+def test_no_words_lead_to_a_greedy_search(folder, monkeypatch):
+    searches = []
+    monkeypatch.setattr(florence2, "_generate", lambda *args: searches.append(args[3]) or ("", "seen")[args[3] == 1])
+    assert ask(folder) == florence2.Caption("seen", "greedy")
+    assert searches == [3, 1]
+    searches.clear()
+    monkeypatch.setattr(florence2, "_generate", lambda *args: searches.append(args[3]) or "")
+    assert ask(folder) == florence2.Caption("", "greedy")
+    assert ask(folder, beams=1) == florence2.Caption("", "greedy")
+    assert searches == [3, 1, 1]
+
+
+def test_an_answer_of_special_tokens_is_empty(folder):
+    """Two tokens are the start and the end that the generation's settings force."""
+    assert ask(folder, max_tokens=2) == florence2.Caption("", "greedy")
+
+
+def test_no_more_tokens_than_positions(folder):
+    assert ask(folder, beams=1, max_tokens=4096).text
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("  a\n red\t cup ", "a red cup"),
+        ("a\u0000b\u001b[1mc", "ab[1mc"),
+        ("Pand\ufffda ", "Panda"),
+        ("\n \u200b", ""),
+        ("eine grüne Schüssel, 碗", "eine grüne Schüssel, 碗"),
+    ],
+)
+def test_one_line(text, line):
+    assert florence2.one_line(text) == line
+
+
+def half_of(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def without_a_tensor(path):
+    state = load_file(path)
+    del state["model.language_model.decoder.layers.1.fc1.weight"]
+    save_file(state, path, metadata={"format": "pt"})
+
+
+def misshapen(path):
+    state = load_file(path)
+    state["model.language_model.decoder.layers.1.fc1.weight"] = torch.zeros(3, 3)
+    save_file(state, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "cause"),
+    [
+        ("model.safetensors", half_of, "can't be read"),
+        ("model.safetensors", without_a_tensor, "decoder.layers.1.fc1.weight"),
+        ("model.safetensors", misshapen, "decoder.layers.1.fc1.weight"),
+        ("model.safetensors", lambda path: path.unlink(), "can't be read"),
+        ("config.json", lambda path: path.write_text("{"), "can't be read"),
+        ("tokenizer.json", lambda path: path.write_text("nonsense"), "can't be read"),
+        ("preprocessor_config.json", lambda path: path.unlink(), "can't be read"),
+    ],
+)
+def test_a_damaged_folder_is_named(damaged, name, damage, cause, capfd):
+    damage(damaged / name)
+    with pytest.raises(Missing) as caught:
+        ask(damaged)
+    assert cause in caught.value.cause
+    assert caught.value.place == str(damaged)
+    assert caught.value.hint == "get the files again: kiss3d models pull florence2"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_code_of_the_repository_runs(damaged, capsys):
+    """A folder that names classes of its own is read with those of transformers all the same."""
+    config = json.loads((damaged / "config.json").read_text())
+    config["auto_map"] = {"AutoModelForCausalLM": "evil.Model", "AutoConfig": "evil.Config"}
+    (damaged / "config.json").write_text(json.dumps(config))
+    (damaged / "evil.py").write_text("print('code from a model ran')")
+    assert ask(damaged).text
+    assert "ran" not in capsys.readouterr().out
+
+
+def test_half_precision_never_runs_on_the_cpu(folder):
+    with pytest.raises(BadInput, match="float32 on the CPU"):
+        ask(folder, dtype=torch.float16)
+
+
+def test_nothing_is_written_to_the_terminal(folder, capfd):
+    ask(folder, max_tokens=4)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_caption_is_expanded_in_one_line(tiny_models, capfd):
+    folder = tiny_models / chat_checkpoint.REPOSITORY
+    found = chat.expand(folder, "a red cup", name="some/model", **CPU)
+    assert found
+    assert "\n" not in found
+    assert found == chat.expand(folder, "a red cup", name="some/model", **CPU)
+    assert found != chat.expand(folder, "A small toy stands in the middle.", name="some/model", **CPU)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_system_prompt_asks_for_what_is_needed():
+    for word in ("one line", "front", "left", "back", "right"):
+        assert word in chat.SYSTEM_PROMPT
+
+
+def test_a_model_that_does_not_chat(tiny_models, tmp_path):
+    folder = shutil.copytree(tiny_models / chat_checkpoint.REPOSITORY, tmp_path / "model")
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    del settings["chat_template"]
+    path.write_text(json.dumps(settings))
+    with pytest.raises(Missing, match="no chat template") as caught:
+        chat.expand(folder, "a red cup", name="some/model", **CPU)
+    assert caught.value.place == "caption.expand_model"
+    half_of(folder / "tokenizer.json")
+    with pytest.raises(Missing, match="can't be read") as caught:
+        chat.expand(folder, "a red cup", name="some/model", **CPU)
+    assert "kiss3d models pull some/model" in caught.value.hint
