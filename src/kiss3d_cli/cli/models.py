@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kiss3d_cli.cli.terminal import handles_errors, note, print_json
+from kiss3d_cli.cli.terminal import error_record, handles_errors, note, print_json, show_error
 from kiss3d_cli.core.errors import Missing
 
 app = typer.Typer(help="Model weights: what there is, what is here, what may be done with it.", no_args_is_help=True)
@@ -94,13 +94,17 @@ def verify_models(
             rows.append({"model": model.name, "file": str(checked.path), "how": checked.how, "fault": checked.fault})
             if not json_output:
                 print(f"{model.name:<16} {checked.fault or 'ok':<10} ({checked.how})  {checked.path}")
-    if json_output:
-        print_json({"files": rows})
     broken = sorted({str(row["model"]) for row in rows if row["fault"]})
+    error = None
     if broken:
         files = "\n".join(f"  - {row['file']}: {row['fault']}" for row in rows if row["fault"])
         hint = f"delete the files, then: kiss3d models pull {' '.join(broken)}"
-        raise Missing(f"these files are damaged:\n{files}", place="models", hint=hint)
+        error = Missing(f"these files are damaged:\n{files}", place="models", hint=hint)
+    if json_output:
+        print_json({"files": rows, **({"error": error_record(error)} if error else {})})
+    if error is not None:
+        show_error(error)
+        raise typer.Exit(error.exit_code)
     if not rows:
         note("there is nothing here to check")
 

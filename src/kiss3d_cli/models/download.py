@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import shutil
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPException
@@ -188,7 +189,11 @@ def _fetch_url(model: Model, name: str, size: int, folder: Path, on_bytes: OnByt
 def _open(url: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Any:
     # the addresses come from the registry, never from a user
     request = urllib.request.Request(url, headers=dict(headers or {}), method=method)  # noqa: S310
-    return urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
+    try:
+        return urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
+    except urllib.error.HTTPError as error:
+        with error:  # it holds the connection open
+            raise ConnectionError(f"the server answered {error.code} {error.reason}") from None
 
 
 def _require_space(downloads: Sequence[Download]) -> None:
