@@ -360,9 +360,8 @@ def _find_pairs(level: _Level, u: Float[Tensor, "V S S"], settings: IntegrationS
         ones.append(source[seen])
         twos.append(target[seen])
     one, two = torch.cat(ones), torch.cat(twos)
-    flat_points, flat_normals = points.reshape(-1, 3), normals.reshape(-1, 3)
-    normal = flat_normals[one]
-    flat_rays, flat_depth = rays.reshape(-1, 3), depth.reshape(-1)
+    flat_points, flat_normals, flat_rays = (image.reshape(-1, 3) for image in (points, normals, rays))
+    normal, flat_depth = flat_normals[one], depth.reshape(-1)
     agree = ((normal * flat_normals[two]).sum(-1) > _SAME_NORMAL) & ((normal * flat_rays[two]).sum(-1) < -_FACING)
     one, two, normal = one[agree], two[agree], normal[agree]
     gap = (normal * (flat_points[one] - flat_points[two])).sum(-1)
