@@ -382,8 +382,7 @@ def _conjugate_gradients(
     def dot(a: Tensor, b: Tensor) -> Tensor:
         return (a * b).sum(2).sum()  # rows first: the same order of additions on any number of threads
 
-    x = torch.zeros_like(right_side)
-    residual = right_side
+    x, residual = torch.zeros_like(right_side), right_side
     z = residual / system.preconditioner
     direction = z
     power = dot(residual, z)
