@@ -1,6 +1,6 @@
 """Makes data/examples/: pictures, ground-truth meshes and bundles of our own objects. See data/README.md.
 
-    python scripts/make_examples.py [--only mushroom robot] [--out data/examples] [--jobs 2]
+python scripts/make_examples.py [--only mushroom robot] [--out data/examples] [--jobs 2]
 """
 
 from __future__ import annotations

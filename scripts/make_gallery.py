@@ -1,65 +1,90 @@
-"""Pictures and the meshes made of them, in one contact sheet: `python scripts/make_gallery.py RUN_DIR... --out sheet.png`.
+"""Draws meshes from four sides into one picture: a row a mesh, the given picture first.
 
-Each row is a run: its input, then the textured mesh from four sides, lit from the camera.
+python scripts/make_gallery.py outputs/mug-20260101-120000/07-refine/mesh.ply --out gallery.png
+python scripts/make_gallery.py a.glb b.glb --pictures a.png b.png --azimuths 0 45 180 270 --size 300
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
-import trimesh
+from jaxtyping import Float, UInt8
 from PIL import Image
+from torch import Tensor
 
 from kiss3d_cli.geometry.cameras import orbit_cameras
+from kiss3d_cli.geometry.load import read_mesh
 from kiss3d_cli.geometry.mesh import Mesh
-from kiss3d_cli.geometry.render import render_normals, render_texture
-from kiss3d_cli.geometry.texture import Texture
-from kiss3d_cli.imaging.views import to_bytes
+from kiss3d_cli.geometry.render import render_colors, render_normals
 
-SIDE = 320
-AZIMUTHS, ELEVATIONS = (0.0, 45.0, 120.0, 200.0), (5.0, 20.0, 10.0, 20.0)
-AMBIENT = 0.55
+CLAY = 0.78
+"""The grey of a mesh without colours."""
+LONGEST_SIDE = 1.9
+
+
+def framed(mesh: Mesh) -> Mesh:
+    """Centred, the longest side LONGEST_SIDE, so that every mesh fills its tile."""
+    low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
+    return mesh.with_vertices((mesh.vertices - (low + high) / 2) * (LONGEST_SIDE / (high - low).max()))
+
+
+def mesh_tiles(
+    mesh: Mesh, azimuths: list[float], elevation: float, size: int, clay: bool = False, smooth: int = 2
+) -> Float[Tensor, "V S S 3"]:
+    """Views of a mesh on white, lit from the upper left of each camera; the mean of smooth^2 samples a pixel."""
+    mesh = framed(mesh)
+    if clay or mesh.colors is None:
+        mesh = mesh.with_colors(torch.full_like(mesh.vertices, CLAY))
+    cameras = orbit_cameras(azimuths, elevation)
+    fine = (size * smooth, size * smooth)
+    normals = render_normals(mesh, cameras, fine)
+    colors = render_colors(mesh, cameras, fine)
+    light = torch.nn.functional.normalize(torch.tensor([-0.45, 0.6, 0.9]), dim=0)
+    amount = 0.5 + 0.6 * (normals.normals @ light).clamp_min(0)
+    image = colors.colors * torch.where(normals.mask > 0, amount, torch.ones_like(amount))[..., None]
+    image = image.clamp(0, 1).permute(0, 3, 1, 2)
+    return torch.nn.functional.avg_pool2d(image, smooth).permute(0, 2, 3, 1)
+
+
+def picture_tile(path: Path, size: int) -> Float[Tensor, "S S 3"]:
+    """A picture on white, fitted into a square."""
+    with Image.open(path) as opened:
+        picture = opened.convert("RGBA")
+    picture.thumbnail((size, size), Image.Resampling.LANCZOS)
+    canvas = Image.new("RGBA", (size, size), (255, 255, 255, 255))
+    canvas.alpha_composite(picture, ((size - picture.width) // 2, (size - picture.height) // 2))
+    return torch.from_numpy(np.array(canvas.convert("RGB"))).float() / 255
+
+
+def gallery(
+    meshes: list[Path], pictures: list[Path], azimuths: list[float], elevation: float, size: int, clay: bool = False
+) -> UInt8[np.ndarray, "H W 3"]:
+    rows = []
+    for index, path in enumerate(meshes):
+        tiles = [picture_tile(pictures[index], size)] if pictures else []
+        tiles += list(mesh_tiles(read_mesh(path), azimuths, elevation, size, clay))
+        rows.append(torch.cat(tiles, 1))
+    return (torch.cat(rows, 0) * 255).round().to(torch.uint8).numpy()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+", type=Path, help="finished run folders")
-    parser.add_argument("--out", type=Path, default=Path("docs/gallery.png"))
-    arguments = parser.parse_args()
-    rows = [np.concatenate([input_picture(run), *views(run)], 1) for run in arguments.runs]
-    sheet = Image.fromarray(np.concatenate(rows, 0)).quantize(256, method=Image.Quantize.MEDIANCUT)
-    sheet.save(arguments.out, optimize=True)
-    print(arguments.out)
-
-
-def input_picture(run: Path) -> np.ndarray:
-    name = json.loads((run / "run.json").read_text())["inputs"]["picture"]["path"]
-    picture = Image.open(run / name).convert("RGBA")
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    tile = Image.new("RGB", (SIDE, SIDE), "white")
-    tile.paste(picture, ((SIDE - picture.width) // 2, (SIDE - picture.height) // 2), picture)
-    return np.asarray(tile)
-
-
-def views(run: Path) -> list[np.ndarray]:
-    """The mesh as other programs get it: read back from the GLB, texture and all."""
-    solid = trimesh.load(run / "07-refine" / "mesh.glb", force="mesh")
-    faces = torch.from_numpy(np.array(solid.faces, dtype=np.int64))
-    mesh = Mesh(torch.from_numpy(np.array(solid.vertices, dtype=np.float32)), faces)
-    image = np.asarray(solid.visual.material.baseColorTexture.convert("RGB"))
-    uv = np.array(solid.visual.uv, dtype=np.float32) * [1, -1] + [0, 1]
-    texture = Texture(torch.from_numpy(uv.astype(np.float32)), faces, torch.from_numpy(image.copy()))
-    cameras = orbit_cameras(AZIMUTHS, ELEVATIONS)
-    normals = torch.from_numpy(np.array(solid.vertex_normals, dtype=np.float32))
-    shaded = render_normals(mesh, cameras, (SIDE, SIDE), normals)
-    light = AMBIENT + (1 - AMBIENT) * shaded.normals[..., 2:].clamp(0, 1)
-    mask = shaded.mask[..., None]
-    colors = render_texture(mesh, texture, cameras, (SIDE, SIDE)).colors
-    return list(to_bytes(colors * light * mask + (1 - mask)))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("meshes", nargs="+", type=Path, help="OBJ, PLY, STL, GLB or GLTF; vertex colours are shown")
+    parser.add_argument("--out", type=Path, default=Path("gallery.png"), help="the PNG to write")
+    parser.add_argument("--pictures", nargs="+", type=Path, default=[], help="one for each mesh, put before its views")
+    parser.add_argument("--azimuths", nargs="+", type=float, default=[0, 90, 180, 270], help="degrees, 0 is the front")
+    parser.add_argument("--elevation", type=float, default=15, help="degrees")
+    parser.add_argument("--size", type=int, default=384, help="pixels along the side of a tile")
+    parser.add_argument("--clay", action="store_true", help="grey: the shape without its colours")
+    options = parser.parse_args()
+    if options.pictures and len(options.pictures) != len(options.meshes):
+        parser.error(f"{len(options.meshes)} meshes need as many pictures, not {len(options.pictures)}")
+    image = gallery(options.meshes, options.pictures, options.azimuths, options.elevation, options.size, options.clay)
+    Image.fromarray(image).save(options.out, optimize=True)
+    print(f"{options.out}: {image.shape[1]} x {image.shape[0]} pixels")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def cluttered(
     shift = random_.choice((-1, 1)) * round(0.06 * size)
     left = (width - size) // 2 + shift
     floor = _lowest(field)
-    room = sampled(_room(field, floor, random_), ROOM, 128)
+    room = sampled(_room(field, floor, random_), ROOM, field.grid.shape[-1])
     half = size // 2  # half the resolution: out of focus
     rows, columns = torch.meshgrid(torch.arange(half), torch.arange(width // 2) - left // 2, indexing="ij")
     origin, directions = rays(bundle_cameras(), 0, half, rows.flatten(), columns.flatten())
@@ -50,7 +50,7 @@ def cluttered(
     background = F.interpolate(
         background.reshape(1, 3, half, width // 2), size=(size, width), mode="bicubic", align_corners=False
     )[0].clamp(0, 1)
-    background = _blurred(background, size / 384).permute(1, 2, 0).clone()
+    background = _blurred(background, size / 256).permute(1, 2, 0).clone()
     under = background[:, left : left + size]
     background[:, left : left + size] = torch.lerp(under, picture[..., :3], picture[..., 3:])
     grain = torch.randn(background.shape, generator=torch.Generator().manual_seed(seed))

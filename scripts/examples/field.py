@@ -53,7 +53,7 @@ class Hits:
         points: positions, normals: unit, outwards.
     """
 
-    index: Int[Tensor, K]
+    index: Int[Tensor, " K"]
     points: Points
     normals: Points
     paint: Paints
@@ -74,7 +74,7 @@ def resampled(field: Field, resolution: int) -> Float[Tensor, "R R R"]:
     return _grid(field.shape, axis, fill)
 
 
-def trace(field: Field, origin: Tensor, directions: Points) -> tuple[Int[Tensor, K], Distances]:
+def trace(field: Field, origin: Tensor, directions: Points) -> tuple[Int[Tensor, " K"], Distances]:
     """Indices (K,) of the rays that hit, in no order, and their distances (K,) from the origin."""
     inverse = 1 / torch.where(directions.abs() < 1e-9, 1e-9, directions)
     low, high = (-field.reach - origin[:, None]) * inverse, (field.reach - origin[:, None]) * inverse
@@ -117,8 +117,13 @@ def _approach(field: Field, origin: Tensor, directions: Points, t: Distances, le
     return t
 
 
-def _close_in(local: Shape, origin: Tensor, directions: Points, t: Distances, margin: float) -> tuple[Distances, Tensor]:
-    """Exact steps, lengthened by how fast the last one came closer (secants); no hit within `margin`: back to the grid."""
+def _close_in(
+    local: Shape, origin: Tensor, directions: Points, t: Distances, margin: float
+) -> tuple[Distances, Tensor]:
+    """Exact steps, lengthened by how slowly the last one came closer (secants).
+
+    A ray without a hit within `margin` goes back to the grid.
+    """
     start, t = t, t.clone()
     hit = torch.zeros_like(t, dtype=torch.bool)
     going = torch.arange(len(t))
@@ -175,13 +180,13 @@ def gradient(shape: Shape, points: Points, step: float = 5e-4) -> Points:
     return F.normalize(total, dim=0)
 
 
-def extent(shape: Shape, reach: float = 1.4) -> tuple[Float[Tensor, 3], Float[Tensor, 3]]:
+def extent(shape: Shape, reach: float = 1.4) -> tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]]:
     """The lowest and highest coordinates of the surface: the best points of a grid, then of ever finer ones around."""
-    field = sampled(shape, reach, 96)
-    axis = torch.linspace(-reach, reach, 96)
+    field = sampled(shape, reach, 48)
+    axis = torch.linspace(-reach, reach, 48)
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     close = field.grid[0, 0].abs() < field.cell
-    points = project(shape, torch.stack([x[close], y[close], z[close]]))
+    points = _landed(shape, torch.stack([x[close], y[close], z[close]]))
     bounds = []
     for sign in (-1, 1):
         for row in range(3):
@@ -191,19 +196,25 @@ def extent(shape: Shape, reach: float = 1.4) -> tuple[Float[Tensor, 3], Float[Te
                 steps = torch.linspace(-width, width, 13)
                 local = torch.cartesian_prod(steps, steps, steps).T + best[:, None]
                 around = local[:, shape.distance(local).abs() < width]
-                around = torch.cat([project(shape, around), best[:, None]], 1)
+                around = torch.cat([_landed(shape, around), best[:, None]], 1)
                 best = around[:, (sign * around[row]).argmax()]
                 width /= 5
             bounds.append(best[row])
     return torch.stack(bounds[:3]), torch.stack(bounds[3:])
 
 
-def compact(shape: Shape, points: Points, margin: float) -> Iterator[tuple[Int[Tensor, M], Shape]]:
+def _landed(shape: Shape, points: Points) -> Points:
+    """Those of the points that a projection brings to the surface: a rough distance can lead astray."""
+    moved = project(shape, points)
+    return moved[:, shape.distance(moved).abs() < 10 * HIT]
+
+
+def compact(shape: Shape, points: Points, margin: float) -> Iterator[tuple[Int[Tensor, " M"], Shape]]:
     """Parts of the points that lie close together, each with the shape near it (valid `margin` around the points)."""
     yield from _halved(shape, points, torch.argsort(_morton(points), stable=True), margin)
 
 
-def _halved(shape: Shape, points: Points, part: Tensor, margin: float) -> Iterator[tuple[Int[Tensor, M], Shape]]:
+def _halved(shape: Shape, points: Points, part: Tensor, margin: float) -> Iterator[tuple[Int[Tensor, " M"], Shape]]:
     local = _near_points(shape, points[:, part], margin) if len(part) else shape
     if len(part) <= CHUNK:
         yield part, local
@@ -217,7 +228,7 @@ def _near_points(shape: Shape, points: Points, margin: float) -> Shape:
     return shape.focus(((low + high) / 2)[:, None], float((high - low).norm()) / 2 + margin)[0]
 
 
-def _morton(points: Points) -> Int[Tensor, N]:
+def _morton(points: Points) -> Int[Tensor, " N"]:
     """Interleaved bits of the coordinates (64 steps each over [-1.6, 1.6])."""
     cells = ((points / 3.2 + 0.5) * 64).long().clamp(0, 63)
     key = torch.zeros_like(cells[0])
@@ -227,7 +238,7 @@ def _morton(points: Points) -> Int[Tensor, N]:
     return key
 
 
-def _grid(shape: Shape, axis: Float[Tensor, R], fill: Float[Tensor, "R R R"] | None) -> Float[Tensor, "R R R"]:
+def _grid(shape: Shape, axis: Float[Tensor, " R"], fill: Float[Tensor, "R R R"] | None) -> Float[Tensor, "R R R"]:
     """Distances at the points of a grid; with a `fill`, only where that is small, the fill elsewhere."""
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     if fill is None:

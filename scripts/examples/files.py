@@ -34,12 +34,14 @@ class Sizes:
     Attributes:
         picture: side of the picture in pixels.
         tile: side of a bundle tile in pixels.
+        field: points along a side of the grid that rays are led by.
         grid: points along a side of the grid that the mesh is extracted from.
         faces: of the mesh, at most.
     """
 
     picture: int = 768
     tile: int = 512
+    field: int = 128
     grid: int = 208
     faces: int = 14_000
 
@@ -56,9 +58,8 @@ def extract(field: Field, grid: int, faces: int) -> Mesh:
 
     Quadric edge collapse (Garland and Heckbert 1997) takes it from the grid's resolution to the number of faces.
     """
-    side = (field.reach,) * 3
     values = resampled(field, grid).permute(2, 1, 0).contiguous()
-    fine = _without_cavities(isosurface(values, tuple(-s for s in side), side))
+    fine = _without_cavities(isosurface(values, (-field.reach,) * 3, (field.reach,) * 3))
     stage = pymeshlab.MeshSet()
     stage.add_mesh(pymeshlab.Mesh(_on_surface(field, fine.vertices).double().numpy(), fine.faces.int().numpy()))
     stage.meshing_decimation_quadric_edge_collapse(
@@ -81,8 +82,9 @@ def _without_cavities(mesh: Mesh) -> Mesh:
     volume = torch.linalg.det(corners.double()) / 6
     total = torch.zeros(int(component.max()) + 1, dtype=torch.float64).index_add(0, component, volume)
     if int((total > 0).sum()) != 1 or total[0] <= 0:
-        raise RuntimeError(f"the object falls into pieces, of volumes {total.tolist()}")
-    used, faces = mesh.faces[component == 0].unique(return_inverse=True)
+        places = [corners[component == piece].mean((0, 1)).tolist() for piece in range(len(total))]
+        raise RuntimeError(f"the object falls into pieces, of volumes {total.tolist()} at {places}")
+    used, faces = torch.unique(mesh.faces[component == 0], return_inverse=True)
     return Mesh(mesh.vertices[used], faces)
 
 
@@ -96,15 +98,26 @@ def _on_surface(field: Field, vertices: Float[Tensor, "N 3"]) -> Float[Tensor, "
 def make_example(name: str, shape: Shape, folder: Path, seed: int, sizes: Sizes | None = None) -> None:
     """Writes picture.png, cluttered.jpg, bundle.png and mesh.ply; the same bytes every time."""
     sizes = Sizes() if sizes is None else sizes
-    field = sampled(fitted(shape), REACH)
+    field = sampled(fitted(shape), REACH, sizes.field)
+    views = bundle(field, sizes.tile)
+    _check_frame(views, name)
     target = folder / name
     target.mkdir(parents=True, exist_ok=True)
     front = picture(field, sizes.picture)
     Image.fromarray(_bytes(front)).save(target / "picture.png", optimize=True)
     photo = _bytes(cluttered(field, front, seed))
     Image.fromarray(photo).save(target / "cluttered.jpg", quality=JPEG_QUALITY, optimize=True)
-    Image.fromarray(_bytes(bundle(field, sizes.tile))).save(target / "bundle.png", optimize=True)
+    Image.fromarray(_bytes(views)).save(target / "bundle.png", optimize=True)
     write_mesh(target / "mesh.ply", extract(field, sizes.grid, sizes.faces))
+
+
+def _check_frame(views: Float[Tensor, "H W 3"], name: str) -> None:
+    """No view is cut off by its tile."""
+    tile = views.shape[0] // 2
+    for view, normals in enumerate(views[tile:].chunk(4, dim=1)):
+        covered = (normals < 1).any(-1)
+        if bool(covered[[0, -1]].any() | covered[:, [0, -1]].any()):
+            raise RuntimeError(f"{name}: view {view} of the bundle leaves the frame")
 
 
 def _bytes(image: Float[Tensor, "H W C"]) -> UInt8[np.ndarray, "H W C"]:

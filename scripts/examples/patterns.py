@@ -71,7 +71,7 @@ def stripes(a: Color, b: Color, axis: int, period: float, share: float = 0.5, ph
 
 
 def checker(a: Color, b: Color, period: float, axes: tuple[int, int] = (0, 1)) -> Pattern:
-    return mixed(a, b, lambda p: sum((p[axis] / period).floor() for axis in axes).remainder(2))
+    return mixed(a, b, lambda p: ((p[axes[0]] / period).floor() + (p[axes[1]] / period).floor()).remainder(2))
 
 
 def spokes(a: Color, b: Color, count: int, share: float = 0.5) -> Pattern:

@@ -20,6 +20,7 @@ Look = Callable[[Hits, Tensor], Float[Tensor, "3 K"]]
 FINE = 2
 """Samples along each side of a pixel at an edge."""
 
+
 @dataclass(frozen=True)
 class Light:
     """A soft key light and a dome: all colours linear."""
@@ -40,9 +41,9 @@ def rays(
     cameras: Cameras,
     view: int,
     size: int,
-    rows: Int[Tensor, M] | None = None,
-    columns: Int[Tensor, M] | None = None,
-) -> tuple[Float[Tensor, 3], Points]:
+    rows: Int[Tensor, " M"] | None = None,
+    columns: Int[Tensor, " M"] | None = None,
+) -> tuple[Float[Tensor, " 3"], Points]:
     """The origin and the unit directions (3, M) through centres of a view's pixels: all, or those given.
 
     Rows and columns outside [0, size) are of a larger picture by the same camera.

@@ -9,6 +9,7 @@ each is derived here from its geometry.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 Points = Float[Tensor, "3 N"]
-Distances = Float[Tensor, "N"]
+Distances = Float[Tensor, " N"]
 Paints = Float[Tensor, "4 N"]
 """sRGB-encoded colour and gloss, each in [0, 1]."""
 Vec = Sequence[float]
@@ -81,6 +82,7 @@ class Shape:
 
     def displaced(self, height: Callable[[Points], Distances | float]) -> Shape:
         """Pushed outwards by a gentle `height` field."""
+
         def focus(c: Points, r: float) -> tuple[Shape, float]:
             inner, d = self.focus(c, r)
             return inner.displaced(height), d - float(height(c))
@@ -134,12 +136,14 @@ class Placed(Shape):
 
     inner: Shape
     rotation: Float[Tensor, "3 3"]
-    offset: Float[Tensor, 3]
+    offset: Float[Tensor, " 3"]
 
     @staticmethod
-    def of(shape: Shape, rotation: Float[Tensor, "3 3"], offset: Float[Tensor, 3]) -> Placed:
+    def of(shape: Shape, rotation: Float[Tensor, "3 3"], offset: Float[Tensor, " 3"]) -> Placed:
         if isinstance(shape, Placed):
-            shape, rotation, offset = shape.inner, rotation @ shape.rotation, rotation @ shape.offset + offset
+            offset = rotation @ shape.offset + offset
+            rotation = rotation @ shape.rotation
+            shape = shape.inner
         inverse = rotation.T.contiguous()
         start = -(inverse @ offset)[:, None]
 
@@ -150,9 +154,7 @@ class Placed(Shape):
             inner, d = shape.focus(back(c), r)
             return Placed.of(inner, rotation, offset), d
 
-        return Placed(
-            lambda p: shape.distance(back(p)), lambda p: shape.paint(back(p)), focus, shape, rotation, offset
-        )
+        return Placed(lambda p: shape.distance(back(p)), lambda p: shape.paint(back(p)), focus, shape, rotation, offset)
 
 
 def solid(distance: Callable[[Points], Distances]) -> Shape:
@@ -163,7 +165,7 @@ def solid(distance: Callable[[Points], Distances]) -> Shape:
 def _whole(distance: Callable[[Points], Distances], paint: Callable[[Points], Paints]) -> Shape:
     """A shape of which nothing can be left out."""
 
-    def focus(center: Points, radius: float) -> tuple[Shape, float]:
+    def focus(center: Points, _: float) -> tuple[Shape, float]:
         return shape, float(distance(center))
 
     shape = Shape(distance, paint, focus)
@@ -171,7 +173,7 @@ def _whole(distance: Callable[[Points], Distances], paint: Callable[[Points], Pa
 
 
 def _inverse(shape: Shape) -> Shape:
-    def focus(c: Points, r: float) -> tuple[Shape, float]:
+    def focus(c: Points, _: float) -> tuple[Shape, float]:
         return inverse, -float(shape.distance(c))
 
     inverse = Shape(lambda p: -shape.distance(p), shape.paint, focus)
@@ -253,24 +255,24 @@ def ellipsoid(rx: float, ry: float, rz: float) -> Shape:
     return solid(distance)
 
 
-def box(hx: float, hy: float, hz: float, round: float = 0.02) -> Shape:
-    """Half sides, outer size; edges rounded with radius `round`."""
-    inner = torch.tensor([[hx], [hy], [hz]]) - round
+def box(hx: float, hy: float, hz: float, rounding: float = 0.02) -> Shape:
+    """Half sides, outer size; edges rounded with radius `rounding`."""
+    inner = torch.tensor([[hx], [hy], [hz]]) - rounding
 
     def distance(p: Points) -> Distances:
         q = p.abs() - inner
-        return _length(q.clamp_min(0)) + q.amax(0).clamp_max(0) - round
+        return _length(q.clamp_min(0)) + q.amax(0).clamp_max(0) - rounding
 
     return solid(distance)
 
 
-def cylinder(radius: float, half: float, round: float = 0.02) -> Shape:
+def cylinder(radius: float, half: float, rounding: float = 0.02) -> Shape:
     """About the y axis, from -half to half."""
 
     def distance(p: Points) -> Distances:
-        side = torch.hypot(p[0], p[2]) - (radius - round)
-        cap = p[1].abs() - (half - round)
-        return torch.hypot(side.clamp_min(0), cap.clamp_min(0)) + torch.maximum(side, cap).clamp_max(0) - round
+        side = torch.hypot(p[0], p[2]) - (radius - rounding)
+        cap = p[1].abs() - (half - rounding)
+        return torch.hypot(side.clamp_min(0), cap.clamp_min(0)) + torch.maximum(side, cap).clamp_max(0) - rounding
 
     return solid(distance)
 
@@ -306,11 +308,11 @@ def cone(a: Vec, b: Vec, radius_a: float, radius_b: float | None = None) -> Shap
     return solid(distance)
 
 
-def tube(points: Sequence[Vec], radii: Sequence[float], steps: int = 4, smooth: float = 0.02) -> Shape:
+def tube(points: Sequence[Vec], radii: Sequence[float], steps: int = 6) -> Shape:
     """A round tube along a smooth curve through the points, with a radius at each of them."""
     knots = smooth_curve([[*p, r] for p, r in zip(points, radii, strict=True)], steps)
-    parts = [cone(a[:3], b[:3], a[3], b[3]) for a, b in zip(knots, knots[1:], strict=False)]
-    return union(*parts, smooth=smooth)
+    parts = [cone(a[:3], b[:3], a[3], b[3]) for a, b in itertools.pairwise(knots)]
+    return union(*parts)
 
 
 def revolved(profile: Sequence[tuple[float, float]], steps: int = 4) -> Shape:
@@ -321,9 +323,9 @@ def revolved(profile: Sequence[tuple[float, float]], steps: int = 4) -> Shape:
     """
     fine = smooth_curve([list(point) for point in profile], 2 * steps) if steps > 1 else []
     chain = [(max(r, 0.0), y) for r, y in (fine[::2] if steps > 1 else profile)]
-    turn = 1 if sum(a[0] * b[1] - b[0] * a[1] for a, b in zip(chain, chain[1:], strict=False)) > 0 else -1
+    turn = 1 if sum(a[0] * b[1] - b[0] * a[1] for a, b in itertools.pairwise(chain)) > 0 else -1
     chords = []
-    for k, ((ar, ay), (br, by)) in enumerate(zip(chain, chain[1:], strict=False)):
+    for k, ((ar, ay), (br, by)) in enumerate(itertools.pairwise(chain)):
         er, ey = br - ar, by - ay
         length = math.hypot(er, ey)
         if length < 1e-6:
@@ -346,8 +348,8 @@ def revolved(profile: Sequence[tuple[float, float]], steps: int = 4) -> Shape:
     return solid(distance)
 
 
-def prism(outline: Sequence[tuple[float, float]], half: float, round: float = 0.02) -> Shape:
-    """A polygon in the xy plane (counter-clockwise or not), from z = -half to half, outer size grown by `round`."""
+def prism(outline: Sequence[tuple[float, float]], half: float, rounding: float = 0.02) -> Shape:
+    """A polygon in the xy plane (counter-clockwise or not), from z = -half to half, outer size grown by `rounding`."""
     a = torch.tensor(outline, dtype=torch.float32)
     e = a.roll(-1, 0) - a
     (ax, ay), (ex, ey), square = a.T[:, :, None], e.T[:, :, None], (e**2).sum(1)[:, None]
@@ -358,8 +360,8 @@ def prism(outline: Sequence[tuple[float, float]], half: float, round: float = 0.
         best = ((u - h * ex) ** 2 + (v - h * ey) ** 2).amin(0).sqrt()
         crosses = ((v >= 0) != (v - ey >= 0)) & ((u * ey < v * ex) == (ey > 0))
         flat = _odd_inside(crosses, best)
-        cap = p[2].abs() - (half - round)
-        return torch.hypot(flat.clamp_min(0), cap.clamp_min(0)) + torch.maximum(flat, cap).clamp_max(0) - round
+        cap = p[2].abs() - (half - rounding)
+        return torch.hypot(flat.clamp_min(0), cap.clamp_min(0)) + torch.maximum(flat, cap).clamp_max(0) - rounding
 
     return solid(distance)
 

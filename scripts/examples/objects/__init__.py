@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..sdf import Shape
-from . import mushroom, robot
+from . import cactus, chair, fox, mushroom, robot, rocket, teapot
 
 OBJECTS: dict[str, Callable[[], Shape]] = {
     "mushroom": mushroom.build,
     "robot": robot.build,
+    "teapot": teapot.build,
+    "chair": chair.build,
+    "rocket": rocket.build,
+    "fox": fox.build,
+    "cactus": cactus.build,
 }

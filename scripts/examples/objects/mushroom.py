@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
 
 from ..patterns import mixed, noise, rgb, speckled, spokes, wood
 from ..sdf import (
+    Color,
     Distances,
     Points,
     Shape,
@@ -28,15 +30,18 @@ CREAM, RED, MOSS = rgb("#f3e4c6"), rgb("#cf2f27"), rgb("#5f8f3a")
 
 
 def build() -> Shape:
-    house = union(_stem(), _cap(), smooth=0.05)
-    neighbour = _neighbour().scaled(0.36).turned("z", -14).at(0.5, -0.74, 0.28)
-    everything = union(_mound(), house, neighbour, _snail().at(-0.52, -0.715, 0.38), smooth=0.03)
-    return intersection(everything, half_space((0, -1, 0), 0.98), smooth=0.03)
+    stem = intersection(_stem(), half_space((0, -1, 0), 0.85), smooth=0.02)
+    house = union(stem, _cap(), smooth=0.05)
+    neighbour = _neighbour().scaled(0.36).turned("z", -14).at(0.48, -0.72, 0.26)
+    return union(_mound(), house, neighbour, _snail().at(-0.5, -0.69, 0.34), smooth=0.03)
 
 
 def _mound() -> Shape:
+    """Grass on a clod of earth that narrows downwards."""
     grass = mixed(MOSS, rgb("#86b04a"), noise(0.06, seed=5, octaves=3))
-    return ellipsoid(0.8, 0.2, 0.66).displaced(_bumps).painted(grass, 0.05).at(0, -0.88, 0)
+    edge = noise(0.1, seed=6, octaves=2)
+    earth = mixed(grass, rgb("#7a5233"), lambda p: (-0.06 + 0.12 * (edge(p) - 0.5) - p[1]) / 0.01)
+    return ellipsoid(0.76, 0.2, 0.6).displaced(_bumps).painted(earth, 0.05).at(0, -0.8, 0)
 
 
 def _bumps(p: Points) -> Distances:
@@ -49,7 +54,12 @@ def _stem() -> Shape:
     skirt = revolved([(0, 0.13), (0.3, 0.06), (0.4, -0.03), (0.37, -0.05), (0.26, 0.0), (0, 0.02)], steps=2)
     skirt = skirt.painted(spokes(rgb("#e6cfa2"), rgb("#fff2d8"), 40), 0.15)
     body = union(body, skirt.at(0.02, -0.02, 0), smooth=0.04)
-    return union(body, _door().turned("x", -8).at(-0.03, -0.58, 0.345), _window().turned("y", 62).at(0.27, -0.33, 0.16), smooth=0.012)
+    return union(
+        body,
+        _door().turned("x", -8).at(-0.03, -0.58, 0.345),
+        _window().turned("y", 62).at(0.27, -0.33, 0.16),
+        smooth=0.012,
+    )
 
 
 def _door() -> Shape:
@@ -76,13 +86,25 @@ def _window() -> Shape:
 
 def _cap() -> Shape:
     dome = revolved(
-        [(0, 0.94), (0.28, 0.87), (0.58, 0.64), (0.79, 0.31), (0.86, 0.08), (0.8, 0.0), (0.5, 0.09), (0.25, 0.16), (0, 0.17)],
+        [
+            (0, 0.94),
+            (0.28, 0.87),
+            (0.58, 0.64),
+            (0.79, 0.31),
+            (0.86, 0.08),
+            (0.8, 0.0),
+            (0.5, 0.09),
+            (0.25, 0.16),
+            (0, 0.17),
+        ],
         steps=2,
     )
     skin = mixed(RED, rgb("#e4572e"), noise(0.35, seed=9, octaves=2))
     dome = dome.painted(skin, 0.75)
     gills = spokes(rgb("#f6dfb5"), rgb("#d9b37c"), 72)
-    under = revolved([(0, 0.05), (0.78, -0.06), (0.8, 0.03), (0.66, 0.062), (0.5, 0.115), (0.25, 0.19), (0, 0.2)], steps=2)
+    under = revolved(
+        [(0, 0.05), (0.78, -0.06), (0.8, 0.03), (0.66, 0.062), (0.5, 0.115), (0.25, 0.19), (0, 0.2)], steps=2
+    )
     dome = dome.decal(under.painted(gills, 0.1))
     spots = union(*_spots()).painted(speckled(rgb("#fff6e3"), 0.05, 0.06), 0.3)
     chimney = union(
@@ -109,24 +131,31 @@ def _spots() -> list[Shape]:
 
 def _dome_radius(height: float) -> float:
     profile = [(0.87, 0.06), (0.86, 0.08), (0.79, 0.31), (0.58, 0.64), (0.28, 0.87), (0.0, 0.94), (0.0, 1.0)]
-    for (r0, y0), (r1, y1) in zip(profile, profile[1:], strict=False):
+    for (r0, y0), (r1, y1) in itertools.pairwise(profile):
         if height <= y1:
             return r0 + (r1 - r0) * (height - y0) / (y1 - y0)
     return 0.0
 
 
-def _bricks() -> object:
+def _bricks() -> Color:
     rows = noise([0.07, 0.05, 0.07], seed=4)
     return mixed(rgb("#b5563f"), rgb("#8b3b2c"), rows)
 
 
 def _neighbour() -> Shape:
-    stem = cone((0, -0.6, 0), (0, 0.2, 0), 0.3, 0.22).painted(CREAM, 0.15)
+    stem = cone((0, -0.15, 0), (0, 0.2, 0), 0.26, 0.22).painted(CREAM, 0.15)
     cap = intersection(ellipsoid(0.72, 0.62, 0.72), box(2, 0.7, 2, 0.1).at(0, 0.7, 0), smooth=0.1)
     cap = cap.painted(mixed(rgb("#e9a33b"), rgb("#d9772b"), lambda p: 1 - p[1] * 1.6), 0.7).at(0, 0.15, 0)
     freckles = [
         ellipsoid(r, r, 0.06).at(0, 0, 0.66).turned("x", -el).turned("y", az).at(0, 0.15, 0)
-        for az, el, r in ((0, 30, 0.12), (55, 45, 0.1), (-50, 35, 0.13), (110, 30, 0.12), (180, 40, 0.14), (240, 30, 0.1))
+        for az, el, r in (
+            (0, 30, 0.12),
+            (55, 45, 0.1),
+            (-50, 35, 0.13),
+            (110, 30, 0.12),
+            (180, 40, 0.14),
+            (240, 30, 0.1),
+        )
     ]
     return union(stem, union(cap, union(*freckles).painted(CREAM, 0.3), smooth=0.03), smooth=0.06)
 
@@ -143,8 +172,8 @@ def _snail() -> Shape:
     return union(body, shell.at(-0.02, 0.06, 0), smooth=0.02)
 
 
-def _spiral() -> object:
-    def share(p: object) -> object:
+def _spiral() -> Color:
+    def share(p: Points) -> Distances:
         turn = torch.atan2(p[1], p[0]) / (2 * math.pi)
         radius = torch.sqrt(p[0] ** 2 + p[1] ** 2)
         return ((radius / 0.045 - turn).remainder(1) < 0.45).float()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from ..patterns import mixed, noise, rgb, stripes
-from ..sdf import Shape, box, cone, cylinder, ellipsoid, prism, sphere, torus, tube, union
+from ..sdf import Color, Shape, box, cone, cylinder, ellipsoid, prism, sphere, torus, tube, union
 
 TEAL, DARK, CREAM, ORANGE = rgb("#2f9aa0"), rgb("#2b3138"), rgb("#efe6d2"), rgb("#ef7d32")
 STEEL = rgb("#9aa4ad")
 
 
 def build() -> Shape:
-    legs = union(_leg(), _leg().turned("y", 0).at(0, 0, 0)).mirrored()
+    legs = _leg().mirrored()
     return union(
         _torso(),
         _head().turned("z", 5).at(0.02, 0.56, 0),
@@ -21,7 +21,7 @@ def build() -> Shape:
     )
 
 
-def _enamel(color: tuple[float, float, float], seed: int = 1) -> object:
+def _enamel(color: tuple[float, float, float], seed: int = 1) -> Color:
     wear = noise(0.25, seed, octaves=3)
     return mixed(color, tuple(0.8 * c for c in color), lambda p: 1.4 * wear(p) - 0.4)
 
@@ -89,9 +89,7 @@ def _arm(joints: list[tuple[float, float, float]]) -> Shape:
 
 def _waving_arm() -> Shape:
     arm = _arm([(-0.41, 0.2, 0), (-0.58, 0.02, 0.04), (-0.74, 0.36, 0.1)])
-    fingers = [
-        cone((0, 0, 0), (x, 0.15, z), 0.035, 0.03) for x, z in ((-0.1, 0.0), (0.0, 0.03), (0.09, 0.0))
-    ]
+    fingers = [cone((0, 0, 0), (x, 0.15, z), 0.035, 0.03) for x, z in ((-0.1, 0.0), (0.0, 0.03), (0.09, 0.0))]
     thumb = cone((0, 0, 0), (0.13, 0.05, 0.04), 0.032)
     palm = union(sphere(0.085), *fingers, thumb, smooth=0.03).painted(CREAM, 0.6)
     return union(arm, palm.turned("z", 12).at(-0.77, 0.47, 0.12))
