@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from kiss3d_cli.cli.report import end_with_report
 from kiss3d_cli.cli.terminal import Bars, command_line, error_record, handles_errors, note, print_json, shown_path
 from kiss3d_cli.core.config import settings as all_settings
-from kiss3d_cli.core.errors import Kiss3dError, from_exception
+from kiss3d_cli.core.errors import Kiss3dError, RunInUse, from_exception
 from kiss3d_cli.stages import STAGES
 
 
@@ -105,6 +106,8 @@ def carry_out(folder: Any, do: Any, json_output: bool) -> None:
         known = from_exception(error)
         if known is None:
             raise
+        if not isinstance(known, RunInUse):
+            end_with_report(folder)
         go_on = f"kiss3d resume {shown_path(folder.path)}"
         known.hint = f"{known.hint}\n  then: {go_on}" if known.hint else go_on
         if json_output:
@@ -112,6 +115,7 @@ def carry_out(folder: Any, do: Any, json_output: bool) -> None:
             note(f"kiss3d: {known}\n  try: {known.hint}")
             raise typer.Exit(known.exit_code) from None
         raise known from error
+    end_with_report(folder)
     if json_output:
         print_json(run_record(folder, finished.outcomes))
         return

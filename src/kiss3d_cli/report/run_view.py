@@ -1,0 +1,203 @@
+"""All that a report shows of a run, read from its folder and from nowhere else. Changes nothing."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kiss3d_cli.core import config as configuration
+from kiss3d_cli.core.errors import BadInput, Interrupted
+from kiss3d_cli.core.manifest import Manifest, UntrustedManifest, read_manifest
+from kiss3d_cli.pipeline.run_folder import RunFolder, RunRecord
+from kiss3d_cli.pipeline.status import StageStatus, read_status
+from kiss3d_cli.stages import STAGES
+
+_LARGEST_TEXT = 4 * 2**20
+"""Bytes; a text file above this was not written by kiss3d."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How the last attempt at a stage ended.
+
+    Attributes:
+        error, hint: as they were told.
+        traceback: for who reports a fault; may be empty.
+        interrupted: the user stopped it; nothing is wrong.
+    """
+
+    stage: str
+    error: str
+    hint: str
+    traceback: str
+    interrupted: bool
+
+
+@dataclass(frozen=True)
+class StageView:
+    """One stage: its status, and its manifest where its files are as recorded."""
+
+    status: StageStatus
+    title: str
+    manifest: Manifest | None = None
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run as its folder has it.
+
+    Attributes:
+        folder: the run folder.
+        record: run.json.
+        stages: all stages in their order.
+        failures: of stages whose last attempt failed.
+        state: done, failed, interrupted, damaged, stale or partial.
+        changed: settings that differ from the preset's, by dotted key, with both values.
+        again: a command that makes the same run, to be typed in the run folder.
+    """
+
+    folder: RunFolder
+    record: RunRecord
+    stages: tuple[StageView, ...]
+    failures: tuple[Failure, ...]
+    state: str
+    changed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    again: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """Of all stages that are there."""
+        return sum(stage.manifest.seconds for stage in self.stages if stage.manifest is not None)
+
+    def stage(self, name: str) -> StageView:
+        return next(stage for stage in self.stages if stage.status.stage == name)
+
+    def artifact(self, reference: str) -> Path | None:
+        """The file behind `stage/path` of a stage whose files are as recorded, else None."""
+        name, _, path = reference.partition("/")
+        manifest = self.stage(name).manifest
+        if manifest is None or manifest.sha256(path) is None:
+            return None
+        stage = next(stage for stage in STAGES if stage.name == name)
+        return own_file(self.folder.path, f"{stage.folder}/{path}")
+
+    def input(self, name: str) -> Path | None:
+        """A file that the user gave, as it was copied into the run folder."""
+        entry = self.record.inputs.get(name)
+        return None if entry is None else own_file(self.folder.path, entry.path)
+
+    def json(self, reference: str) -> dict[str, Any]:
+        """A JSON object among the artifacts; empty if it is not there or not one."""
+        path = self.artifact(reference)
+        return {} if path is None else _read_object(path)
+
+
+def read_run(folder: RunFolder) -> RunView:
+    """Look at a run folder.
+
+    Raises:
+        BadInput: this is no run folder.
+        DamagedRun: run.json can't be used.
+    """
+    record = folder.record()
+    stages = []
+    failures = []
+    for stage, status in zip(STAGES, read_status(folder).rows, strict=True):
+        manifest = None
+        if status.status in ("done", "stale"):
+            try:
+                manifest = read_manifest(folder.folder(stage))
+            except UntrustedManifest:  # it is whole, but not at its place yet: a kill came between two renames
+                manifest = None
+        stages.append(StageView(status, stage.doing, manifest))
+        path = own_file(folder.path, f"{folder.failed(stage).name}/error.json")
+        details = {} if path is None else _read_object(path)
+        if details or status.status == "failed":
+            failures.append(
+                Failure(
+                    stage.name,
+                    str(details.get("error") or status.reason),
+                    str(details.get("hint") or ""),
+                    str(details.get("traceback") or ""),
+                    details.get("exit_code") == Interrupted.exit_code,
+                )
+            )
+    changed = _changed(record)
+    return RunView(
+        folder,
+        record,
+        tuple(stages),
+        tuple(failures),
+        _state([stage.status.status for stage in stages], failures),
+        changed,
+        _again(record, changed),
+    )
+
+
+def own_file(root: Path, name: str) -> Path | None:
+    """A file inside the run folder; None if it is not there, or if a link leads outside."""
+    path = root / name
+    try:
+        inside = path.resolve().is_relative_to(root.resolve())
+        return path if inside and path.is_file() else None
+    except (OSError, RuntimeError):  # a loop of links
+        return None
+
+
+def _state(statuses: list[str], failures: list[Failure]) -> str:
+    if failures:
+        return "interrupted" if all(failure.interrupted for failure in failures) else "failed"
+    for state in ("damaged", "stale"):
+        if state in statuses:
+            return state
+    return "partial" if "missing" in statuses else "done"
+
+
+def _changed(record: RunRecord) -> dict[str, tuple[Any, Any]]:
+    """Settings that differ from the preset's; all that differ from the defaults where the preset is not known."""
+    try:
+        base = configuration.load(configuration.preset_layer(record.preset))
+    except BadInput:
+        base = configuration.load()
+    pairs = {
+        key: (configuration.value_of(base, key), configuration.value_of(record.config, key))
+        for key in configuration.settings()
+    }
+    return {key: (before, now) for key, (before, now) in pairs.items() if before != now}
+
+
+def _again(record: RunRecord, changed: dict[str, tuple[Any, Any]]) -> str:
+    words = ["kiss3d", "run"]
+    for name, option in (("picture", None), ("bundle", "--bundle"), ("ground_truth", "--gt")):
+        entry = record.inputs.get(name)
+        if entry is not None:
+            words += [entry.path] if option is None else [option, entry.path]
+    words += ["--preset", record.preset]
+    for key, (_before, now) in changed.items():
+        if key == "bundle.method" and now == "file":  # --bundle says so
+            continue
+        words += ["--seed", str(now)] if key == "seed" else ["--set", _assignment(key, now)]
+    return shlex.join(words)
+
+
+def _assignment(key: str, value: Any) -> str:
+    """What `--set` takes; quoted where plain text would be read as something else."""
+    plain = f"{key}={value}"
+    if isinstance(value, str) and configuration.settings_layer([plain]) == configuration.settings_layer(
+        [f"{key}={json.dumps(value)}"]
+    ):
+        return plain
+    return f"{key}={json.dumps(value, ensure_ascii=False)}"
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _LARGEST_TEXT:
+            return {}
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
