@@ -1,0 +1,167 @@
+"""Flux's networks from published files. They come as views of mapped files in host memory; `offload` moves them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from kiss3d_cli.core.errors import BadInput, Missing
+from kiss3d_cli.models.flux import keys, networks, prepare
+from kiss3d_cli.models.flux.lora import read_lora
+from kiss3d_cli.models.weights import Layout, Shape, WeightFile, check_fp8, fill
+
+DEV_FILE = "flux1-dev-fp8.safetensors"
+_DEV_HINT = f"use {DEV_FILE} of Comfy-Org/flux1-dev"
+
+Progress = Callable[[float], None]
+
+
+def quiet(_fraction: float) -> None:
+    """Progress that nobody watches."""
+
+
+def transformer_file(folder: Path) -> Path:
+    """The file of a folder that holds Flux's transformer. Raises Missing if none does."""
+    candidates = sorted(folder.glob("*.safetensors"))
+    for path in candidates:
+        if keys.transformer_prefix(WeightFile(path).shapes) is not None:
+            return path
+    raise Missing("no file there holds Flux's transformer", place=str(folder), hint=_DEV_HINT)
+
+
+def load_transformer(
+    source: Path,
+    lora: Path | None,
+    scale: float,
+    dtype: torch.dtype,
+    *,
+    device: torch.device,
+    progress: Progress = quiet,
+) -> nn.Module:
+    """FluxTransformer2DModel in fp8, with a LoRA folded in; what was folded before is mapped from disk.
+
+    Args:
+        source: the all-in-one file, or one of the transformer alone.
+        lora: the LoRA's file.
+        scale: of the LoRA.
+        dtype: of the activations and of what is not in fp8.
+        device: where to fold, if it must be done.
+
+    Raises:
+        BadInput: weights that are not in fp8, or a LoRA that does not fit.
+        Missing: a damaged file, or one that holds something else.
+    """
+    file = WeightFile(source)
+    prefix = keys.transformer_prefix(file.shapes)
+    if prefix is None:
+        raise Missing("the file does not hold Flux's transformer", place=str(source), hint=_DEV_HINT)
+    with _place(source):
+        layout = keys.transformer_layout(file.shapes, prefix)
+    check_fp8(file, layout, _DEV_HINT)
+    if lora is None or scale == 0:
+        return _filled(networks.transformer, file, layout, dtype)
+    target = prepare.prepared_path(
+        source, {"source": file_identity(source), "lora": file_identity(lora), "scale": scale}
+    )
+
+    def fold() -> None:
+        changes = read_lora(WeightFile(lora), layout.shapes(file.shapes))
+        prepare.fold_transformer(file, layout, changes, scale, target, device, progress)
+
+    return _from_prepared(networks.transformer, target, fold, dtype)
+
+
+def load_controlnet(source: Path, dtype: torch.dtype, *, progress: Progress = quiet) -> nn.Module:
+    """FluxControlNetModel (Union) with its blocks in fp8, whatever it was published in."""
+    file = WeightFile(source)
+    layout = keys.plain_layout(file.shapes)
+    if all(file.dtypes[p.name] == "F8_E4M3" for n, p in layout.places.items() if n.endswith("attn.to_q.weight")):
+        return _filled(networks.controlnet, file, layout, dtype)
+    target = prepare.prepared_path(source, {"source": file_identity(source)})
+
+    def narrow() -> None:
+        _checked(networks.controlnet, layout.shapes(file.shapes), source)
+        prepare.narrow_controlnet(file, layout, target, progress)
+
+    return _from_prepared(networks.controlnet, target, narrow, dtype)
+
+
+def load_t5(source: Path, dtype: torch.dtype) -> nn.Module:
+    """T5EncoderModel of the all-in-one file, its matrices in fp8, its norms and relative bias wide."""
+    file = WeightFile(source)
+    layout = keys.t5_layout(file.shapes)
+    model = _filled(networks.t5_encoder, file, layout, dtype)
+    check_fp8(file, layout, _DEV_HINT)
+    return model
+
+
+def load_clip(source: Path, dtype: torch.dtype) -> nn.Module:
+    """CLIPTextModel of the all-in-one file."""
+    file = WeightFile(source)
+    return _filled(networks.clip_encoder, file, keys.clip_layout(file.shapes), dtype)
+
+
+def load_vae(source: Path, dtype: torch.dtype) -> nn.Module:
+    """AutoencoderKL of the all-in-one file, wide."""
+    file = WeightFile(source)
+    layout = keys.vae_layout(file.shapes)
+    model = _checked(networks.vae, layout.shapes(file.shapes), source)
+    fill(model, file, layout, dtype, linears="wide")
+    return model
+
+
+def file_identity(path: Path) -> str:
+    """Content hash of a file in the hub's cache, which names files by it; else its name, size and time."""
+    target = path.resolve()
+    if target.parent.name == "blobs":
+        return target.name
+    status = target.stat()
+    return f"{path.name}-{status.st_size}-{status.st_mtime_ns}"
+
+
+def _filled(
+    make: Callable[[dict[str, Shape]], nn.Module], file: WeightFile, layout: Layout, dtype: torch.dtype
+) -> nn.Module:
+    model = _checked(make, layout.shapes(file.shapes), file.path)
+    fill(model, file, layout, dtype)
+    return model
+
+
+def _checked(make: Callable[[dict[str, Shape]], nn.Module], shapes: dict[str, Shape], source: Path) -> nn.Module:
+    """The network that these shapes imply, or Missing if they imply none."""
+    try:
+        return make(shapes)
+    except (KeyError, ValueError, ZeroDivisionError) as error:
+        raise Missing(
+            f"the file lacks tensors that a {make.__name__.replace('_', ' ')} has (for example {error})",
+            place=str(source),
+            hint=_DEV_HINT,
+        ) from error
+
+
+def _from_prepared(
+    make: Callable[[dict[str, Shape]], nn.Module], target: Path, prepare_it: Callable[[], None], dtype: torch.dtype
+) -> nn.Module:
+    if not target.is_file():
+        prepare_it()
+    try:
+        file = WeightFile(target)
+    except Missing:  # our own file, damaged: made again
+        target.unlink(missing_ok=True)
+        prepare_it()
+        file = WeightFile(target)
+    return _filled(make, file, keys.plain_layout(file.shapes), dtype)
+
+
+@contextlib.contextmanager
+def _place(source: Path) -> Iterator[None]:
+    """Errors of the layout, which knows names alone, with the file."""
+    try:
+        yield
+    except (BadInput, Missing) as error:
+        error.place = error.place or str(source)
+        raise
