@@ -10,6 +10,8 @@ from jaxtyping import install_import_hook
 
 install_import_hook("kiss3d_cli", "typechecker.check")
 
+pytest_plugins = ["flux_weights"]
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -98,8 +98,8 @@ class Reference:
 class Bundle:
     """From the reference bundle to the final one."""
 
-    method: Literal["reference", "flux", "file"] = "flux"
-    """`flux` redraws the reference bundle, `reference` takes it as it is, `file` takes the one given to `--bundle`."""
+    method: Literal["reference", "flux", "redux", "file"] = "flux"
+    """`flux` redraws the reference bundle, `reference` takes it, `redux` has none, `file` takes that of `--bundle`."""
     tile: int = _number(512, low=128, high=1024)
     """Side of one of the bundle's eight tiles, in pixels."""
     model: Literal["dev", "schnell"] = "dev"

@@ -56,12 +56,14 @@ class Stage:
         number: its place, from 1; part of its folder's name.
         doing: what it does, for the progress bar.
         methods: the ways to do it, by the name in its section's `method`.
+        off: why a configuration has no need of it; None if it has.
     """
 
     name: str
     number: int
     doing: str
     methods: Mapping[str, Method]
+    off: Callable[[Config], str | None] = lambda _config: None
 
     @property
     def folder(self) -> str:

@@ -169,6 +169,36 @@ MODELS: dict[str, Model] = {
             False,
             "teaches Flux the bundle",
         ),
+        Model(
+            "redux-lora",
+            "LTT/Kiss3DGen",
+            ("rgb_normal_redux.safetensors",),
+            0.3,
+            "MIT (for FLUX.1 [dev], Non-Commercial)",
+            False,
+            False,
+            "teaches Flux the bundle, on the redux route",
+        ),
+        Model(
+            "t5-tokenizer",
+            "google-t5/t5-small",
+            ("tokenizer.json",),
+            0.001,
+            "Apache-2.0",
+            True,
+            False,
+            "T5's vocabulary, for the prompt",
+        ),
+        Model(
+            "clip-tokenizer",
+            "openai/clip-vit-large-patch14",
+            ("tokenizer.json",),
+            0.002,
+            "MIT",
+            True,
+            False,
+            "CLIP's vocabulary, for the prompt",
+        ),
     )
 }
 

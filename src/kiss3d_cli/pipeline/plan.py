@@ -126,8 +126,11 @@ def check_stage(name: str | None, names: Sequence[str], option: str) -> str:
 
 def chosen_method(stage: Stage, config: Config) -> tuple[str, Method, str | None]:
     """The method's name, the method, and, if the stage is switched off, why."""
-    section = getattr(config, stage.name)
+    section = getattr(config, stage.name, None)
     name = getattr(section, "method", next(iter(stage.methods)))
+    unneeded = stage.off(config)
+    if unneeded is not None:
+        return name, next(iter(stage.methods.values())), unneeded
     if name == "none":
         return name, next(iter(stage.methods.values())), f"switched off by {stage.name}.method=none"
     if name not in stage.methods:

@@ -4,13 +4,42 @@ from __future__ import annotations
 
 import dataclasses
 
-from kiss3d_cli.core.schema import Refine
+from kiss3d_cli.core.schema import Config, Refine
 from kiss3d_cli.core.stage import Method, Stage
 
 VIEW_FILES = ("front.png", "right.png", "back.png", "left.png")
 """The multiview stage's pictures, in the order of the bundle's columns."""
 
 REFINE_SETTINGS = tuple(f"refine.{entry.name}" for entry in dataclasses.fields(Refine) if entry.name != "method")
+_FLUX_PACKAGES = ("diffusers", "transformers")
+_FLUX_SETTINGS = (
+    "bundle.tile",
+    "bundle.model",
+    "bundle.scheduler",
+    "bundle.steps",
+    "bundle.guidance",
+    "bundle.lora_scale",
+    "bundle.redux_scale",
+    "seed",
+)
+
+
+def _prompt_models(config: Config) -> tuple[str, ...]:
+    redux = ("flux-redux",) if config.bundle.redux else ()
+    return ("flux-dev", "t5-tokenizer", "clip-tokenizer", *redux)
+
+
+def _flux_models(config: Config) -> tuple[str, ...]:
+    """The all-in-one file has the VAE, so that it is there beside another transformer too."""
+    bundle = config.bundle
+    from_noise = bundle.method == "redux"
+    return (
+        "flux-dev",
+        *(("flux-schnell",) if bundle.model == "schnell" else ()),
+        *((("redux-lora",) if from_noise else ("bundle-lora",)) if bundle.lora_scale > 0 else ()),
+        *(("flux-controlnet",) if bundle.controls and not from_noise else ()),
+    )
+
 
 STAGES: tuple[Stage, ...] = (
     Stage(
@@ -114,6 +143,23 @@ STAGES: tuple[Stage, ...] = (
         },
     ),
     Stage(
+        "prompt",
+        4,  # beside the reference: neither reads the other
+        "reading the prompt",
+        {
+            "flux": Method(
+                "stages.prompt:flux",
+                version=1,
+                reads=("caption/caption.json", "preprocess/image.png"),
+                writes=("prompt.safetensors", "redux.safetensors"),
+                settings=("bundle.redux",),
+                models=_prompt_models,
+                packages=_FLUX_PACKAGES,
+            ),
+        },
+        off=lambda config: None if config.bundle.method in ("flux", "redux") else "the bundle needs no prompt",
+    ),
+    Stage(
         "bundle",
         5,
         "making the bundle",
@@ -123,6 +169,31 @@ STAGES: tuple[Stage, ...] = (
                 version=1,
                 reads=("reference/reference_bundle.png",),
                 writes=("bundle.png",),
+            ),
+            "flux": Method(
+                "stages.flux:from_reference",
+                version=1,
+                reads=("reference/reference_bundle.png", "prompt/prompt.safetensors", "prompt/redux.safetensors"),
+                writes=("bundle.png",),
+                settings=(
+                    *_FLUX_SETTINGS,
+                    "bundle.strength",
+                    "bundle.controls",
+                    "bundle.control_scales",
+                    "bundle.control_starts",
+                    "bundle.control_ends",
+                ),
+                models=_flux_models,
+                packages=_FLUX_PACKAGES,
+            ),
+            "redux": Method(
+                "stages.flux:from_redux",
+                version=1,
+                reads=("prompt/prompt.safetensors", "prompt/redux.safetensors"),
+                writes=("bundle.png",),
+                settings=_FLUX_SETTINGS,
+                models=_flux_models,
+                packages=_FLUX_PACKAGES,
             ),
             "file": Method("stages.bundle:file", version=1, reads=("bundle",), writes=("bundle.png",)),
         },

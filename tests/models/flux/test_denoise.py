@@ -21,8 +21,8 @@ LISTS = ("transformer_blocks", "single_transformer_blocks")
 
 
 @pytest.fixture(scope="module")
-def networks(tiny_root: Path, all_in_one: Path, kohya_file: Path) -> dict[str, Any]:
-    controlnet = tiny_root / "InstantX" / "FLUX.1-dev-Controlnet-Union" / "diffusion_pytorch_model.safetensors"
+def networks(tiny_flux: Path, all_in_one: Path, kohya_file: Path) -> dict[str, Any]:
+    controlnet = tiny_flux / "InstantX" / "FLUX.1-dev-Controlnet-Union" / "diffusion_pytorch_model.safetensors"
     return {
         "controlnet": load_controlnet(controlnet, torch.float32),
         "transformer": load_transformer(all_in_one, kohya_file, 1.0, torch.float32, device=CPU),
