@@ -192,6 +192,16 @@ def test_space_that_is_enough(here, monkeypatch, tmp_path):
     assert plan_downloads([MODELS["florence2"]], tmp_path)[0].bytes == len(WEIGHTS) + 10
 
 
+def test_space_for_a_pickle_and_for_what_it_is_converted_to(here, monkeypatch, tmp_path):
+    here.files["LTT/PRM"] = {"final_ckpt.ckpt": WEIGHTS}
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=2**30 + 2 * len(WEIGHTS) - 1))
+    with pytest.raises(Missing, match="are free"):
+        plan_downloads([MODELS["prm"]], tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=2**30 + 2 * len(WEIGHTS)))
+    assert plan_downloads([MODELS["prm"]], tmp_path)[0].bytes == len(WEIGHTS)
+
+
 def test_the_disk_fills_up(monkeypatch, tmp_path):
     def full(*args, **options):
         raise OSError(28, "No space left on device")

@@ -286,3 +286,17 @@ def test_views_that_are_not_numbers_are_an_error(published, monkeypatch):
 def test_nothing_is_written_to_the_terminal(published, capfd):
     draw(*published[:2], steps=1)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+def test_a_load_takes_little_more_host_memory_than_the_file(tmp_path, monkeypatch):
+    """In a process of its own, against what it held after the imports; 160 MB, of which 30 are the process's growth."""
+    from bench.views import load_memory
+    from checkpoints import zero123plus
+    from kiss3d_cli.core.device import resolve
+
+    wide = {"block_out_channels": (192, 448), "attention_head_dim": (4, 7), "norm_num_groups": 32}
+    monkeypatch.setitem(zero123plus.UNET, "tiny", {**zero123plus.UNET["tiny"], **wide})
+    zero123plus.write(tmp_path, "tiny", 0)
+    prepare_unet(tmp_path / zero123plus.REPOSITORY, tmp_path / zero123plus.FLEXGEN / "flexgen.ckpt")
+    assert load_memory(tmp_path, "UNet", resolve("cpu")) < 1.3

@@ -202,7 +202,9 @@ def _require_space(downloads: Sequence[Download]) -> None:
     needed: dict[Path, int] = {}
     for download in downloads:
         folder = _existing(download.folder or Path(constants.HF_HUB_CACHE))
-        needed[folder] = needed.get(folder, 0) + download.bytes - _already(download)
+        # a pickle is converted once, beside itself
+        converted = sum(size for name, size in download.files.items() if name.endswith(".ckpt"))
+        needed[folder] = needed.get(folder, 0) + download.bytes + converted - _already(download)
     for folder, count in needed.items():
         free = shutil.disk_usage(folder).free
         if count > 0 and free < count + SPARE:

@@ -1,0 +1,56 @@
+"""The figures of issue 6 on a CUDA device, at the published sizes with random weights (docs/views.md).
+
+KISS3D_FULL_MODELS may name a folder that `make_checkpoints.py --size full` wrote; else it is written for the session.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bench.views import PARTS, load_memory, measure_caption, measure_steps, measure_views
+from kiss3d_cli.core.device import GIB, resolve
+from kiss3d_cli.models.zero123plus.pipeline import prepare_unet
+
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1200)]
+
+
+@pytest.fixture(scope="module")
+def device():
+    return resolve("cuda")
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory) -> Path:
+    given = os.environ.get("KISS3D_FULL_MODELS")
+    if given:
+        return Path(given)
+    from make_checkpoints import MODELS, SEED
+
+    root = tmp_path_factory.mktemp("full")
+    for name in ("florence2", "zero123plus"):
+        MODELS[name](root, "full", SEED)
+    return root
+
+
+def test_a_caption_takes_less_than_3_gib(full, device):
+    _seconds, peak = measure_caption(full, device, tokens=1024)
+    assert peak < 3 * GIB
+
+
+def test_four_views_take_less_than_6_gib(full, device):
+    _seconds, peak = measure_views(full, device, tile=512, steps=3)
+    assert peak < 6 * GIB
+
+
+def test_fifty_steps_take_at_most_1_3_times_the_bare_calls(full, device):
+    prepare_unet(full / "sudo-ai" / "zero123plus-v1.2", full / "LTT" / "Kiss3DGen" / "flexgen.ckpt")
+    assert measure_steps(full, device, tile=512, steps=50).ratio < 1.3
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_load_takes_at_most_1_2_times_the_file_in_host_memory(full, device, part):
+    prepare_unet(full / "sudo-ai" / "zero123plus-v1.2", full / "LTT" / "Kiss3DGen" / "flexgen.ckpt")
+    assert load_memory(full, part, device) < 1.2
