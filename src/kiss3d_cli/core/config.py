@@ -14,7 +14,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -221,7 +221,7 @@ def _fault(key: str, value: Any) -> str | None:
         return "interpolation is not supported"
     setting = known[key]
     try:
-        merged: Any = OmegaConf.merge(_empty(setting.owner), {setting.name: value})
+        merged: Any = OmegaConf.merge(_alone(setting.owner, setting.name), {setting.name: value})
     except OmegaConfBaseException:
         return f"'{value}' is not {_kind(setting)}"
     typed = merged[setting.name]
@@ -258,9 +258,11 @@ def _kind(setting: Setting) -> str:
 
 
 @cache
-def _empty(owner: type) -> Any:
-    """A section with its defaults; merging into it leaves it as it is."""
-    return OmegaConf.structured(owner)
+def _alone(owner: type, name: str) -> Any:
+    """One field of a section by itself: merging into a whole section copies all of it, for every single setting."""
+    field = next(entry for entry in dataclasses.fields(owner) if entry.name == name)
+    one = (name, get_type_hints(owner)[name], dataclasses.field(default=field.default))
+    return OmegaConf.structured(dataclasses.make_dataclass("Alone", [one], frozen=True))
 
 
 def _conflicts(config: Config) -> list[str]:
