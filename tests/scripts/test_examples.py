@@ -99,11 +99,14 @@ def test_exact_distances_lead_to_the_surface(shape):
     assert float(shape.distance(outside - slope * d.detach()).abs().max()) < 1e-4
 
 
-def test_smooth_profile_meets_its_curve_between_the_chords():
+def test_a_smooth_profile_swells_its_chords_to_meet_the_curve():
     profile = [(0.0, -1.0), (0.6, -0.8), (1.0, 0.0), (0.6, 0.8), (0.0, 1.0)]
-    middle = smooth_curve([list(point) for point in profile], 4)[6]  # half way from the second to the third
-    assert abs(float(revolved(profile, steps=1).distance(points((middle[0], middle[1], 0))))) > 0.02
-    assert abs(float(revolved(profile, steps=1 + 1).distance(points((middle[0], middle[1], 0))))) < 2e-3
+    corner, middle, other = (torch.tensor(point) for point in smooth_curve([list(p) for p in profile], 4)[4:7])
+    chord = (corner + other) / 2
+    assert float((middle - chord).norm()) > 0.015
+    smooth = revolved(profile, steps=2)
+    for r, y in (corner.tolist(), middle.tolist(), other.tolist()):
+        assert abs(float(smooth.distance(points((r, y, 0))))) < 1e-3
 
 
 def scattered(seed):
