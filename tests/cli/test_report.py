@@ -4,11 +4,11 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from conftest import small_settings
 from kiss3d_cli.pipeline.lock import locked
-from kiss3d_cli.report import run_report
 
 
 def test_a_run_ends_with_its_report(finished_run):
@@ -71,7 +71,7 @@ def test_a_report_that_fails_is_a_note(kiss3d, tmp_path, picture, monkeypatch):
     def broken(_folder):
         raise ZeroDivisionError("a fault in the report")
 
-    monkeypatch.setattr(run_report, "write_report", broken)
+    monkeypatch.setattr("kiss3d_cli.report.run_report.write_report", broken)
     answer = kiss3d(
         "run", picture, "--preset", "draft", "--out", tmp_path, *small_settings(), "--until", "preprocess", "--json"
     )
@@ -86,3 +86,20 @@ def test_a_run_in_use_is_left_alone(kiss3d, tmp_path, finished_run):
     with locked(copy):
         assert kiss3d("resume", copy).code == 6
     assert not (copy / "report.html").exists()
+
+
+def test_a_folder_of_runs_has_one_page(kiss3d, tmp_path, finished_run):
+    shutil.copytree(finished_run["run_dir"], tmp_path / "runs" / "one")
+    answer = kiss3d("report", tmp_path / "runs", "--json")
+    assert Path(answer.json["report"]) == tmp_path / "runs" / "index.html"
+    assert kiss3d("report", tmp_path / "runs", "--turntable").code == 2
+
+
+def test_the_turntable_is_beside_the_report(kiss3d, tmp_path, finished_run, monkeypatch):
+    pytest.importorskip("imageio")
+    monkeypatch.setattr("kiss3d_cli.report.turntable.turn", lambda *_rest: iter([np.zeros((16, 16, 3), np.uint8)] * 2))
+    copy = shutil.copytree(finished_run["run_dir"], tmp_path / "run")
+    answer = kiss3d("report", copy, "--gif", "--json")
+    assert answer.code == 0, answer.err
+    assert set(answer.json) == {"turntable", "report"}
+    assert Path(answer.json["turntable"]).read_bytes()[:3] == b"GIF"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kiss3d_cli.cli.terminal import handles_errors, note, print_json, shown_path
+from kiss3d_cli.cli.terminal import Bars, handles_errors, note, print_json, shown_path
 from kiss3d_cli.core.errors import BadInput, Kiss3dError
 
 if TYPE_CHECKING:
@@ -18,31 +19,91 @@ if TYPE_CHECKING:
 def report(
     target: Annotated[
         Path | None,
-        typer.Argument(metavar="RUN_DIR", help="A run folder; the newest in outputs/ by default.", show_default=False),
+        typer.Argument(
+            metavar="DIR", help="A run folder, or a folder of runs; the newest run by default.", show_default=False
+        ),
     ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    turntable: Annotated[
+        bool, typer.Option("--turntable", help="Also film one turn: MP4, or GIF without ffmpeg.")
+    ] = False,
+    gif: Annotated[bool, typer.Option("--gif", help="Film the turn as GIF.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Make a run's report.html: one page with pictures, the mesh, times and settings."""
-    from kiss3d_cli.report.run_report import write_report
+    """Make a run's report.html, or one index.html of many runs: pictures, the mesh, times and settings."""
+    from kiss3d_cli.pipeline.run_folder import RUN, RunFolder, find_runs
 
-    path = write_report(_run_folder(target))
-    if json_output:
-        print_json({"report": str(path.resolve())})
+    folder = target if target is not None else _newest()
+    if not (folder / RUN).is_file() and find_runs(folder):
+        if turntable or gif:
+            raise BadInput("a turntable shows one run", place=str(folder), hint="kiss3d report RUN_DIR --turntable")
+        from kiss3d_cli.report.runs_report import write_runs_report
+
+        files = {"report": write_runs_report(folder, note)}
     else:
-        print(shown_path(path))
-    if open_page and typer.launch(path.resolve().as_uri()) != 0:
+        from kiss3d_cli.report.run_report import write_report
+
+        run = RunFolder(folder)
+        run.record()
+        files = {"turntable": _film(run, gif)} if turntable or gif else {}
+        files["report"] = write_report(run)
+    if json_output:
+        print_json({name: str(path.resolve()) for name, path in files.items()})
+    else:
+        for path in files.values():
+            print(shown_path(path))
+    if open_page and typer.launch(files["report"].resolve().as_uri()) != 0:
         note("no browser could be opened; open the file yourself")
+
+
+def _film(folder: RunFolder, gif: bool) -> Path:
+    from kiss3d_cli.core import device as devices
+    from kiss3d_cli.report.run_view import read_run
+    from kiss3d_cli.report.turntable import best_format, write_turntable
+
+    kind = "gif" if gif else best_format()
+    if kind == "gif" and not gif:
+        note("note: imageio-ffmpeg is not installed (pip install 'kiss3d[turntable]'), so the turn is written as GIF")
+    bars = Bars(["turntable"], {"turntable": "rendering"})
+    bars.stage_started("turntable", kind)
+    try:
+        return write_turntable(
+            read_run(folder),
+            kind,
+            devices.resolve().torch,
+            progress=lambda share: bars.stage_progress("turntable", share, ""),
+        )
+    finally:
+        bars.stage_ended("turntable", "off", 0.0)
 
 
 def end_with_report(folder: RunFolder) -> None:
     """Write the report of a run that just ended, however it ended. A failure here is a note, no more."""
-    try:
+
+    def write() -> Path:
         from kiss3d_cli.report.run_report import write_report
 
-        path = write_report(folder)
+        return write_report(folder)
+
+    _or_note(write, folder.path)
+
+
+def end_with_index(folder: Path) -> None:
+    """Write the page of many runs that just ended, likewise."""
+
+    def write() -> Path:
+        from kiss3d_cli.report.runs_report import write_runs_report
+
+        return write_runs_report(folder)
+
+    _or_note(write, folder)
+
+
+def _or_note(write: Callable[[], Path], folder: Path) -> None:
+    try:
+        path = write()
     except KeyboardInterrupt:
-        note(f"the report was left out: kiss3d report {shown_path(folder.path)} makes it")
+        note(f"the report was left out: kiss3d report {shown_path(folder)} makes it")
     except Exception as error:  # whatever it is, the run itself is not touched by it
         cause = str(error) if isinstance(error, Kiss3dError) else f"{type(error).__name__}: {error}"
         note(f"note: the report could not be made ({' '.join(cause.split())[:300]})")
@@ -50,12 +111,10 @@ def end_with_report(folder: RunFolder) -> None:
         note(f"report: {shown_path(path)}")
 
 
-def _run_folder(target: Path | None) -> RunFolder:
-    from kiss3d_cli.pipeline.run_folder import RunFolder, find_runs
+def _newest() -> Path:
+    from kiss3d_cli.pipeline.run_folder import find_runs
 
-    if target is not None:
-        return RunFolder(target)
     runs = find_runs(Path("outputs"))
     if not runs:
-        raise BadInput("there is no run in outputs/", place="RUN_DIR", hint="kiss3d run image.png")
-    return runs[0]
+        raise BadInput("there is no run in outputs/", place="DIR", hint="kiss3d run image.png")
+    return runs[0].path

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from kiss3d_cli.cli.report import end_with_index, end_with_report
 from kiss3d_cli.cli.terminal import Bars, note, print_json, shown_path
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.stages import STAGES
@@ -42,7 +43,8 @@ def run_dataset(
         _show(jobs, folder, json_output)
         return
     reporter = Bars([stage.name for stage in STAGES], {stage.name: stage.doing for stage in STAGES})
-    finished = run_many(jobs, request, folder, reporter, announce=note)
+    finished = run_many(jobs, request, folder, reporter, announce=note, ended=end_with_report)
+    end_with_index(folder)
     if json_output:
         print_json(
             {

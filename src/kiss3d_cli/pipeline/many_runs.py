@@ -90,6 +90,7 @@ def run_many(
     reporter: Reporter | None = None,
     cancelled: threading.Event | None = None,
     announce: Callable[[str], None] = lambda _text: None,
+    ended: Callable[[RunFolder], None] = lambda _run: None,
 ) -> ManyFinished:
     """Run the jobs; a failure is noted and the next one starts.
 
@@ -98,6 +99,7 @@ def run_many(
         request: settings of all runs; picture, ground truth, name and place are put in for each.
         folder: made if it is not there.
         announce: told what is about to happen.
+        ended: told of each run that was worked on, however it ended.
 
     Raises:
         Interrupted: the user stopped; the reports of what was done are there.
@@ -106,7 +108,7 @@ def run_many(
     reports: list[RunReport] = []
     for number, job in enumerate(jobs, 1):
         announce(f"{number} of {len(jobs)}: {job.name}")
-        report = _run(job, request, folder, reporter, cancelled) if isinstance(job, Job) else job
+        report = _run(job, request, folder, reporter, cancelled, ended) if isinstance(job, Job) else job
         announce(f"  {report.status}{f': {report.error}' if report.error else ''}")
         reports.append(report)
         _write(folder / "runs_report.json", {"runs": [asdict(entry) for entry in reports]})
@@ -114,7 +116,12 @@ def run_many(
 
 
 def _run(
-    job: Job, request: Request, folder: Path, reporter: Reporter | None, cancelled: threading.Event | None
+    job: Job,
+    request: Request,
+    folder: Path,
+    reporter: Reporter | None,
+    cancelled: threading.Event | None,
+    ended: Callable[[RunFolder], None],
 ) -> RunReport:
     own = replace(
         request,
@@ -132,10 +139,16 @@ def _run(
         if run is not None and _is_done(run):
             return _report(blank, run, "skipped", 0.0)
         if run is not None:
-            finished = launch.resume(run.path, command=own.command, reporter=reporter, cancelled=cancelled)
+            try:
+                finished = launch.resume(run.path, command=own.command, reporter=reporter, cancelled=cancelled)
+            finally:
+                ended(run)
         else:
             run = launch.open_run(prepared)
-            finished = launch.work(run, prepared.device, prepared.models, own.until, reporter, cancelled)
+            try:
+                finished = launch.work(run, prepared.device, prepared.models, own.until, reporter, cancelled)
+            finally:
+                ended(run)
         return _report(blank, run, "done", sum(outcome.seconds for outcome in finished.outcomes))
     except (Kiss3dError, OSError, MemoryError) as error:
         known = from_exception(error)

@@ -34,7 +34,7 @@ _MODES = {
     "normals": "Normals",
     "error": "Error",
 }
-_STATES = {
+STATES = {
     "done": "done",
     "failed": "failed",
     "interrupted": "interrupted",
@@ -105,7 +105,7 @@ def _header(run: RunView) -> str:
         f"kiss3d {record.kiss3d}",
     ]
     return (
-        f'<header><h1>{text(record.name)}</h1><span class="badge {run.state}">{_STATES[run.state]}</span>'
+        f'<header><h1>{text(record.name)}</h1><span class="badge {run.state}">{STATES[run.state]}</span>'
         f'<span class="meta">{text(" · ".join(facts))}</span></header>'
     )
 
