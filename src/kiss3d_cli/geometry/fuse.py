@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, normalize
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.flexicubes import isosurface
@@ -23,9 +23,13 @@ from kiss3d_cli.geometry.mesh import Mesh
 
 _COARSEST = 20
 """Grid points along a side at which the solution starts."""
-_SCREENING = 200.0
+_SCREENING = 30.0
 """Weight of the value 1/2 on the points against the gradient, for a point that stands for one cell's side squared."""
 _MIN_POINTS = 100
+_SAME_PLACE = 0.03
+"""World units between two views' surfaces up to which a place of one is seen in the other."""
+_LEAST_VISIBILITY = 0.003
+"""Sum of cos^2 over the views that is assumed for what they hardly see, so that no area becomes infinite."""
 
 
 @dataclass(frozen=True)
@@ -82,19 +86,23 @@ def fuse_depths(
 def sample_depths(maps: DepthMaps) -> OrientedPoints:
     """A point for every pixel; where several views show the same place they share its area.
 
-    A pixel of side s at depth 1 covers (s z)^2 / cos of the surface. Its share among the views that a place faces is
+    A pixel of side s at depth 1 covers (s z)^2 / cos of the surface. Its share among the views that see the place is
     cos^2 / sum of cos^2, so grazing views count little.
     """
-    seen = maps.mask
-    rays = maps.cameras.normals_to_world(maps.rays())[seen]
-    normals = maps.cameras.normals_to_world(maps.normals)[seen]
+    seen, size = maps.mask, maps.depth.shape[1]
     positions = maps.points()[seen]
-    to_camera = torch.nn.functional.normalize(maps.cameras.centers[:, None] - positions, dim=-1)
-    total = ((to_camera * normals).sum(-1).clamp_min(0) ** 2).sum(0)
-    cosine = -(normals * torch.nn.functional.normalize(rays, dim=-1)).sum(-1).clamp_max(-1e-3)
-    pixel = 2 / (maps.depth.shape[1] * maps.cameras.projection[:, 0, 0])
-    footprint = (pixel[:, None, None] * maps.depth)[seen] ** 2
-    return OrientedPoints(positions, normals, footprint * cosine / total.clamp_min(0.1))
+    normals = maps.cameras.normals_to_world(maps.normals)[seen]
+    rays = normalize(maps.cameras.normals_to_world(maps.rays())[seen], dim=-1)
+    cosine = -(normals * rays).sum(-1).clamp_max(-1e-3)
+    to_camera = normalize(maps.cameras.centers[:, None] - positions, dim=-1)
+    facing = (to_camera * normals).sum(-1).clamp_min(0)
+    clip = maps.cameras.clip(positions)
+    where = (clip[..., :2] / clip[..., 3:] * clip.new_tensor([1.0, -1.0]) + 1) / 2 * size
+    column, row = where.floor().long().clamp(0, size - 1).unbind(-1)
+    surface = maps.depth[torch.arange(len(clip), device=clip.device)[:, None], row, column]
+    total = (facing**2 * (clip[..., 3] < surface + _SAME_PLACE)).sum(0).clamp_min(_LEAST_VISIBILITY)
+    side = (2 / (size * maps.cameras.projection[:, 0, 0]))[:, None, None] * maps.depth
+    return OrientedPoints(positions, normals, side[seen] ** 2 * cosine / total)
 
 
 def solve_indicator(points: OrientedPoints, outside: Bool[Tensor, "R R R"], bound: float) -> Float[Tensor, "R R R"]:
@@ -154,7 +162,7 @@ class _Grid:
             flux = flux.index_add(0, corners.flatten(), -values)
             flux = flux.index_add(0, (corners + stride).flatten().clamp_max(size**3 - 1), values)
         cell = (place.long() * place.new_tensor([size**2, size, 1]).long()).sum(1)
-        used, which = cell.unique(return_inverse=True)
+        used, which = torch.unique(cell, return_inverse=True)
         area = torch.zeros(len(used), device=free.device).index_add(0, which, points.areas)
         mean = torch.zeros(len(used), 3, device=free.device).index_add(0, which, place * points.areas[:, None])
         corners, weights = _trilinear(mean / area[:, None], size)
@@ -213,5 +221,5 @@ def _trilinear(place: Float[Tensor, "N 3"], size: int) -> tuple[Int[Tensor, "N 8
 def largest_component(mesh: Mesh) -> Mesh:
     """The component with the most faces, without the other vertices. Colours are dropped."""
     faces = mesh.faces[face_components(mesh.faces) == 0]
-    used, index = faces.unique(return_inverse=True)
+    used, index = torch.unique(faces, return_inverse=True)
     return Mesh(mesh.vertices[used], index.reshape(-1, 3))

@@ -28,6 +28,7 @@ class RemeshSettings:
         edge_tolerance: edges may be shorter or longer than the reference by this share.
         laplacian_weight: share of the way to its neighbours' mean that a vertex goes in every step.
         gradient_limit: a gradient longer than this many times its running size is cut.
+        least_gradient: gradients below this share of the mesh's root mean square move their vertices less than the rest.
     """
 
     learning_rate: float = 0.3
@@ -40,6 +41,7 @@ class RemeshSettings:
     edge_tolerance: float = 0.5
     laplacian_weight: float = 0.02
     gradient_limit: float = 10.0
+    least_gradient: float = 0.3
 
 
 class RemeshOptimizer:
@@ -90,7 +92,9 @@ class RemeshOptimizer:
         self._square = beta_square * self._square + (1 - beta_square) * square
         first = self._gradient / (1 - beta_gradient**self._steps)
         second = self._square / (1 - beta_square**self._steps)
-        velocity = torch.where(second > 0, first / second.sqrt().clamp_min(1e-30), 0)
+        # Without a floor the smallest gradient moves its vertex as fast as the largest, and what no view shows trembles.
+        floor = s.least_gradient * second.mean().sqrt()
+        velocity = first / (second.sqrt() + floor).clamp_min(1e-30)
         self._velocity = beta_velocity * self._velocity + (1 - beta_velocity) * velocity
 
         rate = s.learning_rate * s.decay ** (self._steps - 1) * min(1.0, self._steps / s.ramp)
@@ -108,5 +112,5 @@ class RemeshOptimizer:
         shortest = self.edge_length * (1 - s.edge_tolerance)
         longest = self.edge_length * (1 + s.edge_tolerance)
         result = remesh(rows, self.faces, shortest, longest)
-        position, self._gradient, self._square, self._velocity = result.rows.split([3, 3, 1, 3], 1)
+        position, self._gradient, self._square, self._velocity = torch.split(result.rows, [3, 3, 1, 3], 1)
         self._set(position, result.faces)
