@@ -28,7 +28,8 @@ class RemeshSettings:
         edge_tolerance: edges may be shorter or longer than the reference by this share.
         laplacian_weight: share of the way to its neighbours' mean that a vertex goes in every step.
         gradient_limit: a gradient longer than this many times its running size is cut.
-        least_gradient: gradients below this share of the mesh's root mean square move their vertices less than the rest.
+        least_gradient: gradients below this share of the mesh's root mean square move their vertices less than the
+            rest.
     """
 
     learning_rate: float = 0.3
@@ -92,7 +93,8 @@ class RemeshOptimizer:
         self._square = beta_square * self._square + (1 - beta_square) * square
         first = self._gradient / (1 - beta_gradient**self._steps)
         second = self._square / (1 - beta_square**self._steps)
-        # Without a floor the smallest gradient moves its vertex as fast as the largest, and what no view shows trembles.
+        # Without a floor the smallest gradient moves its vertex as fast as the largest, and what no view shows
+        trembles.
         floor = s.least_gradient * second.mean().sqrt()
         velocity = first / (second.sqrt() + floor).clamp_min(1e-30)
         self._velocity = beta_velocity * self._velocity + (1 - beta_velocity) * velocity
