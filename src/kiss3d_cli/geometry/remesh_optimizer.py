@@ -93,8 +93,7 @@ class RemeshOptimizer:
         self._square = beta_square * self._square + (1 - beta_square) * square
         first = self._gradient / (1 - beta_gradient**self._steps)
         second = self._square / (1 - beta_square**self._steps)
-        # Without a floor the smallest gradient moves its vertex as fast as the largest, and what no view shows
-        trembles.
+        # Without a floor the smallest gradient moves its vertex as fast as the largest: what no view shows trembles.
         floor = s.least_gradient * second.mean().sqrt()
         velocity = first / (second.sqrt() + floor).clamp_min(1e-30)
         self._velocity = beta_velocity * self._velocity + (1 - beta_velocity) * velocity
