@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import trimesh
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
@@ -18,7 +19,8 @@ from torch import Tensor
 from kiss3d_cli.geometry.cameras import orbit_cameras
 from kiss3d_cli.geometry.load import read_mesh
 from kiss3d_cli.geometry.mesh import Mesh
-from kiss3d_cli.geometry.render import render_colors, render_normals
+from kiss3d_cli.geometry.render import render_colors, render_normals, render_texture
+from kiss3d_cli.geometry.texture import Texture
 
 CLAY = 0.78
 """The grey of a mesh without colours."""
@@ -31,17 +33,36 @@ def framed(mesh: Mesh) -> Mesh:
     return mesh.with_vertices((mesh.vertices - (low + high) / 2) * (LONGEST_SIDE / (high - low).max()))
 
 
+def read_texture(path: Path, mesh: Mesh) -> Texture | None:
+    """The texture of a GLB of one part, whose vertices are those of `mesh`; None if there is none."""
+    if path.suffix.lower() != ".glb":
+        return None
+    visual = trimesh.load(path, force="mesh", process=False).visual
+    image = getattr(getattr(visual, "material", None), "baseColorTexture", None)
+    if image is None or len(visual.uv) != len(mesh.vertices):
+        return None
+    uv = torch.from_numpy(np.array(visual.uv, dtype=np.float32)) * torch.tensor([1.0, -1.0]) + torch.tensor([0.0, 1.0])
+    return Texture(uv, mesh.faces, torch.from_numpy(np.array(image.convert("RGB"))))
+
+
 def mesh_tiles(
-    mesh: Mesh, azimuths: list[float], elevation: float, size: int, clay: bool = False, smooth: int = 2
+    mesh: Mesh,
+    azimuths: list[float],
+    elevation: float,
+    size: int,
+    clay: bool = False,
+    smooth: int = 2,
+    texture: Texture | None = None,
 ) -> Float[Tensor, "V S S 3"]:
     """Views of a mesh on white, lit from the upper left of each camera; the mean of smooth^2 samples a pixel."""
     mesh = framed(mesh)
-    if clay or mesh.colors is None:
+    if clay or (mesh.colors is None and texture is None):
         mesh = mesh.with_colors(torch.full_like(mesh.vertices, CLAY))
     cameras = orbit_cameras(azimuths, elevation)
     fine = (size * smooth, size * smooth)
     normals = render_normals(mesh, cameras, fine)
-    colors = render_colors(mesh, cameras, fine)
+    textured = texture is not None and not clay
+    colors = render_texture(mesh, texture, cameras, fine) if textured else render_colors(mesh, cameras, fine)
     light = torch.nn.functional.normalize(torch.tensor([-0.45, 0.6, 0.9]), dim=0)
     amount = 0.5 + 0.6 * (normals.normals @ light).clamp_min(0)
     image = colors.colors * torch.where(normals.mask > 0, amount, torch.ones_like(amount))[..., None]
@@ -65,14 +86,17 @@ def gallery(
     rows = []
     for index, path in enumerate(meshes):
         tiles = [picture_tile(pictures[index], size)] if pictures else []
-        tiles += list(mesh_tiles(read_mesh(path), azimuths, elevation, size, clay))
+        mesh = read_mesh(path)
+        tiles += list(mesh_tiles(mesh, azimuths, elevation, size, clay, texture=read_texture(path, mesh)))
         rows.append(torch.cat(tiles, 1))
     return (torch.cat(rows, 0) * 255).round().to(torch.uint8).numpy()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("meshes", nargs="+", type=Path, help="OBJ, PLY, STL, GLB or GLTF; vertex colours are shown")
+    parser.add_argument(
+        "meshes", nargs="+", type=Path, help="OBJ, PLY, STL, GLB or GLTF, shown with their colours"
+    )
     parser.add_argument("--out", type=Path, default=Path("gallery.png"), help="the PNG to write")
     parser.add_argument("--pictures", nargs="+", type=Path, default=[], help="one for each mesh, put before its views")
     parser.add_argument("--azimuths", nargs="+", type=float, default=[0, 90, 180, 270], help="degrees, 0 is the front")
