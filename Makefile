@@ -4,11 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= outputs
 PICTURE ?= data/examples/robot/picture.png
+NAME ?= demo
 
 .PHONY: demo test check clean
 
 demo: $(VENV)/.installed
-	$(BIN)/kiss3d run $(PICTURE) --preset draft --out $(OUT)
+	$(BIN)/kiss3d run $(PICTURE) --preset draft --out $(OUT) --name $(NAME)
 
 # Two processes of one thread each: most tests are too small for torch to spread.
 test: $(VENV)/.installed-dev
