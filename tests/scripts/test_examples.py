@@ -14,6 +14,7 @@ from PIL import Image
 from examples import field as tracing
 from examples.files import LONGEST_SIDE, Sizes, make_example
 from examples.objects import OBJECTS
+from examples.patterns import speckled, stripes
 from examples.render import bundle, rays
 from examples.sdf import (
     box,
@@ -164,18 +165,35 @@ def test_a_traced_sphere_is_where_algebra_puts_it():
 
 
 def test_an_example_has_the_same_bytes_on_one_thread_and_on_two(tmp_path):
-    sizes = Sizes(picture=48, tile=64, field=48, grid=56, faces=1500)
+    sizes = Sizes(picture=32, tile=64, field=40, grid=40, faces=800)
+    body = revolved([(0, -0.8), (0.15, -0.7), (0.35, 0.1), (0, 0.5)], steps=2).painted(
+        speckled((0.8, 0.5, 0.2), 0.2, 0.3)
+    )
+    shape = union(body, cone((0, 0, 0), (0.8, 0.6, 0.2), 0.2, 0.1).painted(stripes((0, 0, 1), (1, 1, 0), 0, 0.2), 0.9))
     threads = torch.get_num_threads()
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
-            make_example("robot", OBJECTS["robot"](), tmp_path / str(count), seed=1, sizes=sizes)
+            make_example("toy", shape, tmp_path / str(count), seed=1, sizes=sizes)
     finally:
         torch.set_num_threads(threads)
-    files = sorted(path.name for path in (tmp_path / "1" / "robot").iterdir())
+    files = sorted(path.name for path in (tmp_path / "1" / "toy").iterdir())
     assert files == ["bundle.png", "cluttered.jpg", "mesh.ply", "picture.png"]
     for name in files:
-        assert (tmp_path / "1" / "robot" / name).read_bytes() == (tmp_path / "2" / "robot" / name).read_bytes()
+        assert (tmp_path / "1" / "toy" / name).read_bytes() == (tmp_path / "2" / "toy" / name).read_bytes()
+
+
+def test_a_committed_object_is_the_one_that_the_scripts_make(tmp_path):
+    make_example("robot", OBJECTS["robot"](), tmp_path, 1, Sizes(picture=48, tile=64, field=64, grid=64, faces=2000))
+    made, committed = (split_bundle(np.asarray(Image.open(at / "robot" / "bundle.png"))) for at in (tmp_path, EXAMPLES))
+    here, there = made.mask.float(), torch.nn.functional.avg_pool2d(committed.mask.float(), 8)
+    whole = (there == 0) | (there == 1)
+    assert torch.equal(here[whole], there[whole])
+    rgb = torch.nn.functional.avg_pool2d(committed.rgb.permute(0, 3, 1, 2), 8).permute(0, 2, 3, 1)
+    assert float((made.rgb - rgb).abs().mean()) < 0.01
+    mesh = read_mesh(tmp_path / "robot" / "mesh.ply")
+    assert find_defects(mesh.faces).is_closed_manifold
+    assert len(mesh.faces) <= 2000
 
 
 def test_every_object_is_committed_and_all_of_it_is_small():
