@@ -16,7 +16,8 @@ ALLOWED = {
     "stages": {"core", "models", "geometry", "imaging"},
     "report": {"core", "geometry", "imaging", "stages", "pipeline"},
     "pipeline": {"core", "models", "geometry", "imaging", "stages", "report"},
-    "cli": {"core", "models", "geometry", "imaging", "stages", "pipeline", "report"},
+    "ui": {"core", "geometry", "imaging", "stages", "pipeline", "report"},
+    "cli": {"core", "models", "geometry", "imaging", "stages", "pipeline", "report", "ui"},
 }
 
 

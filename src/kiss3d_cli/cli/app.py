@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import kiss3d_cli
-from kiss3d_cli.cli import evaluate, models, report, resume, run, status
+from kiss3d_cli.cli import evaluate, models, report, resume, run, status, ui
 
 app = typer.Typer(
     name="kiss3d",
@@ -39,6 +39,7 @@ app.command("resume")(resume.resume)
 app.command("status")(status.status)
 app.command("eval")(evaluate.evaluate)
 app.command("report")(report.report)
+app.command("ui")(ui.ui)
 app.add_typer(models.app, name="models")
 
 

@@ -1,0 +1,188 @@
+"""The page in a real browser."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kiss3d_cli.pipeline.launch import mesh_of
+from kiss3d_cli.pipeline.run_folder import find_runs
+from kiss3d_cli.ui.jobs import Jobs
+from pictures import SMALL, draw_figure
+from report.browser import PROGRAM, Browser, Page
+
+pytest.importorskip("gradio", reason="gradio is not installed (pip install 'kiss3d[ui]')")
+pytestmark = [
+    pytest.mark.skipif(PROGRAM is None, reason="chromium is not installed (apt-get install chromium)"),
+    pytest.mark.filterwarnings("ignore"),  # Gradio's and its server's own
+]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Iterator[tuple[str, Path]]:
+    """The page's address, and the folder of runs behind it."""
+    import uvicorn
+
+    from kiss3d_cli.ui.server import make_app
+
+    outputs = tmp_path_factory.mktemp("ui") / "outputs"
+    server = uvicorn.Server(uvicorn.Config(make_app(Jobs(outputs)), host="127.0.0.1", port=0, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    end = time.monotonic() + 60
+    while not server.started:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}", outputs
+    server.should_exit = True
+    thread.join(20)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with Browser() as program:
+        yield program
+
+
+def has(page: Page, selector: str) -> None:
+    page.wait_for(lambda: page.evaluate(f"!!document.querySelector({json.dumps(selector)})"))
+
+
+def says(page: Page, selector: str, words: str) -> None:
+    page.wait_for(lambda: words in (page.evaluate(f"document.querySelector({json.dumps(selector)})?.innerText") or ""))
+
+
+def click(page: Page, selector: str) -> None:
+    page.evaluate(f"document.querySelector({json.dumps(selector)}).click()")
+
+
+def upload(page: Page, selector: str, path: Path) -> None:
+    root = page.call("DOM.getDocument", depth=0)["root"]["nodeId"]
+    node = page.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+    page.call("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
+
+
+def fill(page: Page, picture: Path, settings: tuple[str, ...]) -> None:
+    has(page, "#picture input[type=file]")
+    upload(page, "#picture input[type=file]", picture)
+    has(page, "#picture img")
+    page.evaluate("[...document.querySelectorAll('button')].find((b) => b.innerText.includes('More settings')).click()")
+    has(page, "#more textarea")
+    page.evaluate(
+        "(() => { const area = document.querySelector('#more textarea');"
+        f"area.value = {json.dumps(chr(10).join(settings))};"
+        "area.dispatchEvent(new Event('input', {bubbles: true})); })()"
+    )
+
+
+def test_a_picture_becomes_a_mesh_that_the_page_shows(browser, site, tmp_path):
+    url, outputs = site
+    page = browser.open(url)
+    fill(page, draw_figure(tmp_path / "figure.png"), SMALL)
+    click(page, "#start")
+    says(page, "#state", "preprocess")
+    has(page, "#result iframe")
+    says(page, "#state", "Done")
+    (folder,) = find_runs(outputs)
+    assert mesh_of(folder) is not None
+    assert page.evaluate("document.querySelector('#result .files a').href").endswith("mesh.glb")
+    size = page.evaluate(
+        "fetch(document.querySelector('#result .files a').href).then((a) => a.blob()).then((b) => b.size)"
+    )
+    assert size == mesh_of(folder).stat().st_size
+
+    def yellow_and_blue() -> bool:
+        picture = page.picture("#result iframe").astype(int)
+        yellow = (picture[..., 0] > 180) & (picture[..., 1] > 150) & (picture[..., 2] < 140)
+        blue = (picture[..., 2] > 120) & (picture[..., 0] < 100)
+        return min(np.count_nonzero(yellow), np.count_nonzero(blue)) > 1000
+
+    page.wait_for(yellow_and_blue)
+    assert all(address.startswith(url) for address in page.requests), "nothing from elsewhere"
+
+
+def test_a_cancel_and_a_reload_in_the_middle_lose_nothing(browser, site, tmp_path, monkeypatch):
+    from kiss3d_cli.stages import refine
+
+    url, outputs = site
+    held, original = threading.Event(), refine.isomer
+
+    def slow(context):
+        held.set()
+        for _ in range(1200):
+            context.progress(0.3, "held by the test")
+            time.sleep(0.05)
+
+    monkeypatch.setattr(refine, "isomer", slow)
+    page = browser.open(url)
+    fill(page, draw_figure(tmp_path / "second.png"), SMALL)
+    click(page, "#start")
+    assert held.wait(60)
+    says(page, "#state", "held by the test")
+    page.call("Page.reload")
+    says(page, "#state", "held by the test")
+    folder = next(run for run in find_runs(outputs) if run.path.name.startswith("second-"))
+    click(page, "#cancel")
+    says(page, "#state", "Cancelled")
+    has(page, "#result iframe")
+    monkeypatch.setattr(refine, "isomer", original)
+    page.call("Page.reload")
+    says(page, "#state", "Cancelled")
+    click(page, "#resume")
+    says(page, "#state", "Done")
+    assert page.evaluate("document.querySelector('#state').innerText").count("skipped") >= 5
+    assert mesh_of(folder) is not None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/runs/../../etc/passwd",
+        "/runs/%2e%2e/pyproject.toml",
+        "/runs/NAME/run.json",
+        "/runs/NAME/..%2f..%2fsecret.html",
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/file=OUT/NAME/run.json",
+        "/gradio_api/file=pyproject.toml",
+    ],
+)
+def test_nothing_else_is_readable(site, path):
+    import http.client
+
+    url, outputs = site
+    (outputs.parent / "secret.html").write_text("secret")
+    name = find_runs(outputs)[0].path.name
+    host = url.removeprefix("http://")
+
+    def status(path: str, host_name: str = host) -> int:
+        connection = http.client.HTTPConnection(host, timeout=20)
+        connection.request("GET", path, headers={"Host": host_name})
+        answer = connection.getresponse()
+        body = answer.read()
+        connection.close()
+        assert b"secret" not in body[:20]
+        return answer.status
+
+    assert status(path.replace("NAME", name).replace("OUT", str(outputs))) in (400, 403, 404)
+    assert status(f"/runs/{name}/report.html") == 200
+    assert status("/", "evil.example") == 400
+
+
+def test_a_link_out_of_a_run_is_not_followed(site):
+    import urllib.error
+    import urllib.request
+
+    url, outputs = site
+    folder = find_runs(outputs)[0].path
+    (outputs.parent / "outside.html").write_text("outside")
+    (folder / "report.html").unlink()
+    (folder / "report.html").symlink_to(outputs.parent / "outside.html")
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{url}/runs/{folder.name}/report.html")
