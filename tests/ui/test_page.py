@@ -32,7 +32,8 @@ def site(tmp_path_factory) -> Iterator[tuple[str, Path]]:
     from kiss3d_cli.ui.server import make_app
 
     outputs = tmp_path_factory.mktemp("ui") / "outputs"
-    server = uvicorn.Server(uvicorn.Config(make_app(Jobs(outputs)), host="127.0.0.1", port=0, log_level="error"))
+    jobs = Jobs(outputs)
+    server = uvicorn.Server(uvicorn.Config(make_app(jobs), host="127.0.0.1", port=0, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     end = time.monotonic() + 60
@@ -41,7 +42,8 @@ def site(tmp_path_factory) -> Iterator[tuple[str, Path]]:
         time.sleep(0.05)
     port = server.servers[0].sockets[0].getsockname()[1]
     yield f"http://127.0.0.1:{port}", outputs
-    server.should_exit = True
+    jobs.stop()
+    server.should_exit = server.force_exit = True
     thread.join(20)
 
 
@@ -61,6 +63,12 @@ def says(page: Page, selector: str, words: str) -> None:
 
 def click(page: Page, selector: str) -> None:
     page.evaluate(f"document.querySelector({json.dumps(selector)}).click()")
+
+
+def reload(page: Page) -> None:
+    page.evaluate("window.before = true")
+    page.call("Page.reload")
+    page.wait_for(lambda: page.evaluate("!window.before && !!document.querySelector('#resume')"))
 
 
 def upload(page: Page, selector: str, path: Path) -> None:
@@ -126,14 +134,14 @@ def test_a_cancel_and_a_reload_in_the_middle_lose_nothing(browser, site, tmp_pat
     click(page, "#start")
     assert held.wait(60)
     says(page, "#state", "held by the test")
-    page.call("Page.reload")
+    reload(page)
     says(page, "#state", "held by the test")
     folder = next(run for run in find_runs(outputs) if run.path.name.startswith("second-"))
     click(page, "#cancel")
     says(page, "#state", "Cancelled")
     has(page, "#result iframe")
     monkeypatch.setattr(refine, "isomer", original)
-    page.call("Page.reload")
+    reload(page)
     says(page, "#state", "Cancelled")
     click(page, "#resume")
     says(page, "#state", "Done")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import queue
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -141,12 +142,15 @@ class Jobs:
             raise BadInput("there is no such run", place=name[:80], hint="choose one from the list")
         return RunFolder(self.outputs / name)
 
-    def stop(self) -> None:
-        """Cancel everything: what is at work stops at its next safe point."""
+    def stop(self, seconds: float = 30.0) -> None:
+        """Cancel everything, and wait for what is at work to come to its next safe point."""
         with self._lock:
             jobs = list(self._jobs.values())
         for job in jobs:
             job.cancelled.set()
+        end = time.monotonic() + seconds
+        while any(job.active for job in jobs) and time.monotonic() < end:
+            time.sleep(0.05)
 
     def _is_own(self, path: Path) -> bool:
         return path.resolve().parent == self.outputs.resolve()

@@ -41,7 +41,8 @@ def serve(outputs: Path, host: str, port: int) -> None:
 
     jobs = Jobs(outputs)
     try:
-        uvicorn.run(make_app(jobs, host), host=host, port=port, log_level="warning")
+        app = make_app(jobs, host)
+        uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=2)
     finally:
         jobs.stop()
 
