@@ -24,5 +24,4 @@ def ui(
     check_gradio()
     if host not in ("127.0.0.1", "localhost", "::1"):
         note(f"note: whoever can reach {host} can start runs and see all of {out}; there is no password")
-    note(f"http://{host}:{port} (Ctrl-C stops it)")
-    serve(out, host, port)
+    serve(out, host, port, lambda: note(f"http://{host}:{port} (Ctrl-C stops it)"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import importlib.util
 import shlex
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +37,30 @@ def check_gradio() -> None:
         )
 
 
-def serve(outputs: Path, host: str, port: int) -> None:
-    """Serve until interrupted; then stop what is at work at its next safe point."""
+def serve(outputs: Path, host: str, port: int, listening: Callable[[], None] = lambda: None) -> None:
+    """Serve until interrupted; then stop what is at work at its next safe point.
+
+    Args:
+        outputs: the folder of runs.
+        listening: told when the page is about to be there.
+
+    Raises:
+        BadInput: it can't listen there.
+        Missing: Gradio is not installed.
+    """
+    check_gradio()
     import uvicorn
 
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            pass
+    except OSError as error:
+        place, hint = f"{host}:{port}", "choose another --port, or --host 127.0.0.1"
+        raise BadInput(f"the page can't listen there ({error.strerror})", place=place, hint=hint) from None
     jobs = Jobs(outputs)
     try:
         app = make_app(jobs, host)
+        listening()
         uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=2)
     finally:
         jobs.stop()
