@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from checkpoints import chat, florence2, isnet, prm, zero123plus
+from checkpoints import chat, florence2, flux, isnet, prm, zero123plus
 
 MODELS = {
     "isnet": isnet.write,
@@ -17,6 +17,7 @@ MODELS = {
     "chat": chat.write,
     "zero123plus": zero123plus.write,
     "prm": prm.write,
+    "flux": flux.write,
 }
 
 SEED = 5

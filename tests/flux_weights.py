@@ -13,7 +13,7 @@ def tiny_flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from checkpoints.flux import write
 
     root = tmp_path_factory.mktemp("weights")
-    write(root, "tiny", 0)
+    write(root, "tiny", 0, wired=False)
     return root
 
 

@@ -15,10 +15,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from checkpoints.wired import wire_controlnet, wire_lora, wire_transformer, wire_vae
+
 LISTS = Path(__file__).parents[2] / "tests" / "fixtures" / "parity" / "flux"
 FP8 = torch.float8_e4m3fn
 
-WIDTH, HEADS, T5_WIDTH, CLIP_WIDTH, WORDS = 64, 2, 48, 64, 512
+WIDTH, HEADS, T5_WIDTH, CLIP_WIDTH, WORDS = 128, 4, 48, 64, 512
 TRANSFORMER_SIZES = {
     3072: WIDTH,
     6144: 2 * WIDTH,
@@ -32,28 +34,39 @@ TRANSFORMER_SIZES = {
     128: WIDTH // HEADS,
 }
 VAE_SIZES = {128: 32, 256: 64, 512: 96}
+WIRED_VAE_SIZES = {128: 96, 256: 96, 512: 96}
 T5_SIZES = {4096: T5_WIDTH, 10240: 64, 64: 4, 32128: WORDS}
 CLIP_SIZES = {768: CLIP_WIDTH, 3072: 128, 49408: WORDS}
 BLOCKS = 2
 LORA_RANK = 4
 
 
-def write(root: Path, size: str, seed: int) -> None:
-    """Write every model of the bundle stage below `root`, as `<owner>/<repository>/<file>`."""
+def write(root: Path, size: str, seed: int, *, wired: bool = True) -> None:
+    """Write every model of the bundle stage below `root`, as `<owner>/<repository>/<file>`.
+
+    Args:
+        wired: give a few tiny tensors the values of `checkpoints.wired`, so that what comes out is a bundle.
+    """
     assert size == "tiny"
     random = torch.Generator().manual_seed(seed)
     published = _list("flux1_dev_fp8_names_shapes.json")
-    everything = _all_in_one(published, random)
+    everything = _all_in_one(published, random, WIRED_VAE_SIZES if wired else VAE_SIZES)
+    if wired:
+        wire_transformer(everything, "model.diffusion_model.")
+        wire_vae(everything, "vae.")
     _save(root / "Comfy-Org" / "flux1-dev" / "flux1-dev-fp8.safetensors", everything)
     prefix = "model.diffusion_model."
     alone = {n.removeprefix(prefix): t.clone() for n, t in everything.items() if n.startswith(prefix)}
     merge = root / "drbaph" / "FLUX.1-schnell-dev-merged-fp8"
     _save(merge / "FLUX.1-schnell-dev-merged-fp8.safetensors", alone)
-    _controlnet(root / "InstantX" / "FLUX.1-dev-Controlnet-Union", random)
+    _controlnet(root / "InstantX" / "FLUX.1-dev-Controlnet-Union", random, wired=wired)
     _redux(root / "black-forest-labs" / "FLUX.1-Redux-dev", random)
     kiss3dgen = root / "LTT" / "Kiss3DGen"
     for name in ("rgb_normal.safetensors", "rgb_normal_redux.safetensors"):
-        _save(kiss3dgen / name, kohya_lora({n: tuple(t.shape) for n, t in alone.items()}, random))
+        lora = kohya_lora({n: tuple(t.shape) for n, t in alone.items()}, random)
+        if wired:
+            wire_lora(lora)
+        _save(kiss3dgen / name, lora)
     write_tokenizer(root / "google-t5" / "t5-small" / "tokenizer.json", t5=True)
     write_tokenizer(root / "openai" / "clip-vit-large-patch14" / "tokenizer.json", t5=False)
 
@@ -99,17 +112,19 @@ def _one_resnet(name: str) -> bool:
     return re.search(r"down\.\d\.block\.1\.|up\.\d\.block\.2\.", name) is None
 
 
-def _all_in_one(published: Mapping[str, tuple[int, ...]], random: torch.Generator) -> dict[str, torch.Tensor]:
+def _all_in_one(
+    published: Mapping[str, tuple[int, ...]], random: torch.Generator, vae_sizes: Mapping[int, int]
+) -> dict[str, torch.Tensor]:
     return {
         **_shrink(published, "model.diffusion_model.", TRANSFORMER_SIZES, FP8, random, _few),
-        **_shrink(published, "vae.", VAE_SIZES, torch.bfloat16, random, _one_resnet),
+        **_shrink(published, "vae.", vae_sizes, torch.bfloat16, random, _one_resnet),
         **_shrink(published, "text_encoders.t5xxl.", T5_SIZES, FP8, random, _few),
         **_shrink(published, "text_encoders.clip_l.", CLIP_SIZES, torch.float16, random, _few),
         "text_encoders.clip_l.transformer.text_projection.weight": torch.eye(CLIP_WIDTH, dtype=torch.float16),
     }
 
 
-def _controlnet(folder: Path, random: torch.Generator) -> None:
+def _controlnet(folder: Path, random: torch.Generator, *, wired: bool) -> None:
     published = _list("controlnet_union_names_shapes.json")
 
     def first(name: str) -> bool:
@@ -117,6 +132,8 @@ def _controlnet(folder: Path, random: torch.Generator) -> None:
         return match is None or int(match[1]) < 1
 
     state = _shrink(published, "", TRANSFORMER_SIZES, torch.bfloat16, random, first)
+    if wired:
+        wire_controlnet(state)
     _save(folder / "diffusion_pytorch_model.safetensors", state)
     config = {
         "_class_name": "FluxControlNetModel",

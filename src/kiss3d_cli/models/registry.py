@@ -23,6 +23,7 @@ class Model:
         purpose: what kiss3d uses it for.
         url: where the files are if not on the hub; the file's name is appended.
         sha256: content hash of files that are not on the hub, by name.
+        without: the setting under which a run does without it, if there is one.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Model:
     purpose: str
     url: str | None = None
     sha256: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    without: str | None = None
 
     @property
     def size(self) -> str:
@@ -158,6 +160,7 @@ MODELS: dict[str, Model] = {
             False,
             True,
             "keeps the bundle to the picture",
+            without="bundle.redux=false",
         ),
         Model(
             "bundle-lora",

@@ -74,7 +74,9 @@ def missing_error(models: list[Model]) -> Missing:
         f"  - {m.name}: {', '.join(m.files[:2])}{', ...' if len(m.files) > 2 else ''} of {m.repository}" for m in models
     ]
     lines = [f"{line} ({m.size}; {m.licence}{_gate(m)})" for line, m in zip(lines, models, strict=True)]
-    commands = [f"kiss3d models pull {' '.join(m.name for m in models)}", "or use --preset draft, which needs none"]
+    commands = [f"kiss3d models pull {' '.join(m.name for m in models)}"]
+    commands += [f"or --set {m.without}, which does without {m.name}" for m in models if m.without is not None]
+    commands.append("or use --preset draft, which needs none")
     return Missing(
         "these model weights are not on this machine:\n" + "\n".join(lines),
         place="models",

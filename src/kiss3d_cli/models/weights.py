@@ -1,10 +1,12 @@
-"""Weights on disk, read by memory map, tensor by tensor, into networks that were built without any memory."""
+"""Weights on disk: read by memory map into networks that were built without memory, written tensor by tensor."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -196,3 +198,62 @@ def check_fits(model: nn.Module, found: Mapping[str, Shape], place: str) -> None
             place=place,
             hint="use the published file named by 'kiss3d models list'",
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A tensor of a file that is being written: `make` is called when its turn comes."""
+
+    name: str
+    dtype: torch.dtype
+    shape: Shape
+    make: Callable[[], Tensor]
+
+    @property
+    def bytes(self) -> int:
+        return self.dtype.itemsize * int(torch.Size(self.shape).numel())
+
+
+_NAMES = {FP8: "F8_E4M3", torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32"}
+
+
+def write_weights(target: Path, entries: Iterable[Entry], progress: Callable[[float], None]) -> None:
+    """Write a safetensors file one tensor after the other; it appears whole or not at all.
+
+    Raises:
+        Missing: no room, or no right to write there.
+    """
+    entries = list(entries)
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for entry in entries:
+        header[entry.name] = {
+            "dtype": _NAMES[entry.dtype],
+            "shape": list(entry.shape),
+            "data_offsets": [end, end + entry.bytes],
+        }
+        end += entry.bytes
+    head = json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as stream:
+            stream.write(len(head).to_bytes(8, "little") + head)
+            done = 0
+            for entry in entries:
+                tensor = entry.make().to("cpu", entry.dtype).contiguous()
+                assert tuple(tensor.shape) == entry.shape, entry.name
+                stream.write(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+                done += entry.bytes
+                progress(done / end)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(target)
+    except OSError as error:
+        raise Missing(
+            f"weights ({end / 1e9:.1f} GB) can't be written: {error.strerror or error}",
+            place=str(target),
+            hint="make room on that disk and make the folder writable",
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)

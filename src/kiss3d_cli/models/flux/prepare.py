@@ -7,9 +7,6 @@ A prepared file is a safetensors file with the names of diffusers' classes; it i
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,11 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kiss3d_cli.core.errors import Missing
 from kiss3d_cli.core.hashing import json_sha256
 from kiss3d_cli.models.flux.lora import LowRank, fold
 from kiss3d_cli.models.fp8 import FP8, Fp8Weight, quantize
-from kiss3d_cli.models.weights import Layout, Place, Shape, WeightFile
+from kiss3d_cli.models.weights import Entry, Layout, Place, Shape, WeightFile, write_weights
 
 VERSION = 1
 """Of the preparation: raised when the same files give other weights."""
@@ -30,23 +26,6 @@ BLOCK_LAYERS = r"(single_)?transformer_blocks\.|controlnet_(single_)?blocks\."
 """Layers that hold nearly all weights; the few outside the blocks stay wide."""
 
 Progress = Callable[[float], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """A tensor of a file that is being written: `make` is called when its turn comes."""
-
-    name: str
-    dtype: torch.dtype
-    shape: Shape
-    make: Callable[[], Tensor]
-
-    @property
-    def bytes(self) -> int:
-        return self.dtype.itemsize * int(torch.Size(self.shape).numel())
-
-
-_NAMES = {FP8: "F8_E4M3", torch.bfloat16: "BF16", torch.float32: "F32"}
 
 
 def prepared_path(source: Path, facts: Mapping[str, object]) -> Path:
@@ -82,7 +61,7 @@ def fold_transformer(
             entries += _narrow(name, shapes[name], _folded(file, layout, place, mine, device))
         else:
             entries += _narrow(name, shapes[name], _kept(file, layout, place))
-    write(target, entries, progress)
+    _write(target, entries, progress)
 
 
 def narrow_controlnet(file: WeightFile, layout: Layout, target: Path, progress: Progress) -> None:
@@ -94,7 +73,7 @@ def narrow_controlnet(file: WeightFile, layout: Layout, target: Path, progress: 
             entries += _narrow(name, shapes[name], _kept(file, layout, place))
         else:
             entries.append(_wide(file, layout, name, place, shapes[name]))
-    write(target, entries, progress)
+    _write(target, entries, progress)
 
 
 def _wide(
@@ -139,48 +118,9 @@ def _narrow(name: str, shape: Shape, make: Callable[[], Fp8Weight]) -> list[Entr
     ]
 
 
-def write(target: Path, entries: Iterable[Entry], progress: Progress) -> None:
-    """Write a safetensors file one tensor after the other; it appears whole or not at all.
-
-    Older files prepared from the same source are removed: a disk holds one for each.
-
-    Raises:
-        Missing: no room, or no right to write there.
-    """
-    entries = list(entries)
-    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for entry in entries:
-        header[entry.name] = {
-            "dtype": _NAMES[entry.dtype],
-            "shape": list(entry.shape),
-            "data_offsets": [end, end + entry.bytes],
-        }
-        end += entry.bytes
-    head = json.dumps(header).encode()
-    head += b" " * (-len(head) % 8)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as stream:
-            stream.write(len(head).to_bytes(8, "little") + head)
-            done = 0
-            for entry in entries:
-                tensor = entry.make().to("cpu", entry.dtype).contiguous()
-                assert tuple(tensor.shape) == entry.shape, entry.name
-                stream.write(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-                done += entry.bytes
-                progress(done / end)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(target)
-    except OSError as error:
-        raise Missing(
-            f"the prepared weights ({end / 1e9:.1f} GB) can't be written: {error.strerror or error}",
-            place=str(target),
-            hint="make room on that disk and make the folder writable",
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+def _write(target: Path, entries: Iterable[Entry], progress: Progress) -> None:
+    """Write a prepared file and remove older ones of the same source: a disk holds one for each."""
+    write_weights(target, entries, progress)
     source = target.name.removesuffix(SUFFIX).rpartition(".")[0]
     for other in target.parent.glob(f"{source}.*{SUFFIX}"):
         if other != target:
