@@ -94,9 +94,7 @@ def gallery(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "meshes", nargs="+", type=Path, help="OBJ, PLY, STL, GLB or GLTF, shown with their colours"
-    )
+    parser.add_argument("meshes", nargs="+", type=Path, help="OBJ, PLY, STL, GLB or GLTF, shown with their colours")
     parser.add_argument("--out", type=Path, default=Path("gallery.png"), help="the PNG to write")
     parser.add_argument("--pictures", nargs="+", type=Path, default=[], help="one for each mesh, put before its views")
     parser.add_argument("--azimuths", nargs="+", type=float, default=[0, 90, 180, 270], help="degrees, 0 is the front")
