@@ -99,7 +99,7 @@ def test_every_stage_fails_once_and_the_run_ends_in_a_mesh(mended_run: Path) -> 
 
 
 def test_the_bundle_keeps_to_the_reference(mended_run: Path) -> None:
-    """The tiny weights are wired to be drawn to the tile control: noise, schedule, control and VAE must all be right."""
+    """The tiny weights are wired to follow the tile control: noise, schedule, control and VAE must all be right."""
     reference = read_png(mended_run / "04-reference" / "reference_bundle.png").astype(float)
     drawn = read_png(mended_run / "05-bundle" / "bundle.png").astype(float)
     means = [image.reshape(32, 8, 64, 8, 3).mean((1, 3)) for image in (reference, drawn)]
