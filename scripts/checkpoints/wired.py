@@ -2,8 +2,8 @@
 
 A random network draws noise, and no mesh can be made of that. Here the VAE passes the mean colour of every block of
 8 x 8 pixels, and the transformer's answer is a multiple of what the sample differs from the picture of the tile
-control, so that every step comes closer to that picture. All blocks still compute, but their gates are shut: what they add would be
-pulled as well.
+control, so that every step comes closer to that picture. All blocks still compute, but their gates are shut: what they
+add would be pulled as well.
 """
 
 from __future__ import annotations
