@@ -9,13 +9,14 @@ import typer
 
 from kiss3d_cli.cli.report import end_with_report
 from kiss3d_cli.cli.terminal import Bars, command_line, error_record, handles_errors, note, print_json, shown_path
-from kiss3d_cli.core.config import settings as all_settings
 from kiss3d_cli.core.errors import Kiss3dError, RunInUse, from_exception
 from kiss3d_cli.stages import STAGES
 
 
 def _help_settings(asked: bool) -> bool:
     if asked:
+        from kiss3d_cli.core.config import settings as all_settings
+
         for setting in all_settings().values():
             default = "" if setting.default is None else setting.default
             print(f"{setting.key}={default}\n    {setting.help}")
