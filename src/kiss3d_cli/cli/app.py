@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import kiss3d_cli
-from kiss3d_cli.cli import evaluate, models, report, resume, run, status, ui
+from kiss3d_cli.cli import doctor, evaluate, models, report, resume, run, status, ui
 
 app = typer.Typer(
     name="kiss3d",
@@ -41,6 +41,7 @@ app.command("status")(status.status)
 app.command("eval")(evaluate.evaluate)
 app.command("report")(report.report)
 app.command("ui")(ui.ui)
+app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 
 

@@ -1,0 +1,174 @@
+"""`kiss3d doctor`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kiss3d_cli.cli.terminal import handles_errors, note, print_json
+
+GIB = 2**30
+GIGA = 10**9
+DISK_RATE = 2.0 * GIGA
+"""Bytes a second assumed of the disk: reading one to find out would take longer than it is worth."""
+
+
+@handles_errors
+def doctor(
+    root: Annotated[Path | None, typer.Option(help="A folder of weights instead of the Hugging Face cache.")] = None,
+    out: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("outputs"),
+    quick: Annotated[bool, typer.Option("--quick", help="Do not measure the device; no times are given.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Say what this machine has, what is missing, and what each preset needs and takes here."""
+    from kiss3d_cli.core.machine import inspect_machine, measure
+
+    machine = inspect_machine(out)
+    measured = None if quick else measure(machine.device)
+    packages = _packages(machine.device.name)
+    models = _models(root)
+    presets = [_preset(name, machine, measured, root) for name in ("draft", "fast", "12gb", "quality")]
+    if json_output:
+        device = {**dataclasses.asdict(machine.device), "driver": machine.driver, "capability": machine.capability}
+        rest = dataclasses.asdict(machine)
+        for name in ("device", "driver", "capability"):
+            del rest[name]
+        rates = None if measured is None else dataclasses.asdict(measured)
+        print_json(
+            {"device": device, **rest, "rates": rates, "packages": packages, "models": models, "presets": presets}
+        )
+        return
+    _show_machine(machine, measured)
+    print("\noptional parts")
+    for row in packages:
+        print(f"  {row['name']:<14} {row['version'] or 'missing':<12} {row['purpose']}{_after(row['hint'])}")
+    print("\nmodel weights")
+    for row in models:
+        print(f"  {row['name']:<16} {'here' if row['here'] else 'not here':<9} {row['size']:>9}{_after(row['note'])}")
+    print("\npresets")
+    for row in presets:
+        print(f"  {row['name']:<8} {row['verdict']}")
+        print(f"  {'':<8} {_needs(row)}")
+    if measured is not None:
+        note("times are counted operations and bytes over the rates measured here; the first run also prepares weights")
+
+
+def _show_machine(machine: Any, measured: Any) -> None:
+    device = machine.device
+    print(f"device    {device.model} ({device.name}; {device.why})")
+    if device.is_gpu:
+        capability = f", compute capability {machine.capability}" if machine.capability else ""
+        print(f"driver    {machine.driver or 'unknown'}{capability}")
+    if machine.free_video_bytes is not None:
+        print(f"video     {machine.free_video_bytes / GIB:.1f} GiB free of {device.memory_bytes / GIB:.1f} GiB")
+    print(f"memory    {machine.free_ram_bytes / GIB:.1f} GiB free of {machine.ram_bytes / GIB:.1f} GiB")
+    print(f"disk      {machine.free_disk_bytes / GIGA:.0f} GB free")
+    built = f"built with CUDA {machine.torch_cuda}" if machine.torch_cuda else "built without CUDA"
+    print(f"torch     {machine.torch}, {built}; Python {machine.python}; {machine.system}")
+    if measured is not None:
+        print(
+            f"rates     {measured.matrix / 1e12:.2f} TFLOP/s, memory {measured.memory / GIGA:.0f} GB/s, "
+            f"from the host {measured.host / GIGA:.1f} GB/s"
+        )
+
+
+def _packages(device: str) -> list[dict[str, Any]]:
+    from kiss3d_cli.core.machine import package_version
+    from kiss3d_cli.core.packages import EXTRAS
+    from kiss3d_cli.geometry.rasterize import NAMES, find_backend
+
+    purposes = {"onnxruntime": "background removal", "accelerate": "loading of models"}
+    rows = []
+    for name, extra in EXTRAS.items():
+        version = package_version(name)
+        hint = None if version else f"pip install 'kiss3d[{extra}]'"
+        rows.append({"name": name, "version": version, "purpose": purposes.get(name, "neural presets"), "hint": hint})
+    for name in NAMES[1:]:
+        # a package that is there may still not work: it is tried on a triangle
+        why = find_backend(name, device).note
+        version = package_version(name)
+        purpose = "another rasteriser; the built-in one needs nothing"
+        rows.append({"name": name, "version": version if why is None else None, "purpose": purpose, "hint": why})
+    return rows
+
+
+def _models(root: Path | None) -> list[dict[str, Any]]:
+    from huggingface_hub import get_token
+
+    from kiss3d_cli.models.registry import MODELS
+    from kiss3d_cli.models.store import find_all
+
+    here = find_all(MODELS, root)
+    token = get_token() is not None
+    rows = []
+    for name, model in MODELS.items():
+        text = None
+        if model.gated and name not in here:
+            signed = (
+                "a token is set; kiss3d models pull says whether it is let in" if token else "no token: hf auth login"
+            )
+            text = f"gated: accept its terms at {model.page} ({signed})"
+            text += f", or --set {model.without}" if model.without else ""
+        rows.append({"name": name, "here": name in here, "size": model.size, "gated": model.gated, "note": text})
+    return rows
+
+
+def _preset(name: str, machine: Any, measured: Any, root: Path | None) -> dict[str, Any]:
+    from kiss3d_cli.core import config as configuration
+    from kiss3d_cli.models import store
+    from kiss3d_cli.pipeline.estimate import Rates, estimate
+    from kiss3d_cli.pipeline.launch import needed_models
+
+    config = configuration.load(configuration.preset_layer(name))
+    names = needed_models(config)
+    missing = store.missing(names, store.find_all(names, root))
+    rates = Rates(machine.device.model, *_rates(measured), DISK_RATE)
+    limit = machine.free_video_bytes
+    if limit is not None:
+        allowed = config.device.memory_limit
+        tightened = min(limit / GIB, allowed) if allowed is not None else limit / GIB
+        config = dataclasses.replace(config, device=dataclasses.replace(config.device, memory_limit=tightened))
+    found = estimate(config, rates)
+    gpu = machine.device.is_gpu
+    faults = []
+    if found.least_video_bytes and not gpu:
+        faults.append("there is no GPU")
+    elif limit is not None and found.least_video_bytes > limit:
+        faults.append(f"it needs {found.least_video_bytes / GIB:.1f} GiB of free video memory")
+    if missing:
+        gigabytes = sum(model.gigabytes or 0 for model in missing)
+        faults.append(f"{len(missing)} models are not here ({gigabytes:.0f} GB): kiss3d models pull {name}")
+    return {
+        "name": name,
+        "ready": not faults,
+        "verdict": "ready" if not faults else "not ready: " + "; ".join(faults),
+        "missing": [model.name for model in missing],
+        "seconds": None if measured is None or (found.least_video_bytes and not gpu) else round(found.seconds, 1),
+        "stages": {stage.stage: round(stage.seconds, 1) for stage in found.stages} if measured is not None else {},
+        "video_bytes": int(found.video_bytes),
+        "least_video_bytes": int(found.least_video_bytes),
+        "disk_bytes": int(found.disk_bytes),
+    }
+
+
+def _rates(measured: Any) -> tuple[float, float, float]:
+    return (1e12, 1e11, 1e10) if measured is None else (measured.matrix, measured.memory, measured.host)
+
+
+def _needs(row: dict[str, Any]) -> str:
+    parts = []
+    if row["least_video_bytes"]:
+        least, most = row["least_video_bytes"] / GIB, row["video_bytes"] / GIB
+        parts.append(f"video memory {least:.1f} GiB at least, up to {most:.1f} GiB used")
+    if row["disk_bytes"]:
+        parts.append(f"{row['disk_bytes'] / GIGA:.0f} GB of weights read")
+    if row["seconds"] is not None:
+        parts.append(f"about {row['seconds']:.0f} s here")
+    return "; ".join(parts)
+
+
+def _after(text: str | None) -> str:
+    return f"; {text}" if text else ""
