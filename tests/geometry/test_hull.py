@@ -7,7 +7,7 @@ import torch
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.cameras import BUNDLE_RADIUS, bundle_cameras, orbit_cameras
-from kiss3d_cli.geometry.hull import hull_field, silhouette_distance, visual_hull
+from kiss3d_cli.geometry.hull import HullField, silhouette_distance, visual_hull
 from kiss3d_cli.geometry.manifold import find_defects
 
 
@@ -38,7 +38,7 @@ def test_field_of_one_view_of_a_sphere():
     """At the silhouette plane the distance to the cone of rays is known: sin(angle) x distance to the camera."""
     masks = _disc_masks(256, 0.8, views=1)
     points = torch.tensor([[0.0, 0.0, 0.0], [0.5, 0.0, 0.0], [0.0, -0.9, 0.0], [1.0, 0.0, 0.0]])
-    field = hull_field(masks, orbit_cameras([0.0], 0.0), points)
+    field = HullField.of(masks, orbit_cameras([0.0], 0.0)).at(points)
     cone = BUNDLE_RADIUS * math.tan(math.asin(0.8 / BUNDLE_RADIUS))
     torch.testing.assert_close(field, points.norm(dim=-1) - cone, atol=0.02, rtol=0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,6 +20,18 @@ _SUPPORT = 0.1
 """Sum of weights below which a vertex keeps its own normal."""
 
 
+@dataclass(frozen=True)
+class ExplicitTarget:
+    """
+    Attributes:
+        normals: (N, 3) world-space unit normals that the vertices are to have.
+        support: (N,) sum of the weights of the views that say so; 0 where no view does.
+    """
+
+    normals: Float[Tensor, "N 3"]
+    support: Float[Tensor, " N"]
+
+
 def explicit_target(
     mesh: Mesh,
     normals: Float[Tensor, "V S S 3"],
@@ -26,8 +39,8 @@ def explicit_target(
     cameras: Cameras,
     view_weights: Sequence[float],
     size: int = 512,
-) -> Float[Tensor, "N 3"]:
-    """World-space unit normals that the views ask of the vertices.
+) -> ExplicitTarget:
+    """The normals that the views ask of the vertices.
 
     Each vertex gets the mean of the views' normals at its place, where it is visible, weighted by the view's weight
     times |cos| between its own normal and the way to the camera; it keeps its own normal where the weights' sum is
@@ -56,7 +69,8 @@ def explicit_target(
     seen = (clip[..., 3] <= depth + _DEPTH_TOLERANCE) & (sampled[..., 3] > 0.5) & (cosine > 0)
     weight = cosine * seen * cosine.new_tensor(list(view_weights))[:, None]
     mean = (normalize(sampled[..., :3], dim=-1) * weight[..., None]).sum(0)
-    return torch.where(weight.sum(0)[:, None] > _SUPPORT, normalize(mean, dim=-1), own)
+    support = weight.sum(0)
+    return ExplicitTarget(torch.where(support[:, None] > _SUPPORT, normalize(mean, dim=-1), own), support)
 
 
 def _sample(images: Float[Tensor, "V S S C"], where: Float[Tensor, "V N 2"]) -> Float[Tensor, "V N C"]:

@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.geometry.conjugate_gradients import conjugate_gradients
+from kiss3d_cli.geometry.depth_maps import DepthMaps
 from kiss3d_cli.geometry.flexicubes import isosurface
-from kiss3d_cli.geometry.hull import grid_points, hull_field
-from kiss3d_cli.geometry.integrate import DepthMaps
+from kiss3d_cli.geometry.hull import HullField
 from kiss3d_cli.geometry.manifold import face_components
 from kiss3d_cli.geometry.mesh import Mesh
 
@@ -26,6 +27,9 @@ _COARSEST = 20
 _SCREENING = 30.0
 """Weight of the value 1/2 on the points against the gradient, for a point that stands for one cell's side squared."""
 _MIN_POINTS = 100
+_CLEARLY_BETTER = 1.5
+_WELL_SEEN = 0.3
+"""One view overrules another where its cosine is that much larger, and larger than this."""
 _SAME_PLACE = 0.03
 """World units between two views' surfaces up to which a place of one is seen in the other."""
 _LEAST_VISIBILITY = 0.003
@@ -49,15 +53,15 @@ class OrientedPoints:
 
 def fuse_depths(
     maps: DepthMaps,
-    masks: Float[Tensor, "V L L"],
-    resolution: int = 112,
+    hull: HullField,
+    resolution: int = 96,
     bound: float = 1.05,
 ) -> Mesh:
     """The closed surface through all depth maps, its largest component.
 
     Args:
         maps: what the views see.
-        masks: the silhouettes at any size.
+        hull: what the silhouettes allow.
         resolution: grid points along each side.
         bound: half the side of the grid.
 
@@ -69,11 +73,8 @@ def fuse_depths(
         raise BadInput(
             f"The views show only {len(points.areas)} pixels of the object.", hint="Give larger pictures of it."
         )
-    grid = grid_points(resolution, bound, maps.depth.device)
     step = 2 * bound / (resolution - 1)
-    outside = torch.cat(
-        [hull_field(masks, maps.cameras, slab.reshape(-1, 3)) > step / 2 for slab in torch.split(grid, 32)]
-    ).reshape(grid.shape[:3])
+    outside = hull.grid(resolution, bound) > step / 2
     indicator = solve_indicator(points, outside, bound)
     mesh = isosurface(0.5 - indicator, (-bound,) * 3, (bound,) * 3) if bool((indicator > 0.5).any()) else None
     if mesh is None:
@@ -87,22 +88,29 @@ def sample_depths(maps: DepthMaps) -> OrientedPoints:
     """A point for every pixel; where several views show the same place they share its area.
 
     A pixel of side s at depth 1 covers (s z)^2 / cos of the surface. Its share among the views that see the place is
-    cos^2 / sum of cos^2, so grazing views count little.
+    cos^2 / sum of cos^2, so grazing views count little. A pixel whose place another view, with a much better angle,
+    sees through is left out.
     """
     seen, size = maps.mask, maps.depth.shape[1]
     positions = maps.points()[seen]
-    normals = maps.cameras.normals_to_world(maps.normals)[seen]
-    rays = normalize(maps.cameras.normals_to_world(maps.rays())[seen], dim=-1)
-    cosine = -(normals * rays).sum(-1).clamp_max(-1e-3)
+    world_normals = maps.cameras.normals_to_world(maps.normals)
+    rays = normalize(maps.cameras.normals_to_world(maps.rays()), dim=-1)
+    cosines = -(world_normals * rays).sum(-1)
+    normals, cosine = world_normals[seen], cosines[seen].clamp_min(1e-3)
+
     to_camera = normalize(maps.cameras.centers[:, None] - positions, dim=-1)
     facing = (to_camera * normals).sum(-1).clamp_min(0)
     clip = maps.cameras.clip(positions)
     where = (clip[..., :2] / clip[..., 3:] * clip.new_tensor([1.0, -1.0]) + 1) / 2 * size
     column, row = where.floor().long().clamp(0, size - 1).unbind(-1)
-    surface = maps.depth[torch.arange(len(clip), device=clip.device)[:, None], row, column]
+    view = torch.arange(len(clip), device=clip.device)[:, None]
+    surface, better = maps.depth[view, row, column], cosines[view, row, column]
+    in_front = (surface > 0) & (clip[..., 3] < surface - _SAME_PLACE)
+    overruled = (in_front & (better > _CLEARLY_BETTER * cosine) & (better > _WELL_SEEN)).any(0)
     total = (facing**2 * (clip[..., 3] < surface + _SAME_PLACE)).sum(0).clamp_min(_LEAST_VISIBILITY)
     side = (2 / (size * maps.cameras.projection[:, 0, 0]))[:, None, None] * maps.depth
-    return OrientedPoints(positions, normals, side[seen] ** 2 * cosine / total)
+    areas = side[seen] ** 2 * cosine / total
+    return OrientedPoints(positions[~overruled], normals[~overruled], areas[~overruled])
 
 
 def solve_indicator(points: OrientedPoints, outside: Bool[Tensor, "R R R"], bound: float) -> Float[Tensor, "R R R"]:
@@ -174,27 +182,14 @@ class _Grid:
         half = half.index_add(0, self.corners.flatten(), (self.weights * (0.5 * self.screening)[:, None]).flatten())
         diagonal = torch.full_like(start, 6.0).flatten()
         diagonal = diagonal.index_add(0, self.corners.flatten(), (self.weights**2 * self.screening[:, None]).flatten())
-        diagonal = diagonal.reshape(start.shape)
 
-        def dot(a: Tensor, b: Tensor) -> Tensor:
-            return (a * b).sum(2).sum(1).sum()  # rows first: the same additions on any number of threads
-
-        x = start
-        residual = (self.flux + half.reshape(start.shape)) * self.free - self._times(x)
-        z = residual / diagonal
-        direction, power = z, dot(residual, z)
-        goal = power * 1e-6
-        for _ in range(iterations):
-            image = self._times(direction)
-            length = power / dot(direction, image).clamp_min(1e-30)
-            x = x + length * direction
-            residual = residual - length * image
-            z = residual / diagonal
-            previous, power = power, dot(residual, z)
-            if power <= goal:
-                break
-            direction = z + power / previous * direction
-        return x
+        return conjugate_gradients(
+            self._times,
+            (self.flux + half.reshape(start.shape)) * self.free,
+            diagonal.reshape(start.shape),
+            start,
+            iterations=iterations,
+        )
 
     def _times(self, x: Float[Tensor, "R R R"]) -> Float[Tensor, "R R R"]:
         out = torch.zeros_like(x)

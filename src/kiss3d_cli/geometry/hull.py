@@ -41,29 +41,53 @@ def grid_points(resolution: int, bound: float, device: torch.device | str = "cpu
     return torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1)
 
 
-def hull_field(masks: Float[Tensor, "V H W"], cameras: Cameras, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
-    """Signed distance of points to the hull's surface, in world units, negative inside.
+@dataclass(frozen=True)
+class HullField:
+    """The visual hull as a field over space.
 
-    Exact in sign; the magnitude is the distance to the nearest of the views' silhouettes, taken across their rays.
-
-    Args:
-        masks: 1 where the object is, 0 elsewhere, in [0, 1].
-        cameras: one for each mask.
-        points: in the world frame, in front of every camera.
+    Attributes:
+        distance: (V, H, W) of every pixel to its view's silhouette, in pixels, negative inside.
+        cameras: one for each view.
     """
-    distance = silhouette_distance(masks)
-    side = masks.shape[1]
-    field = torch.full_like(points[:, 0], -torch.inf)
-    for view in range(len(cameras)):
-        clip = cameras[[view]].clip(points)[0]
-        where = clip[:, :2] / clip[:, 3:] * clip.new_tensor([1.0, -1.0])
-        sampled = grid_sample(
-            distance[view][None, None], where[None, None], padding_mode="border", align_corners=False
-        )[0, 0, 0]
-        beyond = (where.abs() - 1).clamp_min(0).norm(dim=-1) * side / 2
-        pixel = 2 * clip[:, 3] / (side * cameras.projection[view, 1, 1])
-        field = torch.maximum(field, (sampled + beyond) * pixel)
-    return field
+
+    distance: Float[Tensor, "V H W"]
+    cameras: Cameras
+
+    @staticmethod
+    def of(masks: Float[Tensor, "V H W"], cameras: Cameras) -> HullField:
+        """
+        Args:
+            masks: 1 where the object is, 0 elsewhere, in [0, 1].
+            cameras: one for each mask.
+        """
+        return HullField(silhouette_distance(masks), cameras)
+
+    def at(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+        """Signed distance of points to the hull's surface, in world units, negative inside.
+
+        Exact in sign; the magnitude is the distance to the nearest of the views' silhouettes, across their rays.
+
+        Args:
+            points: in the world frame, in front of every camera.
+        """
+        side = self.distance.shape[1]
+        field = torch.full_like(points[:, 0], -torch.inf)
+        clips = self.cameras.clip(points)
+        for view, clip in enumerate(clips):
+            where = clip[:, :2] / clip[:, 3:] * clip.new_tensor([1.0, -1.0])
+            sampled = grid_sample(
+                self.distance[view][None, None], where[None, None], padding_mode="border", align_corners=False
+            )[0, 0, 0]
+            beyond = (where.abs() - 1).clamp_min(0).norm(dim=-1) * side / 2
+            pixel = 2 * clip[:, 3] / (side * self.cameras.projection[view, 1, 1])
+            field = torch.maximum(field, (sampled + beyond) * pixel)
+        return field
+
+    def grid(self, resolution: int, bound: float) -> Float[Tensor, "R R R"]:
+        """The field on a cubic grid over [-bound, bound]^3 (see `grid_points`)."""
+        points = grid_points(resolution, bound, self.distance.device)
+        field = torch.cat([self.at(slab.reshape(-1, 3)) for slab in torch.split(points, 16)])
+        return field.reshape(resolution, resolution, resolution)
 
 
 def check_masks(masks: Float[Tensor, "V H W"], cameras: Cameras) -> None:
@@ -100,9 +124,7 @@ def visual_hull(masks: Float[Tensor, "V H W"], cameras: Cameras, resolution: int
         BadInput: a mask is empty, or the masks have no common volume.
     """
     check_masks(masks, cameras)
-    points = grid_points(resolution, bound, masks.device)
-    field = torch.cat([hull_field(masks, cameras, slab.reshape(-1, 3)) for slab in torch.split(points, 32)])
-    field = field.reshape(resolution, resolution, resolution)
+    field = HullField.of(masks, cameras).grid(resolution, bound)
     if not (field < 0).any():
         raise BadInput(
             "The views contradict each other: no point in space lies inside all masks.",

@@ -17,9 +17,11 @@ from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.cameras import Cameras
+from kiss3d_cli.geometry.depth_maps import camera_rays
 from kiss3d_cli.geometry.explicit_target import explicit_target
+from kiss3d_cli.geometry.flexicubes import isosurface
 from kiss3d_cli.geometry.fuse import fuse_depths, largest_component
-from kiss3d_cli.geometry.hull import check_masks, hull_depths, visual_hull
+from kiss3d_cli.geometry.hull import HullField, check_masks, grid_points, hull_depths, visual_hull
 from kiss3d_cli.geometry.integrate import IntegrationSettings, integrate_normals
 from kiss3d_cli.geometry.manifold import find_edges, vertex_laplacian
 from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
@@ -65,6 +67,8 @@ class IsomerSettings:
     outside: float = 10.0
     renewals: int = 5
     renewal_interval: int = 20
+    full_support: float = 0.3
+    filling: float = 0.3
     target_faces: int = 50_000
 
 
@@ -153,7 +157,7 @@ def _check_views(
         )
     usable = mask & (length > 0.1)
     unit = torch.where(usable[..., None], normals / length.clamp_min(0.1)[..., None], 0)
-    towards = -(unit * _rays(cameras, mask.shape[1])).sum(-1)[usable] > 0
+    towards = -(unit * camera_rays(cameras, mask.shape[1])).sum(-1)[usable] > 0
     if float(towards.float().mean()) < 0.5:
         raise BadInput(
             "Most normals point away from their cameras.",
@@ -164,12 +168,6 @@ def _check_views(
     if bool((mask & border).any()):
         notes.append("The object touches the border of a view; it was cut off there.")
     return _Views(unit, usable, cameras)
-
-
-def _rays(cameras: Cameras, size: int) -> Float[Tensor, "V S S 3"]:
-    from kiss3d_cli.geometry.integrate import camera_rays
-
-    return camera_rays(cameras, size)
 
 
 def _start_mesh(start: Mesh | Literal["hull", "sphere"], views: _Views, notes: list[str]) -> Mesh:
@@ -187,23 +185,22 @@ def _start_mesh(start: Mesh | Literal["hull", "sphere"], views: _Views, notes: l
 
 
 def _ellipsoid(centre: Float[Tensor, 3], radii: Float[Tensor, 3]) -> Mesh:
-    from kiss3d_cli.geometry.flexicubes import isosurface
-    from kiss3d_cli.geometry.hull import grid_points
-
     ball = isosurface(grid_points(24, 1.2, centre.device).norm(dim=-1) - 1, (-1.2,) * 3, (1.2,) * 3)
     return Mesh(ball.vertices * radii + centre, ball.faces)
 
 
 def _integrated(start: Mesh | None, views: _Views, settings: IsomerSettings) -> Mesh:
-    bounds = hull_depths(views.mask.float(), views.cameras)
+    silhouettes = views.mask.float()
+    hull = HullField.of(silhouettes, views.cameras)
+    bounds = hull_depths(silhouettes, views.cameras)
     depth = None
     if start is not None:
         size = views.mask.shape[1]
         depth = rasterize(views.cameras.clip(start.vertices), start.faces, (size, size)).depth
     maps = integrate_normals(
-        views.normals, views.mask, views.cameras, bounds.nearest, bounds.farthest, depth, settings.integration
+        views.normals, views.mask, views.cameras, bounds.nearest, bounds.farthest, hull, depth, settings.integration
     )
-    return fuse_depths(maps, views.mask.float())
+    return fuse_depths(maps, hull)
 
 
 def _stage_one(mesh: Mesh, views: _Views, settings: IsomerSettings, losses: list[float]) -> Mesh:
@@ -229,20 +226,18 @@ def _stage_two(mesh: Mesh, views: _Views, settings: IsomerSettings, losses: list
     """Towards the explicit target: one normal for each vertex, gathered from all views that see it."""
     fine = _limited(settings.fine, mesh, settings.target_faces)
     optimizer = RemeshOptimizer(mesh, fine)
-    target = optimizer.mesh.vertices
-    for step in range(settings.fine_steps):
+    for _ in range(settings.fine_steps):
         vertices, faces = optimizer.vertices, optimizer.faces
-        own = vertex_normals(vertices, faces)
-        if step < settings.renewals or step % settings.renewal_interval == 0 or True:
-            target = explicit_target(
-                optimizer.mesh, views.normals, views.mask, views.cameras, settings.view_weights, settings.size
-            )
-        shown = _show(Mesh(vertices, faces), views, own - target, size=settings.size)
+        target = explicit_target(
+            optimizer.mesh, views.normals, views.mask, views.cameras, settings.view_weights, settings.size
+        )
+        shown = _show(Mesh(vertices, faces), views, vertex_normals(vertices, faces) - target.normals, settings.size)
         loss = (_weighted(shown.image**2, settings) * shown.mask[..., None]).mean()
         loss = loss + ((shown.coverage - views.mask.to(loss)) ** 2).mean()
         loss.backward()
         losses.append(float(loss.detach()))
-        optimizer.step()
+        unsure = 1 - (target.support / settings.full_support).clamp(0, 1)
+        optimizer.step(fine.laplacian_weight + (settings.filling - fine.laplacian_weight) * unsure)
     return optimizer.mesh
 
 

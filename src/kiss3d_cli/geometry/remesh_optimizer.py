@@ -28,8 +28,7 @@ class RemeshSettings:
         edge_tolerance: edges may be shorter or longer than the reference by this share.
         laplacian_weight: share of the way to its neighbours' mean that a vertex goes in every step.
         gradient_limit: a gradient longer than this many times its running size is cut.
-        least_gradient: gradients below this share of the mesh's root mean square move their vertices less than the
-            rest.
+        least_gradient: gradients below this share of their root mean square move their vertices less than the rest.
     """
 
     learning_rate: float = 0.3
@@ -74,13 +73,17 @@ class RemeshOptimizer:
         return Mesh(self.vertices.detach(), self.faces)
 
     @torch.no_grad()
-    def step(self) -> None:
-        """One step along the gradient of `vertices`, then one round of remeshing."""
+    def step(self, smoothing: Float[Tensor, " N"] | None = None) -> None:
+        """One step along the gradient of `vertices`, then one round of remeshing.
+
+        Args:
+            smoothing: share of the way to its neighbours' mean that each vertex goes, if not `laplacian_weight`.
+        """
         assert self.vertices.grad is not None, "call backward() before step()"
-        self._move(torch.nan_to_num(self.vertices.grad))
+        self._move(torch.nan_to_num(self.vertices.grad), smoothing)
         self._remesh()
 
-    def _move(self, gradient: Float[Tensor, "N 3"]) -> None:
+    def _move(self, gradient: Float[Tensor, "N 3"], smoothing: Float[Tensor, " N"] | None) -> None:
         s = self.settings
         self._steps += 1
         if self._steps > 1:
@@ -99,8 +102,9 @@ class RemeshOptimizer:
         self._velocity = beta_velocity * self._velocity + (1 - beta_velocity) * velocity
 
         rate = s.learning_rate * s.decay ** (self._steps - 1) * min(1.0, self._steps / s.ramp)
-        smoothing = s.laplacian_weight * vertex_laplacian(self.vertices.detach(), find_edges(self.faces))
-        self.vertices -= rate * self.edge_length * velocity - smoothing
+        share = s.laplacian_weight if smoothing is None else smoothing[:, None]
+        to_mean = vertex_laplacian(self.vertices.detach(), find_edges(self.faces))
+        self.vertices -= rate * self.edge_length * velocity - share * to_mean
 
     def _remesh(self) -> None:
         s = self.settings
