@@ -18,7 +18,7 @@ from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.conjugate_gradients import conjugate_gradients
 from kiss3d_cli.geometry.depth_maps import DepthMaps
 from kiss3d_cli.geometry.flexicubes import isosurface
-from kiss3d_cli.geometry.hull import HullField
+from kiss3d_cli.geometry.hull import HullField, grid_points
 from kiss3d_cli.geometry.manifold import face_components
 from kiss3d_cli.geometry.mesh import Mesh
 
@@ -26,6 +26,8 @@ _COARSEST = 20
 """Grid points along a side at which the solution starts."""
 _SCREENING = 30.0
 """Weight of the value 1/2 on the points against the gradient, for a point that stands for one cell's side squared."""
+_FILLING_LENGTH = 0.2
+"""World units over which the gradient would have to err by itself to outweigh that what all views hide is solid."""
 _MIN_POINTS = 100
 _CLEARLY_BETTER = 1.5
 _WELL_SEEN = 0.3
@@ -75,7 +77,8 @@ def fuse_depths(
         )
     step = 2 * bound / (resolution - 1)
     outside = hull.grid(resolution, bound) > step / 2
-    indicator = solve_indicator(points, outside, bound)
+    hidden = _hidden(maps, resolution, bound) & ~outside
+    indicator = solve_indicator(points, outside, hidden, bound)
     mesh = isosurface(0.5 - indicator, (-bound,) * 3, (bound,) * 3) if bool((indicator > 0.5).any()) else None
     if mesh is None:
         raise BadInput(
@@ -113,10 +116,31 @@ def sample_depths(maps: DepthMaps) -> OrientedPoints:
     return OrientedPoints(positions[~overruled], normals[~overruled], areas[~overruled])
 
 
-def solve_indicator(points: OrientedPoints, outside: Bool[Tensor, "R R R"], bound: float) -> Float[Tensor, "R R R"]:
-    """The indicator of the solid on a grid over [-bound, bound]^3; 0 wherever `outside`.
+def _hidden(maps: DepthMaps, resolution: int, bound: float) -> Bool[Tensor, "R R R"]:
+    """Which points of a grid lie behind the surface, or right on it, in every view."""
+    size = maps.depth.shape[1]
+    grid = grid_points(resolution, bound, maps.depth.device)
+    view = torch.arange(len(maps.cameras), device=maps.depth.device)[:, None]
+    parts = []
+    for slab in torch.split(grid, 16):
+        clip = maps.cameras.clip(slab.reshape(-1, 3))
+        where = (clip[..., :2] / clip[..., 3:] * clip.new_tensor([1.0, -1.0]) + 1) / 2 * size
+        column, row = where.floor().long().clamp(0, size - 1).unbind(-1)
+        surface = maps.depth[view, row, column]
+        parts.append(((surface > 0) & (clip[..., 3] > surface - 0.5 * _SAME_PLACE)).all(0))
+    return torch.cat(parts).reshape(grid.shape[:3])
+
+
+def solve_indicator(
+    points: OrientedPoints, outside: Bool[Tensor, "R R R"], hidden: Bool[Tensor, "R R R"], bound: float
+) -> Float[Tensor, "R R R"]:
+    """The indicator of the solid on a grid over [-bound, bound]^3.
 
     Coarse grids give the fine ones their start, so that few iterations do.
+
+    Args:
+        outside: where it is 0.
+        hidden: where it is drawn towards 1.
     """
     resolution = outside.shape[0]
     sizes = [resolution]
@@ -126,11 +150,13 @@ def solve_indicator(points: OrientedPoints, outside: Bool[Tensor, "R R R"], boun
     for size in reversed(sizes):
         share = interpolate(outside[None, None].float(), (size,) * 3, mode="trilinear", align_corners=True)[0, 0]
         free = share < 0.999
+        solid = interpolate(hidden[None, None].float(), (size,) * 3, mode="trilinear", align_corners=True)[0, 0]
+        solid = solid * (2 * bound / (size - 1) / _FILLING_LENGTH) ** 2
         if solution is None:
             start = torch.zeros_like(share)
         else:
             start = interpolate(solution[None, None], (size,) * 3, mode="trilinear", align_corners=True)[0, 0]
-        solution = _Grid.of(points, free, bound).solve(start * free)
+        solution = _Grid.of(points, free, solid, bound).solve(start * free)
     assert solution is not None
     return solution
 
@@ -141,6 +167,7 @@ class _Grid:
 
     Attributes:
         free: (R, R, R) where the indicator is unknown; elsewhere it is 0.
+        solid: (R, R, R) weight of the value 1.
         flux: (R, R, R) divergence of the oriented points.
         corners: (C, 8) flat indices of each cell's corners.
         weights: (C, 8) trilinear weights of the mean point.
@@ -148,13 +175,14 @@ class _Grid:
     """
 
     free: Float[Tensor, "R R R"]
+    solid: Float[Tensor, "R R R"]
     flux: Float[Tensor, "R R R"]
     corners: Int[Tensor, "C 8"]
     weights: Float[Tensor, "C 8"]
     screening: Float[Tensor, " C"]
 
     @staticmethod
-    def of(points: OrientedPoints, free: Bool[Tensor, "R R R"], bound: float) -> _Grid:
+    def of(points: OrientedPoints, free: Bool[Tensor, "R R R"], solid: Float[Tensor, "R R R"], bound: float) -> _Grid:
         size = free.shape[0]
         step = 2 * bound / (size - 1)
         place = ((points.positions + bound) / step).clamp(1e-3, size - 1 - 1e-3)
@@ -174,7 +202,7 @@ class _Grid:
         area = torch.zeros(len(used), device=free.device).index_add(0, which, points.areas)
         mean = torch.zeros(len(used), 3, device=free.device).index_add(0, which, place * points.areas[:, None])
         corners, weights = _trilinear(mean / area[:, None], size)
-        return _Grid(free.float(), flux.reshape(free.shape), corners, weights, _SCREENING * area / step**2)
+        return _Grid(free.float(), solid, flux.reshape(free.shape), corners, weights, _SCREENING * area / step**2)
 
     def solve(self, start: Float[Tensor, "R R R"], iterations: int = 60) -> Float[Tensor, "R R R"]:
         """Conjugate gradients, Jacobi-preconditioned, from `start`."""
@@ -185,14 +213,14 @@ class _Grid:
 
         return conjugate_gradients(
             self._times,
-            (self.flux + half.reshape(start.shape)) * self.free,
-            diagonal.reshape(start.shape),
+            (self.flux + self.solid + half.reshape(start.shape)) * self.free,
+            diagonal.reshape(start.shape) + self.solid,
             start,
             iterations=iterations,
         )
 
     def _times(self, x: Float[Tensor, "R R R"]) -> Float[Tensor, "R R R"]:
-        out = torch.zeros_like(x)
+        out = self.solid * x
         for axis in range(3):
             count = x.shape[axis] - 1
             rise = x.narrow(axis, 1, count) - x.narrow(axis, 0, count)
