@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kiss3d_cli.pipeline.launch import mesh_of
+from kiss3d_cli.pipeline import launch
+from kiss3d_cli.pipeline.launch import Request, mesh_of
 from kiss3d_cli.pipeline.run_folder import find_runs
+from kiss3d_cli.report.run_report import write_report
 from kiss3d_cli.ui.jobs import Jobs
 from pictures import SMALL, draw_figure
 from report.browser import PROGRAM, Browser, Page
@@ -32,8 +34,12 @@ def site(tmp_path_factory) -> Iterator[tuple[str, Path]]:
     from kiss3d_cli.ui.server import make_app
 
     outputs = tmp_path_factory.mktemp("ui") / "outputs"
+    picture = draw_figure(outputs.parent / "before.png")
+    request = Request(picture=picture, preset="draft", settings=SMALL, until="preprocess", out=outputs)
+    write_report(launch.start(launch.prepare(request)).folder)
     jobs = Jobs(outputs)
-    server = uvicorn.Server(uvicorn.Config(make_app(jobs), host="127.0.0.1", port=0, log_level="error"))
+    config = uvicorn.Config(make_app(jobs), host="127.0.0.1", port=0, log_level="critical", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     end = time.monotonic() + 60
@@ -43,7 +49,7 @@ def site(tmp_path_factory) -> Iterator[tuple[str, Path]]:
     port = server.servers[0].sockets[0].getsockname()[1]
     yield f"http://127.0.0.1:{port}", outputs
     jobs.stop()
-    server.should_exit = server.force_exit = True
+    server.should_exit = True
     thread.join(20)
 
 
@@ -98,7 +104,7 @@ def test_a_picture_becomes_a_mesh_that_the_page_shows(browser, site, tmp_path):
     says(page, "#state", "preprocess")
     has(page, "#result iframe")
     says(page, "#state", "Done")
-    (folder,) = find_runs(outputs)
+    folder = next(run for run in find_runs(outputs) if run.path.name.startswith("figure-"))
     assert mesh_of(folder) is not None
     assert page.evaluate("document.querySelector('#result .files a').href").endswith("mesh.glb")
     size = page.evaluate(
@@ -188,9 +194,12 @@ def test_a_link_out_of_a_run_is_not_followed(site):
     import urllib.request
 
     url, outputs = site
-    folder = find_runs(outputs)[0].path
+    folder = next(run.path for run in find_runs(outputs) if run.path.name.startswith("before-"))
+    page = (folder / "report.html").read_bytes()
     (outputs.parent / "outside.html").write_text("outside")
     (folder / "report.html").unlink()
     (folder / "report.html").symlink_to(outputs.parent / "outside.html")
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(f"{url}/runs/{folder.name}/report.html")
+    (folder / "report.html").unlink()
+    (folder / "report.html").write_bytes(page)
