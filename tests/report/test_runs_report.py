@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import re
 import shutil
 import sys
@@ -99,6 +100,8 @@ def test_a_turn_starts_in_front_and_comes_round(outputs):
     assert heads[2] > 4
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # imageio-ffmpeg leaves its pipes to the garbage collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("kind", ["gif", "mp4"])
 def test_the_film_has_its_frames(outputs, kind):
     imageio = pytest.importorskip("imageio.v2")
@@ -109,7 +112,10 @@ def test_the_film_has_its_frames(outputs, kind):
     path = write_turntable(run, kind, CPU, frames=6, size=64, progress=shares.append)
     assert path.name == f"turntable.{kind}"
     assert shares == [pytest.approx((number + 1) / 6) for number in range(6)]
-    frames = [np.asarray(frame)[..., :3] for frame in imageio.mimread(path)]
+    with imageio.get_reader(path) as reader:
+        frames = [np.asarray(frame)[..., :3] for frame in reader]
+    del reader
+    gc.collect()
     assert len(frames) == 6
     assert frames[0].shape == (64, 64, 3)
     assert np.abs(frames[0].astype(int) - frames[3].astype(int)).mean() > 3
