@@ -182,6 +182,8 @@ def test_a_signal_ends_the_run_with_130_and_resume_finishes_it(kiss3d, tmp_path,
         [sys.executable, "-c", COMMAND, "run", str(picture), "--preset", "draft", "--out", str(tmp_path), *options],
         stderr=subprocess.PIPE,
         text=True,
+        # a shell starts background jobs with SIGINT ignored, and that is inherited
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("*/01-preprocess")):

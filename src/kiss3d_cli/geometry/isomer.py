@@ -24,7 +24,7 @@ from kiss3d_cli.geometry.fuse import fuse_depths, largest_component
 from kiss3d_cli.geometry.hull import HullField, check_masks, grid_points, hull_depths, visual_hull
 from kiss3d_cli.geometry.integrate import IntegrationSettings, integrate_normals
 from kiss3d_cli.geometry.manifold import find_edges, vertex_laplacian
-from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
+from kiss3d_cli.geometry.mesh import Mesh, steady_sum, vertex_normals
 from kiss3d_cli.geometry.rasterize import antialias, interpolate, rasterize
 from kiss3d_cli.geometry.remesh import remesh
 from kiss3d_cli.geometry.remesh_optimizer import RemeshOptimizer, RemeshSettings
@@ -264,7 +264,7 @@ def _weighted(image: Float[Tensor, "V S S C"], settings: IsomerSettings) -> Floa
 def _limited(fine: RemeshSettings, mesh: Mesh, target_faces: int) -> RemeshSettings:
     """Edge lengths raised to what `target_faces` equilateral faces on the mesh's surface have."""
     a, b, c = mesh.vertices[mesh.faces].unbind(1)
-    area = float(torch.linalg.cross(b - a, c - a, dim=-1).norm(dim=-1).sum()) / 2
+    area = float(steady_sum(torch.linalg.cross(b - a, c - a, dim=-1).norm(dim=-1))) / 2
     least = math.sqrt(4 / math.sqrt(3) * area / target_faces)
     longest, shortest = fine.edge_lengths
     return replace(fine, edge_lengths=(max(longest, least), max(shortest, least)))

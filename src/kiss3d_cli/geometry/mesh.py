@@ -36,7 +36,8 @@ class Mesh:
 
 def face_normals(vertices: Float[Tensor, "N 3"], faces: Int[Tensor, "F 3"]) -> Float[Tensor, "F 3"]:
     """Face normals scaled by twice the face area (not unit length). Differentiable."""
-    a, b, c = vertices[faces].unbind(1)
+    # index_select and not vertices[faces], whose backward adds in an order that depends on the number of threads
+    a, b, c = vertices.index_select(0, faces.reshape(-1)).reshape(-1, 3, 3).unbind(1)
     return torch.linalg.cross(b - a, c - a, dim=-1)
 
 
@@ -47,3 +48,10 @@ def vertex_normals(vertices: Float[Tensor, "N 3"], faces: Int[Tensor, "F 3"]) ->
     for corner in range(3):
         total = total.index_add(0, faces[:, corner], weighted)
     return total / total.norm(dim=-1, keepdim=True).clamp_min(1e-20)
+
+
+def steady_sum(values: Float[Tensor, "..."]) -> Float[Tensor, ""]:
+    """The sum of all values, added in the same order on any number of threads; torch's own splits long tensors."""
+    flat = values.reshape(-1)
+    padded = torch.nn.functional.pad(flat, (0, -len(flat) % 1024))
+    return padded.reshape(-1, 1024).sum(1).sum()

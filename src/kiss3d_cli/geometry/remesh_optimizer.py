@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kiss3d_cli.geometry.manifold import find_edges, vertex_laplacian
-from kiss3d_cli.geometry.mesh import Mesh
+from kiss3d_cli.geometry.mesh import Mesh, steady_sum
 from kiss3d_cli.geometry.remesh import remesh
 
 
@@ -97,7 +97,7 @@ class RemeshOptimizer:
         first = self._gradient / (1 - beta_gradient**self._steps)
         second = self._square / (1 - beta_square**self._steps)
         # Without a floor the smallest gradient moves its vertex as fast as the largest: what no view shows trembles.
-        floor = s.least_gradient * second.mean().sqrt()
+        floor = s.least_gradient * (steady_sum(second) / max(1, second.numel())).sqrt()
         velocity = first / (second.sqrt() + floor).clamp_min(1e-30)
         self._velocity = beta_velocity * self._velocity + (1 - beta_velocity) * velocity
 
@@ -110,7 +110,7 @@ class RemeshOptimizer:
         s = self.settings
         largest, smallest = s.edge_lengths
         moving = self._square[:, 0] > 0
-        speed = float(self._velocity.norm(dim=-1)[moving].mean()) if bool(moving.any()) else 0.0
+        speed = float(steady_sum(self._velocity.norm(dim=-1)[moving])) / max(1, int(moving.sum()))
         self.edge_length *= math.exp(s.gain * (speed - s.velocity_reference) / s.velocity_reference)
         self.edge_length = min(largest, max(smallest, self.edge_length))
         rows = torch.cat([self.vertices.detach(), self._gradient, self._square, self._velocity], 1)
