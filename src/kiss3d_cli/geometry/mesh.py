@@ -50,7 +50,7 @@ def vertex_normals(vertices: Float[Tensor, "N 3"], faces: Int[Tensor, "F 3"]) ->
     return total / total.norm(dim=-1, keepdim=True).clamp_min(1e-20)
 
 
-def steady_sum(values: Float[Tensor, "..."]) -> Float[Tensor, ""]:
+def steady_sum(values: Float[Tensor, ...]) -> Float[Tensor, ""]:
     """The sum of all values, added in the same order on any number of threads; torch's own splits long tensors."""
     flat = values.reshape(-1)
     padded = torch.nn.functional.pad(flat, (0, -len(flat) % 1024))
