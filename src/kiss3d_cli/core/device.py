@@ -36,6 +36,10 @@ class DeviceInfo:
         return self.name != "cpu"
 
     @property
+    def is_cuda(self) -> bool:
+        return self.name.startswith("cuda")
+
+    @property
     def torch(self) -> torch.device:
         import torch
 

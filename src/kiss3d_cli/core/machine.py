@@ -68,7 +68,7 @@ def inspect_machine(folder: Path) -> Machine:
     import torch
 
     device = devices.resolve("auto")
-    gpu = device.name.startswith("cuda")
+    gpu = device.is_cuda
     memory = psutil.virtual_memory()
     capability = torch.cuda.get_device_capability(device.torch) if gpu else None
     return Machine(

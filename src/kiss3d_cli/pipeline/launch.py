@@ -269,7 +269,7 @@ def needed_models(config: Config) -> list[str]:
 def choose_preset() -> tuple[str, str]:
     """The preset that `auto` stands for on this machine, and why."""
     device = devices.resolve("auto")
-    if not device.name.startswith("cuda"):
+    if not device.is_cuda:
         return "draft", "no CUDA device is visible"
     if (device.memory_bytes or 0) < AUTO_MEMORY:
         return "draft", f"{device.model} has {(device.memory_bytes or 0) / GIB:.1f} GiB, 12gb needs 10 GiB"
