@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from checkpoints.wired import wire_controlnet, wire_lora, wire_transformer, wire_vae
+from kiss3d_cli.models.weights import Entry, write_weights
 
 LISTS = Path(__file__).parents[2] / "tests" / "fixtures" / "parity" / "flux"
 FP8 = torch.float8_e4m3fn
@@ -45,9 +46,12 @@ def write(root: Path, size: str, seed: int, *, wired: bool = True) -> None:
     """Write every model of the bundle stage below `root`, as `<owner>/<repository>/<file>`.
 
     Args:
+        size: `tiny`, or `full` for the published sizes, 25 GB, for runs on a GPU; without the merge with schnell.
         wired: give a few tiny tensors the values of `checkpoints.wired`, so that what comes out is a bundle.
     """
-    assert size == "tiny"
+    if size == "full":
+        _write_full(root, seed)
+        return
     random = torch.Generator().manual_seed(seed)
     published = _list("flux1_dev_fp8_names_shapes.json")
     everything = _all_in_one(published, random, WIRED_VAE_SIZES if wired else VAE_SIZES)
@@ -67,8 +71,55 @@ def write(root: Path, size: str, seed: int, *, wired: bool = True) -> None:
         if wired:
             wire_lora(lora)
         _save(kiss3dgen / name, lora)
-    write_tokenizer(root / "google-t5" / "t5-small" / "tokenizer.json", t5=True)
-    write_tokenizer(root / "openai" / "clip-vit-large-patch14" / "tokenizer.json", t5=False)
+    _tokenizers(root, WORDS, WORDS)
+
+
+PATTERN = 2**20
+"""Random numbers that a full-size tensor repeats: more would take minutes to draw and nothing would come of it."""
+
+
+def _write_full(root: Path, seed: int) -> None:
+    pattern = torch.randn(PATTERN, generator=torch.Generator().manual_seed(seed))
+
+    def entry(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Entry:
+        def make() -> torch.Tensor:
+            count = math.prod(shape)
+            few = _sized(name, shape, pattern[: min(PATTERN, count)]).to(dtype)
+            return few.repeat(-(-count // few.numel()))[:count].reshape(shape)
+
+        return Entry(name, dtype, shape, make)
+
+    def save(path: Path, entries: list[Entry]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_weights(path, entries, lambda _share: None)
+
+    published = _list("flux1_dev_fp8_names_shapes.json")
+    kinds = {"vae.": torch.bfloat16, "text_encoders.clip_l.": torch.float16}
+    dtypes = {name: next((d for prefix, d in kinds.items() if name.startswith(prefix)), FP8) for name in published}
+    save(
+        root / "Comfy-Org" / "flux1-dev" / "flux1-dev-fp8.safetensors",
+        [entry(name, shape, dtypes[name]) for name, shape in published.items()],
+    )
+    controlnet = _list("controlnet_union_names_shapes.json")
+    folder = root / "InstantX" / "FLUX.1-dev-Controlnet-Union"
+    save(
+        folder / "diffusion_pytorch_model.safetensors",
+        [entry(name, shape, torch.bfloat16) for name, shape in controlnet.items()],
+    )
+    _json(folder / "config.json", {"_class_name": "FluxControlNetModel", "num_mode": 10})
+    random = torch.Generator().manual_seed(seed)
+    _redux(root / "black-forest-labs" / "FLUX.1-Redux-dev", random, full=True)
+    prefix = "model.diffusion_model."
+    shapes = {n.removeprefix(prefix): s for n, s in published.items() if n.startswith(prefix)}
+    lora = kohya_lora(shapes, random, rank=16)
+    for name in ("rgb_normal.safetensors", "rgb_normal_redux.safetensors"):
+        _save(root / "LTT" / "Kiss3DGen" / name, lora)
+    _tokenizers(root, t5_words=32128, clip_words=49408)
+
+
+def _tokenizers(root: Path, t5_words: int, clip_words: int) -> None:
+    write_tokenizer(root / "google-t5" / "t5-small" / "tokenizer.json", t5_words, t5=True)
+    write_tokenizer(root / "openai" / "clip-vit-large-patch14" / "tokenizer.json", clip_words, t5=False)
 
 
 def _list(name: str) -> dict[str, tuple[int, ...]]:
@@ -76,8 +127,11 @@ def _list(name: str) -> dict[str, tuple[int, ...]]:
 
 
 def _tensor(name: str, shape: tuple[int, ...], random: torch.Generator) -> torch.Tensor:
+    return _sized(name, shape, torch.randn(shape, generator=random))
+
+
+def _sized(name: str, shape: tuple[int, ...], values: torch.Tensor) -> torch.Tensor:
     """Weights that keep the size of what passes through: norms about 1, biases small, matrices by their inputs."""
-    values = torch.randn(shape, generator=random)
     if len(shape) == 1:
         return 1 + 0.05 * values if re.search(r"norm|\.scale$|ln_", name) and "bias" not in name else 0.02 * values
     inputs = math.prod(shape[1:])
@@ -150,12 +204,31 @@ def _controlnet(folder: Path, random: torch.Generator, *, wired: bool) -> None:
     _json(folder / "config.json", config)
 
 
-def _redux(folder: Path, random: torch.Generator) -> None:
+REDUX_SIZES = {
+    False: {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 56,
+        "patch_size": 14,
+    },
+    True: {
+        "hidden_size": 1152,
+        "intermediate_size": 4304,
+        "num_hidden_layers": 27,
+        "num_attention_heads": 16,
+        "image_size": 384,
+        "patch_size": 14,
+    },
+}
+
+
+def _redux(folder: Path, random: torch.Generator, *, full: bool = False) -> None:
     from transformers import SiglipVisionConfig, SiglipVisionModel
 
-    config = SiglipVisionConfig(
-        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=56, patch_size=14
-    )
+    config = SiglipVisionConfig(**REDUX_SIZES[full])
+    seen, words = config.hidden_size, 4096 if full else T5_WIDTH
     with torch.device("meta"):
         shapes = {name: tuple(t.shape) for name, t in SiglipVisionModel(config).state_dict().items()}
     # published by transformers 4, which put `vision_model.` before every name
@@ -167,21 +240,26 @@ def _redux(folder: Path, random: torch.Generator) -> None:
     _json(folder / "image_encoder" / "config.json", {**config.to_dict(), "architectures": ["SiglipVisionModel"]})
     _json(
         folder / "feature_extractor" / "preprocessor_config.json",
-        {"size": {"height": 56, "width": 56}, "resample": 3, "image_mean": [0.5] * 3, "image_std": [0.5] * 3},
+        {
+            "size": {"height": config.image_size, "width": config.image_size},
+            "resample": 3,
+            "image_mean": [0.5] * 3,
+            "image_std": [0.5] * 3,
+        },
     )
     shapes = {
-        "redux_up.weight": (3 * T5_WIDTH, 32),
-        "redux_up.bias": (3 * T5_WIDTH,),
-        "redux_down.weight": (T5_WIDTH, 3 * T5_WIDTH),
-        "redux_down.bias": (T5_WIDTH,),
+        "redux_up.weight": (3 * words, seen),
+        "redux_up.bias": (3 * words,),
+        "redux_down.weight": (words, 3 * words),
+        "redux_down.bias": (words,),
     }
     embedder = {name: _tensor(name, shape, random).bfloat16() for name, shape in shapes.items()}
     _save(folder / "image_embedder" / "diffusion_pytorch_model.safetensors", embedder)
-    _json(folder / "image_embedder" / "config.json", {"redux_dim": 32, "txt_in_features": T5_WIDTH})
+    _json(folder / "image_embedder" / "config.json", {"redux_dim": seen, "txt_in_features": words})
 
 
 def kohya_lora(
-    shapes: Mapping[str, tuple[int, ...]], random: torch.Generator, strength: float = 0.05
+    shapes: Mapping[str, tuple[int, ...]], random: torch.Generator, strength: float = 0.05, rank: int = LORA_RANK
 ) -> dict[str, torch.Tensor]:
     """A LoRA on every linear layer of every block, named as kohya's trainer does.
 
@@ -194,15 +272,15 @@ def kohya_lora(
         if len(shape) == 2 and re.match(r"(double|single)_blocks\.", name):
             layer = "lora_unet_" + name.removesuffix(".weight").replace(".", "_")
             rows, columns = shape
-            up = torch.randn(rows, LORA_RANK, generator=random) * (strength / LORA_RANK**0.5)
-            down = torch.randn(LORA_RANK, columns, generator=random) / columns**0.5
+            up = torch.randn(rows, rank, generator=random) * (strength / rank**0.5)
+            down = torch.randn(rank, columns, generator=random) / columns**0.5
             state[f"{layer}.lora_up.weight"] = up.half()
             state[f"{layer}.lora_down.weight"] = down.half()
-            state[f"{layer}.alpha"] = torch.tensor(float(LORA_RANK)).half()
+            state[f"{layer}.alpha"] = torch.tensor(float(rank)).half()
     return state
 
 
-def write_tokenizer(path: Path, *, t5: bool) -> None:
+def write_tokenizer(path: Path, words: int, *, t5: bool) -> None:
     """A tokenizer that takes every byte for a word, with the ends of T5 or of CLIP."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
@@ -211,15 +289,15 @@ def write_tokenizer(path: Path, *, t5: bool) -> None:
         vocabulary = {"<pad>": 0, "</s>": 1, "<unk>": 2, **{letter: i + 3 for i, letter in enumerate(letters)}}
     else:
         vocabulary = {letter: i for i, letter in enumerate(letters)}
-        vocabulary |= {"<|startoftext|>": WORDS - 2, "<|endoftext|>": WORDS - 1}
-        vocabulary |= {f"<unused{i}>": i for i in range(len(letters), WORDS - 2)}
+        vocabulary |= {"<|startoftext|>": words - 2, "<|endoftext|>": words - 1}
+        vocabulary |= {f"<unused{i}>": i for i in range(len(letters), words - 2)}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     if t5:
         tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     else:
-        ends = [("<|startoftext|>", WORDS - 2), ("<|endoftext|>", WORDS - 1)]
+        ends = [("<|startoftext|>", words - 2), ("<|endoftext|>", words - 1)]
         tokenizer.post_processor = processors.TemplateProcessing(
             single="<|startoftext|> $A <|endoftext|>", special_tokens=ends
         )

@@ -5,17 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from kiss3d_cli.core.errors import BadInput, Missing
-from kiss3d_cli.models.fp8 import FP8, Fp8Linear, Fp8Weight, quantize
+from kiss3d_cli.models.fp8 import FP8, Fp8Linear, Fp8Weight
 
 Shape = tuple[int, ...]
 
@@ -125,15 +124,13 @@ def fill(
     layout: Layout,
     dtype: torch.dtype,
     *,
-    linears: Literal["stored", "fp8", "wide"] = "stored",
-    narrow: str = "",
+    widen_linears: bool = False,
 ) -> None:
     """Give a network from `build` its weights, in place.
 
     Args:
         dtype: of everything that is not in fp8: norms, biases, embeddings, convolutions, and of the activations.
-        linears: `stored` keeps fp8 matrices in fp8, `wide` widens them, `fp8` also narrows those stored wider.
-        narrow: a pattern; with `fp8`, only layers whose name it matches from its start are narrowed.
+        widen_linears: widen the fp8 matrices too.
 
     Raises:
         Missing: a tensor of the model that the file does not have, or has in another shape.
@@ -150,11 +147,11 @@ def fill(
         return widened[place]
 
     for name, module in list(model.named_modules()):
-        if isinstance(module, nn.Linear) and linears != "wide":
+        if isinstance(module, nn.Linear) and not widen_linears:
             place = layout.places[f"{name}.weight"]
-            weight = _fp8_weight(file, layout, place, linears == "fp8" and re.match(narrow, name) is not None)
-            if weight is not None:
+            if file.dtypes[place.name] == "F8_E4M3":
                 bias = None if module.bias is None else wide(f"{name}.bias").detach()
+                weight = Fp8Weight(file.at(place), file.scale(layout, place))
                 model.set_submodule(name, Fp8Linear(weight, bias))
                 continue
         for key, parameter in module._parameters.items():
@@ -166,12 +163,6 @@ def fill(
         for key, buffer in module._buffers.items():
             if buffer is not None and buffer.is_meta and key == "position_ids":
                 module._buffers[key] = torch.arange(buffer.shape[-1]).reshape(buffer.shape)
-
-
-def _fp8_weight(file: WeightFile, layout: Layout, place: Place, narrow: bool) -> Fp8Weight | None:
-    if file.dtypes[place.name] == "F8_E4M3":
-        return Fp8Weight(file.at(place), file.scale(layout, place))
-    return quantize(file.at(place).float()) if narrow else None
 
 
 def tensors(module: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:

@@ -52,7 +52,7 @@ def model_of(state: dict[str, torch.Tensor], folder: Path) -> Any:
     file = WeightFile(path)
     plan = keys.transformer_layout(file.shapes, "")
     model = networks.transformer(plan.shapes(file.shapes))
-    fill(model, file, plan, torch.float32, linears="wide")
+    fill(model, file, plan, torch.float32, widen_linears=True)
     return model
 
 

@@ -110,7 +110,7 @@ def load_vae(source: Path, dtype: torch.dtype) -> nn.Module:
     file = WeightFile(source)
     layout = keys.vae_layout(file.shapes)
     model = _checked(networks.vae, layout.shapes(file.shapes), source)
-    fill(model, file, layout, dtype, linears="wide")
+    fill(model, file, layout, dtype, widen_linears=True)
     return model
 
 
