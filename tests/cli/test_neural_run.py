@@ -26,8 +26,8 @@ SMALL = (
     "reconstruct.resolution=48",
     "refine.size=128",
     "refine.steps=3",
-    "refine.target_faces=2000",
-    "refine.texture_size=256",
+    "refine.target_faces=500",
+    "refine.texture=false",
 )
 """The 12gb preset, small; its 14 Heun steps stay."""
 STAGES = ["preprocess", "caption", "multiview", "reference", "prompt", "bundle", "reconstruct", "refine"]
@@ -53,7 +53,7 @@ def statuses(answer: Answer) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def mended_run(tmp_path_factory: pytest.TempPathFactory, picture: Path, tiny_models: Path) -> Path:
-    """A run in which every stage failed once, each after its work and before its result was in place."""
+    """A run in which every stage failed once; the bundle when all its steps were done."""
     out = tmp_path_factory.mktemp("neural")
     root = Path(shutil.copytree(tiny_models, out / "weights"))
     due = dict(MISHAPS)
@@ -63,10 +63,12 @@ def mended_run(tmp_path_factory: pytest.TempPathFactory, picture: Path, tiny_mod
         function = load(self)
 
         def once(context: Context) -> None:
-            function(context)
-            mishap = due.pop(context.progress._stage, None)
-            if mishap is not None:
-                raise mishap[0]
+            stage = context.progress._stage
+            late = stage in ("bundle", "preprocess")
+            if stage not in due or late:
+                function(context)
+            if stage in due:
+                raise due.pop(stage)[0]
 
         return once
 
@@ -87,7 +89,7 @@ def mended_run(tmp_path_factory: pytest.TempPathFactory, picture: Path, tiny_mod
 
 def test_every_stage_fails_once_and_the_run_ends_in_a_mesh(mended_run: Path) -> None:
     mesh = trimesh.load(mended_run / "07-refine" / "mesh.glb", force="mesh")
-    assert len(mesh.faces) > 100
+    assert len(mesh.faces) > 50
     assert np.isfinite(mesh.vertices).all()
     manifest = json.loads((mended_run / "05-bundle" / "manifest.json").read_text())
     assert manifest["method"] == "flux"
