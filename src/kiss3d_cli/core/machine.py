@@ -105,7 +105,7 @@ def measure(device: DeviceInfo, seconds: float = 0.3) -> Measured:
     a = torch.randn(size, size).to(device.torch, device.half)
     large = torch.empty((256 if device.is_gpu else 32) * 2**20, dtype=torch.uint8, device=device.torch)
     other = torch.empty_like(large)
-    outside = torch.empty(large.shape, dtype=torch.uint8, pin_memory=device.is_gpu)
+    outside = torch.empty(large.shape, dtype=torch.uint8, pin_memory=device.is_cuda)
 
     def rate(work: object, amount: float) -> float:
         assert callable(work)

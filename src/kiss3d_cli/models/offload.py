@@ -169,7 +169,7 @@ class _HostMemory:
     """Page-locked memory for streamed blocks; where the system gives none, blocks stay in the mapped file."""
 
     def __init__(self, device: torch.device) -> None:
-        self._pinned = device.type != "cpu"
+        self._pinned = device.type not in ("cpu", "mps")
         self._chunk = torch.empty(0, dtype=torch.uint8)
 
     def keep(self, parts: list[_Packed], size: int) -> _HostBlock:
