@@ -154,7 +154,7 @@ class Refine:
     """Weight of the normals of the front, right, back and left view."""
     steps: int = _number(50, low=0, high=1000)
     """Optimisation steps towards the explicit target (stage 2)."""
-    decay: float = _number(0.99, low=0.5, high=1)
+    decay: float = _number(0.98, low=0.5, high=1)
     """Factor on the learning rate after each of these steps."""
     ramp: int = _number(5, low=1, high=100)
     """Steps over which the learning rate rises to its value."""
@@ -186,6 +186,10 @@ class Refine:
     """Edges may be longer or shorter than the reference by this share."""
     laplacian_weight: float = _number(0.02, low=0, high=1)
     """Share of the way to its neighbours' mean that a vertex goes in every step."""
+    bending_weight: float = _number(0.2, low=0, high=0.4)
+    """The same for the bi-Laplacian, which takes noise off the surface without shrinking it."""
+    least_gradient: float = _number(1.0, low=0, high=10)
+    """Gradients below this share of the mesh's root mean square move their vertices less than the rest."""
     gradient_limit: float = _number(10.0, low=0.1, high=1000)
     """A gradient longer than this many times its running size is cut."""
     target_faces: int = _number(50_000, low=100, high=2_000_000)

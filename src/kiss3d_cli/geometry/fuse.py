@@ -26,7 +26,7 @@ _COARSEST = 20
 """Grid points along a side at which the solution starts."""
 _SCREENING = 30.0
 """Weight of the value 1/2 on the points against the gradient, for a point that stands for one cell's side squared."""
-_FILLING_LENGTH = 0.2
+_FILLING_LENGTH = 0.05
 """World units over which the gradient would have to err by itself to outweigh that what all views hide is solid."""
 _MIN_POINTS = 100
 _CLEARLY_BETTER = 1.5
@@ -34,7 +34,7 @@ _WELL_SEEN = 0.3
 """One view overrules another where its cosine is that much larger, and larger than this."""
 _SAME_PLACE = 0.03
 """World units between two views' surfaces up to which a place of one is seen in the other."""
-_LEAST_VISIBILITY = 0.003
+_LEAST_VISIBILITY = 0.06
 """Sum of cos^2 over the views that is assumed for what they hardly see, so that no area becomes infinite."""
 
 
@@ -78,6 +78,8 @@ def fuse_depths(
     step = 2 * bound / (resolution - 1)
     outside = hull.grid(resolution, bound) > step / 2
     hidden = _hidden(maps, resolution, bound) & ~outside
+    # Below the lowest place that any view shows nothing speaks for more of the object: what stands, stands flat.
+    hidden &= grid_points(resolution, bound, hidden.device)[..., 1] > points.positions[:, 1].amin()
     indicator = solve_indicator(points, outside, hidden, bound)
     mesh = isosurface(0.5 - indicator, (-bound,) * 3, (bound,) * 3) if bool((indicator > 0.5).any()) else None
     if mesh is None:

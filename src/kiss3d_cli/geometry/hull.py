@@ -78,7 +78,7 @@ class HullField:
             sampled = grid_sample(
                 self.distance[view][None, None], where[None, None], padding_mode="border", align_corners=False
             )[0, 0, 0]
-            beyond = (where.abs() - 1).clamp_min(0).norm(dim=-1) * side / 2
+            beyond = torch.hypot(*(where.abs() - 1).clamp_min(0).unbind(1)) * side / 2
             pixel = 2 * clip[:, 3] / (side * self.cameras.projection[view, 1, 1])
             field = torch.maximum(field, (sampled + beyond) * pixel)
         return field

@@ -8,30 +8,35 @@ agree with each other and with the silhouettes (integrate.py), and the surface t
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
+from torch.nn.functional import normalize
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.cameras import Cameras
 from kiss3d_cli.geometry.depth_maps import camera_rays
-from kiss3d_cli.geometry.explicit_target import explicit_target
+from kiss3d_cli.geometry.explicit_target import TargetViews
 from kiss3d_cli.geometry.flexicubes import isosurface
 from kiss3d_cli.geometry.fuse import fuse_depths, largest_component
 from kiss3d_cli.geometry.hull import HullField, check_masks, grid_points, hull_depths, visual_hull
 from kiss3d_cli.geometry.integrate import IntegrationSettings, integrate_normals
-from kiss3d_cli.geometry.manifold import find_edges, vertex_laplacian
 from kiss3d_cli.geometry.mesh import Mesh, steady_sum, vertex_normals
-from kiss3d_cli.geometry.rasterize import antialias, interpolate, rasterize
-from kiss3d_cli.geometry.remesh import remesh
+from kiss3d_cli.geometry.rasterize import BUILT_IN, Backend, Edges, Fragments, antialias, interpolate, rasterize
 from kiss3d_cli.geometry.remesh_optimizer import RemeshOptimizer, RemeshSettings
 from kiss3d_cli.geometry.repair import repair
 
 _LIMIT = 0.99
 """Half the side of the box that stage 1 keeps the vertices in."""
+
+_SETTLED = 0.9
+"""Mean edge length after 50 steps, in reference edge lengths."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,8 @@ class IsomerSettings:
         outside: weight of the share of vertices outside the box in stage 1.
         renewals: stage 2 renews the explicit target in so many first steps, and then every `renewal_interval`.
         renewal_interval: see `renewals`.
+        full_support: sum of the views' weights from which on a vertex goes its own way.
+        filling: share of the way to its neighbours' mean that a vertex which no view shows goes in every step.
         target_faces: faces of the result, about; edge lengths do not fall below what this many faces have.
     """
 
@@ -88,11 +95,47 @@ class Refined:
 
 @dataclass(frozen=True)
 class _Views:
-    """What the mesh is to look like: V views of S x S pixels."""
+    """What the mesh is to look like: V views of S x S pixels.
+
+    Attributes:
+        normals: (V, S, S, 3) camera-space unit normals, 0 outside the mask.
+        coverage: (V, S, S) share of each pixel that the object covers.
+        cameras: one for each view.
+        weights: (V,) of the views' normals.
+        backend: who finds the visible faces.
+    """
 
     normals: Float[Tensor, "V S S 3"]
-    mask: Bool[Tensor, "V S S"]
+    coverage: Float[Tensor, "V S S"]
     cameras: Cameras
+    weights: Float[Tensor, " V"]
+    backend: Backend
+
+    @property
+    def mask(self) -> Bool[Tensor, "V S S"]:
+        return self.coverage > 0.5
+
+    def resized(self, size: int) -> _Views:
+        if self.coverage.shape[1] == size:
+            return self
+        images = torch.cat([self.normals, self.coverage[..., None]], -1).movedim(-1, 1)
+        images = functional.interpolate(images, (size, size), mode="bilinear", antialias=True).movedim(1, -1)
+        normals, coverage = images[..., :3], images[..., 3]
+        normals = normalize(normals, dim=-1) * (coverage > 0.5)[..., None]
+        return replace(self, normals=normals, coverage=coverage)
+
+    def halves(self) -> list[_Views]:
+        numbers = torch.arange(len(self.cameras)).chunk(2)
+        return [
+            _Views(
+                self.normals[half], self.coverage[half], self.cameras[half.tolist()], self.weights[half], self.backend
+            )
+            for half in numbers
+        ]
+
+
+def _silent(share: float, doing: str, /) -> None:
+    del share, doing
 
 
 def refine(
@@ -101,6 +144,9 @@ def refine(
     mask: Bool[Tensor, "V S S"],
     cameras: Cameras,
     settings: IsomerSettings | None = None,
+    *,
+    backend: Backend = BUILT_IN,
+    progress: Callable[[float, str], None] = _silent,
 ) -> Refined:
     """The mesh that fits the views' normals and silhouettes.
 
@@ -110,21 +156,30 @@ def refine(
         mask: where the object is.
         cameras: one for each view.
         settings: sizes, steps and weights.
+        backend: who finds the visible faces.
+        progress: told before each step which share of the work is done, and what comes; what it raises stops the work.
 
     Raises:
         BadInput: a start without faces or with vertices that are not finite, empty masks, normals that are not.
     """
     settings = settings or IsomerSettings()
     notes: list[str] = []
-    views = _check_views(normals, mask, cameras, settings, notes)
+    views = _check_views(normals, mask, cameras, settings, backend, notes)
     mesh = _start_mesh(start, views, notes)
     losses: list[float] = []
     if settings.integrate:
+        progress(0.05, "integrating the normals")
         mesh = _integrated(None if isinstance(start, str) else mesh, views, settings)
+    views = views.resized(settings.size)
+    steps = settings.coarse_steps + settings.fine_steps
+
+    def step() -> None:
+        progress(0.15 + 0.85 * len(losses) / steps, f"step {len(losses) + 1} of {steps}")
+
     if settings.coarse_steps:
-        mesh = _stage_one(mesh, views, settings, losses)
+        mesh = _stage_one(mesh, views, settings, losses, step)
     if settings.fine_steps:
-        mesh = _stage_two(mesh, views, settings, losses)
+        mesh = _stage_two(mesh, views, settings, losses, step)
     return Refined(largest_component(mesh), tuple(losses), tuple(notes))
 
 
@@ -133,6 +188,7 @@ def _check_views(
     mask: Bool[Tensor, "V S S"],
     cameras: Cameras,
     settings: IsomerSettings,
+    backend: Backend,
     notes: list[str],
 ) -> _Views:
     check_masks(mask.float(), cameras)
@@ -167,7 +223,7 @@ def _check_views(
     border[:, 1:-1, 1:-1] = False
     if bool((mask & border).any()):
         notes.append("The object touches the border of a view; it was cut off there.")
-    return _Views(unit, usable, cameras)
+    return _Views(unit, usable.to(unit), cameras, unit.new_tensor(list(settings.view_weights)), backend)
 
 
 def _start_mesh(start: Mesh | Literal["hull", "sphere"], views: _Views, notes: list[str]) -> Mesh:
@@ -177,7 +233,7 @@ def _start_mesh(start: Mesh | Literal["hull", "sphere"], views: _Views, notes: l
         if not repaired.defects.is_closed_manifold:
             raise BadInput("The start mesh could not be made a closed surface.", hint="Start from the hull instead.")
         return repaired.mesh.with_colors(None)
-    hull = visual_hull(views.mask.float(), views.cameras, resolution=96)
+    hull = visual_hull(views.coverage, views.cameras, resolution=96)
     if start == "hull":
         return hull
     low, high = hull.vertices.amin(0), hull.vertices.amax(0)
@@ -190,9 +246,8 @@ def _ellipsoid(centre: Float[Tensor, 3], radii: Float[Tensor, 3]) -> Mesh:
 
 
 def _integrated(start: Mesh | None, views: _Views, settings: IsomerSettings) -> Mesh:
-    silhouettes = views.mask.float()
-    hull = HullField.of(silhouettes, views.cameras)
-    bounds = hull_depths(silhouettes, views.cameras)
+    hull = HullField.of(views.coverage, views.cameras)
+    bounds = hull_depths(views.coverage, views.cameras)
     depth = None
     if start is not None:
         size = views.mask.shape[1]
@@ -203,76 +258,116 @@ def _integrated(start: Mesh | None, views: _Views, settings: IsomerSettings) -> 
     return fuse_depths(maps, hull)
 
 
-def _stage_one(mesh: Mesh, views: _Views, settings: IsomerSettings, losses: list[float]) -> Mesh:
+def _stage_one(
+    mesh: Mesh, views: _Views, settings: IsomerSettings, losses: list[float], progress: Callable[[], None]
+) -> Mesh:
     """Towards the normals and silhouettes, growing along the normals: for starts far from the object."""
-    target = views.cameras.normals_to_world(views.normals)
     optimizer = RemeshOptimizer(mesh, settings.coarse)
     for _ in range(settings.coarse_steps):
-        vertices = optimizer.vertices
-        shown = _show(Mesh(vertices, optimizer.faces), views, vertex_normals(vertices, optimizer.faces))
-        covered = shown.mask * views.mask
-        loss = (_weighted((shown.image - target) ** 2, settings) * covered[..., None]).mean()
-        loss = loss + ((shown.coverage * ~views.mask) ** 2).mean()
-        normals = vertex_normals(vertices, optimizer.faces).detach()
-        loss = loss + settings.expansion * 0.5 * ((vertices - (vertices.detach() + normals)) ** 2).sum(-1).mean()
-        loss = loss + settings.outside * (vertices.abs() - _LIMIT).clamp_min(0).mean()
-        loss.backward()
-        losses.append(float(loss.detach()))
+        progress()
+        ahead = optimizer.vertices.detach() + vertex_normals(optimizer.vertices, optimizer.faces).detach()
+
+        def loss(vertices: Float[Tensor, "N 3"], part: _Views) -> Float[Tensor, ""]:
+            shown = _Shown.of(vertices, optimizer, part)
+            target = part.cameras.normals_to_world(part.normals)
+            covered = (shown.fragments.mask * part.coverage)[..., None]
+            normals = shown.picture(vertex_normals(vertices, optimizer.faces))
+            loss = _mean_square((normals - target) * covered, part.weights)
+            loss = loss + _mean_square(shown.coverage * (1 - part.coverage))
+            loss = loss + settings.expansion * 0.5 * ((vertices - ahead) ** 2).sum(-1).mean()  # noqa: B023
+            return loss + settings.outside * (vertices.abs() - _LIMIT).clamp_min(0).mean()
+
+        losses.append(_differentiate(loss, optimizer, views))
         optimizer.step()
     return optimizer.mesh
 
 
-def _stage_two(mesh: Mesh, views: _Views, settings: IsomerSettings, losses: list[float]) -> Mesh:
+def _stage_two(
+    mesh: Mesh, views: _Views, settings: IsomerSettings, losses: list[float], progress: Callable[[], None]
+) -> Mesh:
     """Towards the explicit target: one normal for each vertex, gathered from all views that see it."""
     fine = _limited(settings.fine, mesh, settings.target_faces)
+    targets = TargetViews.of(views.normals, views.mask, views.cameras, views.weights, views.backend)
     optimizer = RemeshOptimizer(mesh, fine)
-    for _ in range(settings.fine_steps):
-        vertices, faces = optimizer.vertices, optimizer.faces
-        target = explicit_target(
-            optimizer.mesh, views.normals, views.mask, views.cameras, settings.view_weights, settings.size
-        )
-        shown = _show(Mesh(vertices, faces), views, vertex_normals(vertices, faces) - target.normals, settings.size)
-        loss = (_weighted(shown.image**2, settings) * shown.mask[..., None]).mean()
-        loss = loss + ((shown.coverage - views.mask.to(loss)) ** 2).mean()
-        loss.backward()
-        losses.append(float(loss.detach()))
-        unsure = 1 - (target.support / settings.full_support).clamp(0, 1)
+    for step in range(settings.fine_steps):
+        progress()
+        if step < settings.renewals or step % settings.renewal_interval == 0:
+            target = targets.gather(optimizer.mesh)
+            optimizer.carried = torch.cat([target.normals, target.support[:, None]], 1)
+        wanted, support = normalize(optimizer.carried[:, :3], dim=-1), optimizer.carried[:, 3]
+
+        def loss(vertices: Float[Tensor, "N 3"], part: _Views) -> Float[Tensor, ""]:
+            shown = _Shown.of(vertices, optimizer, part)
+            difference = vertex_normals(vertices, optimizer.faces) - wanted  # noqa: B023
+            loss = _mean_square(shown.picture(difference), part.weights)
+            return loss + _mean_square(shown.coverage - part.coverage)
+
+        losses.append(_differentiate(loss, optimizer, views))
+        unsure = 1 - (support / settings.full_support).clamp(0, 1)
         optimizer.step(fine.laplacian_weight + (settings.filling - fine.laplacian_weight) * unsure)
     return optimizer.mesh
 
 
+def _differentiate(
+    loss: Callable[[Float[Tensor, "N 3"], _Views], Float[Tensor, ""]], optimizer: RemeshOptimizer, views: _Views
+) -> float:
+    """Mean of a loss over two halves of the views, and its gradient in the optimiser's vertices.
+
+    On a CPU each half has a thread of its own: most of what rendering calls is too small for torch to spread, and the
+    halves, and so the result, are the same on any number of threads.
+    """
+
+    def differentiate(part: _Views) -> tuple[float, Tensor]:
+        leaf = optimizer.vertices.detach().requires_grad_()
+        value = loss(leaf, part)
+        (gradient,) = torch.autograd.grad(value, leaf)
+        return float(value.detach()), gradient
+
+    halves = views.halves()
+    if optimizer.vertices.device.type == "cpu" and torch.get_num_threads() > 1:
+        with ThreadPoolExecutor(len(halves)) as pool:
+            found = list(pool.map(differentiate, halves))
+    else:
+        found = [differentiate(half) for half in halves]
+    optimizer.vertices.grad = sum((gradient for _, gradient in found), torch.zeros_like(optimizer.vertices)) / len(
+        found
+    )
+    return sum(value for value, _ in found) / len(found)
+
+
 @dataclass(frozen=True)
 class _Shown:
-    image: Float[Tensor, "V S S C"]
-    mask: Bool[Tensor, "V S S"]
+    """What some views show of the mesh that is being optimised, differentiable in its vertices."""
+
+    faces: Int[Tensor, "F 3"]
+    fragments: Fragments
     coverage: Float[Tensor, "V S S"]
 
+    @staticmethod
+    def of(vertices: Float[Tensor, "N 3"], optimizer: RemeshOptimizer, views: _Views) -> _Shown:
+        clip = views.cameras.clip(vertices)
+        size = views.coverage.shape[1]
+        # What a pixel shows belongs to the surface: a vertex that slides along it should not change the loss.
+        fragments = rasterize(clip.detach(), optimizer.faces, (size, size), views.backend)
+        alpha = fragments.mask.to(clip)[..., None]
+        edges = Edges.of_manifold(optimizer.edges, optimizer.faces)
+        coverage = antialias(alpha, clip, optimizer.faces, fragments, edges)[..., 0].clamp(0, 1)
+        return _Shown(optimizer.faces, fragments, coverage)
 
-def _show(mesh: Mesh, views: _Views, attributes: Float[Tensor, "N C"], size: int = 512) -> _Shown:
-    clip = views.cameras.clip(mesh.vertices)
-    fragments = rasterize(clip, mesh.faces, (size, size))
-    image = interpolate(attributes, mesh.faces, fragments)
-    alpha = fragments.mask.to(clip)[..., None]
-    coverage = antialias(alpha, clip, mesh.faces, fragments)[..., 0].clamp(0, 1)
-    return _Shown(image, fragments.mask, coverage)
+    def picture(self, attributes: Float[Tensor, "N C"]) -> Float[Tensor, "V S S C"]:
+        return interpolate(attributes, self.faces, self.fragments)
 
 
-def _weighted(image: Float[Tensor, "V S S C"], settings: IsomerSettings) -> Float[Tensor, "V S S C"]:
-    return image * image.new_tensor(settings.view_weights)[:, None, None, None]
+def _mean_square(images: Float[Tensor, "V S *C"], weights: Float[Tensor, " V"] | float = 1.0) -> Float[Tensor, ""]:
+    """Row by row, so that the order of additions does not depend on the number of threads."""
+    rows = images.square().reshape(*images.shape[:2], -1).mean(2)
+    return (rows.mean(1) * weights).mean()
 
 
 def _limited(fine: RemeshSettings, mesh: Mesh, target_faces: int) -> RemeshSettings:
     """Edge lengths raised to what `target_faces` equilateral faces on the mesh's surface have."""
     a, b, c = mesh.vertices[mesh.faces].unbind(1)
     area = float(steady_sum(torch.linalg.cross(b - a, c - a, dim=-1).norm(dim=-1))) / 2
-    least = math.sqrt(4 / math.sqrt(3) * area / target_faces)
+    least = math.sqrt(4 / math.sqrt(3) * area / target_faces) / _SETTLED
     longest, shortest = fine.edge_lengths
     return replace(fine, edge_lengths=(max(longest, least), max(shortest, least)))
-
-
-def smooth(mesh: Mesh, share: float = 0.5) -> Mesh:
-    """One Laplacian smoothing step of a closed manifold."""
-    return mesh.with_vertices(mesh.vertices + share * vertex_laplacian(mesh.vertices, find_edges(mesh.faces)))
-
-
-__all__ = ["IsomerSettings", "Refined", "refine", "remesh"]

@@ -42,7 +42,7 @@ def find_edges(faces: Int[Tensor, "F 3"]) -> Edges:
     start, end = faces.flatten(), faces.roll(-1, 1).flatten()
     low, high = torch.minimum(start, end), torch.maximum(start, end)
     span = int(faces.max()) + 1
-    order = ((low * span + high) * 2 + (start > end)).argsort()
+    order = sorted_order((low * span + high) * 2 + (start > end), 2 * span**2)
     left, right = order[0::2], order[1::2]
     of_face = torch.empty_like(order)
     count = torch.arange(len(left), device=faces.device)
@@ -54,6 +54,19 @@ def find_edges(faces: Int[Tensor, "F 3"]) -> Edges:
         torch.stack([across[left], across[right]], 1),
         of_face.reshape(-1, 3),
     )
+
+
+def sorted_order(keys: Int[Tensor, " K"], limit: int) -> Int[Tensor, " K"]:
+    """`keys.argsort(stable=True)` for keys in [0, limit).
+
+    On a CPU keys and places are sorted as one number each, which numpy does several times faster than an argsort.
+    """
+    bits = max(1, (len(keys) - 1).bit_length())
+    if keys.device.type != "cpu" or limit << bits > torch.iinfo(torch.int64).max:
+        return keys.argsort(stable=True)
+    packed = ((keys << bits) | torch.arange(len(keys))).numpy()
+    packed.sort()
+    return torch.from_numpy(packed) & ((1 << bits) - 1)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from kiss3d_cli.geometry.manifold import Edges, find_edges
+from kiss3d_cli.geometry.manifold import Edges, find_edges, sorted_order
 from kiss3d_cli.geometry.mesh import face_normals
 
 _MIN_COSINE = 0.3
@@ -36,22 +36,30 @@ class Remeshed:
 
 
 def remesh(
-    rows: Float[Tensor, "N C"], faces: Int[Tensor, "F 3"], shortest: float, longest: float, rounds: int = 1
+    rows: Float[Tensor, "N C"],
+    faces: Int[Tensor, "F 3"],
+    shortest: float,
+    longest: float,
+    edges: Edges | None = None,
 ) -> Remeshed:
-    """Bring edge lengths between two bounds: collapse, split, then flip, `rounds` times.
+    """One round of bringing edge lengths between two bounds: collapse, split, then flip.
 
-    One round moves the mesh towards the bounds; it does not promise to reach them.
+    It moves the mesh towards the bounds; it does not promise to reach them.
+
+    Args:
+        edges: `find_edges(faces)`, if known.
     """
-    mesh = Remeshed(rows, faces)
-    for _ in range(rounds):
-        mesh = collapse_edges(mesh.rows, mesh.faces, shortest, longest)
-        mesh = split_edges(mesh.rows, mesh.faces, longest)
-        mesh = flip_edges(mesh.rows, mesh.faces)
-    return mesh
+    mesh = collapse_edges(rows, faces, shortest, longest, edges)
+    mesh = split_edges(mesh.rows, mesh.faces, longest)
+    return flip_edges(mesh.rows, mesh.faces)
 
 
 def collapse_edges(
-    rows: Float[Tensor, "N C"], faces: Int[Tensor, "F 3"], shorter_than: float, longest: float = torch.inf
+    rows: Float[Tensor, "N C"],
+    faces: Int[Tensor, "F 3"],
+    shorter_than: float,
+    longest: float = torch.inf,
+    edges: Edges | None = None,
 ) -> Remeshed:
     """Merge the ends of short edges in their middle.
 
@@ -65,7 +73,7 @@ def collapse_edges(
     would change the topology (link condition: the ends share exactly the neighbours c and d), leave a vertex with
     fewer than three neighbours, turn a face over or make an edge longer than `longest`.
     """
-    edges = find_edges(faces)
+    edges = find_edges(faces) if edges is None else edges
     a, b = edges.ends.unbind(1)
     length = (rows[a, :3] - rows[b, :3]).norm(dim=-1)
     valence = edges.valence(len(rows))
@@ -228,7 +236,7 @@ def _shared_neighbours(edges: Edges, valence: Int[Tensor, " N"], chosen: Int[Ten
     """How many vertices are neighbours of both ends of each chosen edge."""
     start = torch.cat([edges.ends[:, 0], edges.ends[:, 1]])
     end = torch.cat([edges.ends[:, 1], edges.ends[:, 0]])
-    neighbours = end[start.argsort(stable=True)]
+    neighbours = end[sorted_order(start, len(valence))]
     offset = valence.cumsum(0) - valence
     a, b = edges.ends[chosen].unbind(1)
     fewer = torch.where(valence[a] <= valence[b], a, b)

@@ -27,12 +27,14 @@ class RemeshSettings:
         velocity_reference: mean relative velocity at which the edge length stays; below it edges get shorter.
         edge_tolerance: edges may be shorter or longer than the reference by this share.
         laplacian_weight: share of the way to its neighbours' mean that a vertex goes in every step.
+        bending_weight: the same for the bi-Laplacian, which takes noise away and leaves curved surfaces where they are.
         gradient_limit: a gradient longer than this many times its running size is cut.
-        least_gradient: gradients below this share of their root mean square move their vertices less than the rest.
+        least_gradient: gradients below this share of their root mean square over the mesh move their vertices less
+            than the rest.
     """
 
     learning_rate: float = 0.3
-    decay: float = 0.99
+    decay: float = 0.98
     betas: tuple[float, float, float] = (0.8, 0.8, 0.0)
     ramp: int = 5
     edge_lengths: tuple[float, float] = (0.02, 0.005)
@@ -40,8 +42,9 @@ class RemeshSettings:
     velocity_reference: float = 0.3
     edge_tolerance: float = 0.5
     laplacian_weight: float = 0.02
+    bending_weight: float = 0.2
     gradient_limit: float = 10.0
-    least_gradient: float = 0.3
+    least_gradient: float = 1.0
 
 
 class RemeshOptimizer:
@@ -52,6 +55,11 @@ class RemeshOptimizer:
     Args:
         mesh: a closed manifold.
         settings: step lengths, edge lengths, weights.
+
+    Attributes:
+        edges: of the mesh.
+        carried: (N, C) whatever else belongs to the vertices. A vertex made by a split or a collapse has the mean of
+            the two that it stems from.
     """
 
     def __init__(self, mesh: Mesh, settings: RemeshSettings | None = None) -> None:
@@ -63,10 +71,12 @@ class RemeshOptimizer:
         self._gradient = mesh.vertices.new_zeros(count, 3)
         self._square = mesh.vertices.new_zeros(count, 1)
         self._velocity = mesh.vertices.new_zeros(count, 3)
+        self.carried: Float[Tensor, "N C"] = mesh.vertices.new_zeros(count, 0)
 
     def _set(self, vertices: Float[Tensor, "N 3"], faces: Int[Tensor, "F 3"]) -> None:
         self.vertices = vertices.clone().requires_grad_()
         self.faces = faces
+        self.edges = find_edges(faces)
 
     @property
     def mesh(self) -> Mesh:
@@ -103,8 +113,9 @@ class RemeshOptimizer:
 
         rate = s.learning_rate * s.decay ** (self._steps - 1) * min(1.0, self._steps / s.ramp)
         share = s.laplacian_weight if smoothing is None else smoothing[:, None]
-        to_mean = vertex_laplacian(self.vertices.detach(), find_edges(self.faces))
-        self.vertices -= rate * self.edge_length * velocity - share * to_mean
+        to_mean = vertex_laplacian(self.vertices.detach(), self.edges)
+        bend = vertex_laplacian(to_mean, self.edges)
+        self.vertices -= rate * self.edge_length * velocity - share * to_mean + s.bending_weight * bend
 
     def _remesh(self) -> None:
         s = self.settings
@@ -113,9 +124,10 @@ class RemeshOptimizer:
         speed = float(steady_sum(self._velocity.norm(dim=-1)[moving])) / max(1, int(moving.sum()))
         self.edge_length *= math.exp(s.gain * (speed - s.velocity_reference) / s.velocity_reference)
         self.edge_length = min(largest, max(smallest, self.edge_length))
-        rows = torch.cat([self.vertices.detach(), self._gradient, self._square, self._velocity], 1)
+        rows = torch.cat([self.vertices.detach(), self._gradient, self._square, self._velocity, self.carried], 1)
         shortest = self.edge_length * (1 - s.edge_tolerance)
         longest = self.edge_length * (1 + s.edge_tolerance)
-        result = remesh(rows, self.faces, shortest, longest)
-        position, self._gradient, self._square, self._velocity = torch.split(result.rows, [3, 3, 1, 3], 1)
+        result = remesh(rows, self.faces, shortest, longest, self.edges)
+        widths = [3, 3, 1, 3, self.carried.shape[1]]
+        position, self._gradient, self._square, self._velocity, self.carried = torch.split(result.rows, widths, 1)
         self._set(position, result.faces)

@@ -13,6 +13,7 @@ from kiss3d_cli.geometry.export import write_mesh
 from kiss3d_cli.geometry.isomer import IsomerSettings, refine
 from kiss3d_cli.geometry.load import read_mesh
 from kiss3d_cli.geometry.project import Photographs, project_colors
+from kiss3d_cli.geometry.rasterize import find_backend
 from kiss3d_cli.geometry.remesh_optimizer import RemeshSettings
 from kiss3d_cli.geometry.repair import decimate
 from kiss3d_cli.geometry.topology import report
@@ -28,9 +29,16 @@ def isomer(context: Context) -> None:
     start = settings["refine.start"]
     if start == "reconstruct":
         start = read_mesh(context.inputs["reconstruct/mesh.ply"]).to(device)
-    context.progress(0.05, "refining")
+    backend = find_backend(settings["refine.rasterizer"], device)
+    context.warnings.extend([*bundle.notes, *([backend.note] if backend.note else [])])
     refined = refine(
-        start, bundle.normals.to(device), bundle.mask.to(device), cameras.to(device), isomer_settings(settings)
+        start,
+        bundle.normals.to(device),
+        bundle.mask.to(device),
+        cameras.to(device),
+        isomer_settings(settings),
+        backend=backend,
+        progress=lambda share, doing: context.progress(0.65 * share, doing),
     )
     context.warnings.extend(refined.notes)
     mesh = decimate(refined.mesh.to("cpu"), settings["refine.target_faces"])
@@ -61,6 +69,8 @@ def isomer_settings(settings: Settings) -> IsomerSettings:
             "velocity_reference",
             "edge_tolerance",
             "laplacian_weight",
+            "bending_weight",
+            "least_gradient",
             "gradient_limit",
         )
     }

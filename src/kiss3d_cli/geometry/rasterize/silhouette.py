@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from kiss3d_cli.geometry import manifold
+
 
 @dataclass(frozen=True)
 class Edges:
@@ -26,6 +28,12 @@ class Edges:
     ends: Int[Tensor, "E 2"]
     of_side: Int[Tensor, " S"]
     direction: Int[Tensor, " S"]
+
+    @staticmethod
+    def of_manifold(edges: manifold.Edges, faces: Int[Tensor, "F 3"]) -> Edges:
+        """From edges already found: the same as `mesh_edges(faces)`, without sorting them again."""
+        direction = torch.where(faces < faces.roll(-1, 1), 1, -1).to(torch.int8)
+        return Edges(edges.ends, edges.of_face.T.reshape(-1), direction.T.reshape(-1))
 
 
 def mesh_edges(faces: Int[Tensor, "F 3"]) -> Edges:
