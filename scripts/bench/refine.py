@@ -117,7 +117,7 @@ def with_faces(faces: int, size: int, steps: int) -> IsomerSettings:
 
 
 WORK = """
-import resource, sys, time, torch
+import sys, time, torch
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from refine import bundle_cameras, load_bundle, refine, visual_hull, with_faces, IsomerSettings, FACES, decimate
@@ -128,10 +128,11 @@ if sys.argv[3] == "steps":
     start = visual_hull(bundle.mask.float(), bundle_cameras())
     settings = with_faces(95_000, 512, 50)
 decimate(visual_hull(bundle.mask.float(), bundle_cameras(), 32), 100)  # everything is imported and warm
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-resident = lambda: int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
-before, begin = resident(), time.perf_counter()
-processor = time.process_time()
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is resident now
+before, begin, processor = peak(), time.perf_counter(), time.process_time()
 mesh = refine(start, bundle.normals, bundle.mask, bundle_cameras(), settings).mesh
 seconds, processor = time.perf_counter() - begin, time.process_time() - processor
 print(f"{seconds:.1f} | {processor:.1f} | {len(mesh.faces)} | {peak() - before:.0f}")

@@ -124,13 +124,18 @@ class _Views:
         normals = normalize(normals, dim=-1) * (coverage > 0.5)[..., None]
         return replace(self, normals=normals, coverage=coverage)
 
-    def halves(self) -> list[_Views]:
+    def parts(self) -> list[_Views]:
+        """Each half of the views."""
         numbers = torch.arange(len(self.cameras)).chunk(2)
         return [
-            _Views(
-                self.normals[half], self.coverage[half], self.cameras[half.tolist()], self.weights[half], self.backend
+            replace(
+                self,
+                normals=self.normals[part],
+                coverage=self.coverage[part],
+                cameras=self.cameras[part.tolist()],
+                weights=self.weights[part],
             )
-            for half in numbers
+            for part in numbers
         ]
 
 
@@ -323,16 +328,19 @@ def _differentiate(
         (gradient,) = torch.autograd.grad(value, leaf)
         return float(value.detach()), gradient
 
-    halves = views.halves()
-    if optimizer.vertices.device.type == "cpu" and torch.get_num_threads() > 1:
-        with ThreadPoolExecutor(len(halves)) as pool:
-            found = list(pool.map(differentiate, halves))
+    parts, threads = views.parts(), torch.get_num_threads()
+    if optimizer.vertices.device.type == "cpu" and threads > 1:
+        torch.set_num_threads(1)
+        try:
+            with ThreadPoolExecutor(min(threads, len(parts))) as pool:
+                found = list(pool.map(differentiate, parts))
+        finally:
+            torch.set_num_threads(threads)
     else:
-        found = [differentiate(half) for half in halves]
-    optimizer.vertices.grad = sum((gradient for _, gradient in found), torch.zeros_like(optimizer.vertices)) / len(
-        found
-    )
-    return sum(value for value, _ in found) / len(found)
+        found = [differentiate(part) for part in parts]
+    values, gradients = zip(*found, strict=True)
+    optimizer.vertices.grad = torch.stack(gradients).mean(0)
+    return sum(values) / len(values)
 
 
 @dataclass(frozen=True)
