@@ -65,7 +65,9 @@ class IsomerSettings:
     integration: IntegrationSettings = field(default_factory=IntegrationSettings)
     coarse_steps: int = 0
     coarse: RemeshSettings = field(
-        default_factory=lambda: RemeshSettings(decay=0.995, ramp=1, edge_lengths=(0.1, 0.02), gain=0.05)
+        default_factory=lambda: RemeshSettings(
+            decay=0.995, ramp=1, edge_lengths=(0.1, 0.02), bending_weight=0.05, least_gradient=0.3
+        )
     )
     fine_steps: int = 50
     fine: RemeshSettings = field(default_factory=RemeshSettings)

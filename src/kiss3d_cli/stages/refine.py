@@ -14,7 +14,6 @@ from kiss3d_cli.geometry.isomer import IsomerSettings, refine
 from kiss3d_cli.geometry.load import read_mesh
 from kiss3d_cli.geometry.project import Photographs, project_colors
 from kiss3d_cli.geometry.rasterize import find_backend
-from kiss3d_cli.geometry.remesh_optimizer import RemeshSettings
 from kiss3d_cli.geometry.repair import decimate
 from kiss3d_cli.geometry.topology import report
 from kiss3d_cli.imaging.bundle_grid import load_bundle
@@ -69,19 +68,24 @@ def isomer_settings(settings: Settings) -> IsomerSettings:
             "velocity_reference",
             "edge_tolerance",
             "laplacian_weight",
-            "bending_weight",
-            "least_gradient",
             "gradient_limit",
         )
     }
-    fine = RemeshSettings(
+    default = IsomerSettings()
+    fine = dataclasses.replace(
+        default.fine,
         decay=settings["refine.decay"],
         ramp=settings["refine.ramp"],
         edge_lengths=settings["refine.edge_lengths"],
+        bending_weight=settings["refine.bending_weight"],
+        least_gradient=settings["refine.least_gradient"],
         **shared,
     )
-    coarse = RemeshSettings(
-        decay=settings["refine.coarse_decay"], ramp=1, edge_lengths=settings["refine.coarse_edge_lengths"], **shared
+    coarse = dataclasses.replace(
+        default.coarse,
+        decay=settings["refine.coarse_decay"],
+        edge_lengths=settings["refine.coarse_edge_lengths"],
+        **shared,
     )
     return IsomerSettings(
         size=settings["refine.size"],
