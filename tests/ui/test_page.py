@@ -38,7 +38,10 @@ def site(tmp_path_factory) -> Iterator[tuple[str, Path]]:
     request = Request(picture=picture, preset="draft", settings=SMALL, until="preprocess", out=outputs)
     write_report(launch.start(launch.prepare(request)).folder)
     jobs = Jobs(outputs)
-    config = uvicorn.Config(make_app(jobs), host="127.0.0.1", port=0, log_level="critical", timeout_graceful_shutdown=1)
+    uploads = outputs.parent / "uploads"
+    config = uvicorn.Config(
+        make_app(jobs, uploads), host="127.0.0.1", port=0, log_level="critical", timeout_graceful_shutdown=1
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -48,7 +51,7 @@ def site(tmp_path_factory) -> Iterator[tuple[str, Path]]:
         time.sleep(0.05)
     port = server.servers[0].sockets[0].getsockname()[1]
     yield f"http://127.0.0.1:{port}", outputs
-    jobs.stop()
+    jobs.cancel_all()
     server.should_exit = True
     thread.join(20)
 

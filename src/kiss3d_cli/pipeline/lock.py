@@ -37,6 +37,18 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether someone works in the run folder now. Leaves no trace, and may be out of date when it returns."""
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not _try_lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _owner(folder: Path) -> str:
     try:
         owner = json.loads((folder / LOCK).read_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import quote
 
 from kiss3d_cli.core.errors import Kiss3dError
@@ -23,6 +24,8 @@ _PICTURES = (
     "bundle/bundle.png",
 )
 _SIDE = 200
+SANDBOX = "allow-scripts allow-downloads"
+"""What a report may do."""
 
 
 def progress(job: Job) -> str:
@@ -32,14 +35,18 @@ def progress(job: Job) -> str:
     for stage in STAGES:
         entry = told.get(stage.name)
         status = "waiting" if entry is None else entry.status
-        share = 0.0 if entry is None else entry.share
+        share = 0.0 if entry is None or status in ("off", "later") else entry.share
         words = "" if entry is None else entry.doing or (f"{entry.seconds:.1f} s" if entry.seconds else "")
-        bar = f'<progress max="1" value="{share:.3f}" aria-label="{text(stage.name)}"></progress>'
+        bar = (
+            f'<div class="bar" role="progressbar" aria-label="{text(stage.name)}" aria-valuenow="{100 * share:.0f}">'
+            f'<div style="width: {100 * share:.0f}%"></div></div>'
+        )
         rows.append(f"<tr><td>{text(stage.name)}</td><td>{bar}</td><td>{text(status)}</td><td>{text(words)}</td></tr>")
     head = {"waiting": "Waiting for the runs before it", "running": "At work"}.get(job.state, job.state.capitalize())
     if job.active and job.cancelled.is_set():
         head = "Stopping at the next safe point"
-    return f'<p class="job-state">{text(head)}</p><table class="stages">{"".join(rows)}</table>{_error(job)}'
+    failed = problem(job.error) if job.error is not None and job.state == "failed" else ""
+    return f'<p class="job-state">{text(head)}</p><table class="stages">{"".join(rows)}</table>{failed}'
 
 
 def pictures(run: RunView) -> str:
@@ -63,29 +70,55 @@ def result(run: RunView, version: str) -> str:
     """
     name = quote(run.folder.path.name)
     own = [path for path in DOWNLOADS if own_file(run.folder.path, path) is not None]
-    links = " ".join(f'<a href="/runs/{name}/{path}" download>{text(path.rpartition("/")[2])}</a>' for path in own)
-    body = f'<p class="files">{links}</p>' if links else ""
+    links = [f'<a href="/runs/{name}/{path}" download>{text(path.rpartition("/")[2])}</a>' for path in own]
     if own_file(run.folder.path, REPORT) is not None:
-        body += (
-            f'<iframe src="/runs/{name}/{REPORT}?{quote(version)}" sandbox="allow-scripts allow-downloads" '
-            f'title="The report"></iframe>'
-        )
+        links.append(f'<a href="/runs/{name}/{REPORT}" target="_blank" rel="noopener">the report alone</a>')
+    body = f'<p class="files">{" ".join(links)}</p>' if links else ""
+    if own_file(run.folder.path, REPORT) is not None:
+        body += f'<iframe src="/runs/{name}/{REPORT}?{quote(version)}" sandbox="{SANDBOX}" title="The report"></iframe>'
     return body
 
 
-def _error(job: Job) -> str:
-    if job.error is None or job.state != "failed":
-        return ""
-    hint = f"<br>{text(job.error.hint)}" if job.error.hint else ""
-    return f'<p class="job-error"><b>{text(job.error)}</b>{hint}</p>'
+def scores(name: str, truth: str, columns: Mapping[str, float | None]) -> str:
+    """Args: name: of the run; truth: of the ground truth's file; columns: as of `measure.columns_of`."""
+    rows = [
+        f"<tr><td>{text(key.replace('_', ' '))}</td><td>{'-' if value is None else f'{value:.5g}'}</td></tr>"
+        for key, value in columns.items()
+    ]
+    return f'<p>{text(name)} against {text(truth)}</p><table class="scores">{"".join(rows)}</table>'
+
+
+def welcome(runs: int) -> str:
+    """Instead of a run: what to do."""
+    return "<p>Choose a run.</p>" if runs else "<p>There is no run yet. Drop a picture and make its mesh.</p>"
+
+
+def elsewhere() -> str:
+    return '<p class="job-state">Another process works on this run. Its report comes when that ends.</p>'
+
+
+def problem(error: Exception) -> str:
+    """Why a run can't be shown."""
+    hint = getattr(error, "hint", None)
+    return f'<p class="job-error"><b>{text(error)}</b>{f"<br>{text(hint)}" if hint else ""}</p>'
 
 
 CSS = """
-.stages td { border: 0 !important; } .stages progress { accent-color: #2f5fd0; height: 10px; }
-.stages { width: 100%; border-collapse: collapse; } .stages td { padding: 3px 8px 3px 0; }
-.stages progress { width: 100%; }
-.stages td:nth-child(2) { width: 45%; } .job-state { font-weight: 600; } .job-error { color: #b3261e; }
+#state table, #numbers table { width: 100%; border-collapse: collapse; border: 0; }
+#state tr, #numbers tr, #state td, #numbers td { border: 0; padding: 3px 10px 3px 0; }
+#numbers table { width: auto; } #numbers td { font-variant-numeric: tabular-nums; }
+.stages td { white-space: nowrap; } .stages td:nth-child(2) { width: 45%; }
+.stages td:last-child { white-space: normal; min-width: 64px; }
+.bar { height: 8px; border-radius: 4px; background: #8883; overflow: hidden; }
+.bar div { height: 100%; background: #2f5fd0; }
+.job-state { font-weight: 600; } .job-error { color: #b3261e; overflow-wrap: anywhere; }
 .made { display: flex; flex-wrap: wrap; gap: 8px; } .made img { border-radius: 6px; background: #8882; }
-iframe { width: 100%; height: 80vh; border: 1px solid #8884; border-radius: 8px; } .files a { margin-right: 12px; }
-@media (prefers-color-scheme: dark) { .job-error { color: #ff9d93; } }
+#made:not(:has(img)), #result:not(:has(.files, iframe)) { display: none; }
+.files a { margin-right: 12px; white-space: nowrap; }
+iframe { width: 100%; height: 85vh; border: 1px solid #8884; border-radius: 8px; }
+@media (max-width: 760px) {
+  #result, #result * { overflow: visible; }
+  iframe { width: 100vw; margin-left: calc(50% - 50vw); border-width: 1px 0; border-radius: 0; }
+}
+.dark .bar div { background: #86aaff; } .dark .job-error { color: #ff9d93; }
 """

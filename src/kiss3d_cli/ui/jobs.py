@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import queue
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,8 +16,8 @@ from kiss3d_cli.core.errors import BadInput, Interrupted, Kiss3dError, from_exce
 from kiss3d_cli.core.progress import Reporter
 from kiss3d_cli.pipeline import launch
 from kiss3d_cli.pipeline.launch import Request
-from kiss3d_cli.pipeline.run_folder import RunFolder, find_runs
-from kiss3d_cli.report.run_report import write_report
+from kiss3d_cli.pipeline.run_folder import LOG, RunFolder, find_runs
+from kiss3d_cli.report.run_report import REPORT, write_report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +77,23 @@ class Job:
             self.state, self.error = state, error
             self.version += 1
 
+    def begin(self) -> bool:
+        """From waiting to running; False if it was cancelled before."""
+        with self._lock:
+            if self.state != "waiting":
+                return False
+            self.state = "running"
+            self.version += 1
+            return True
+
+    def cancel(self) -> None:
+        """Stop at the next safe point; at once if it only waits."""
+        with self._lock:
+            self.cancelled.set()
+            if self.state == "waiting":
+                self.state = "cancelled"
+            self.version += 1
+
     def _tell(self, progress: StageProgress) -> None:
         with self._lock:
             self._stages[progress.stage] = progress
@@ -125,7 +141,7 @@ class Jobs:
         """Stop a job at its next safe point; one that waits never starts."""
         job = self.job(name)
         if job is not None:
-            job.cancelled.set()
+            job.cancel()
 
     def job(self, name: str) -> Job | None:
         """The last job on the run of this name."""
@@ -142,15 +158,20 @@ class Jobs:
             raise BadInput("there is no such run", place=name[:80], hint="choose one from the list")
         return RunFolder(self.outputs / name)
 
-    def stop(self, seconds: float = 30.0) -> None:
-        """Cancel everything, and wait for what is at work to come to its next safe point."""
+    def report(self, name: str) -> None:
+        """Write the report of a run without one, or with one of before it was killed. Raises OSError."""
+        folder = self.find(name)
+        page, log = folder.path / REPORT, folder.path / LOG
+        if not page.is_file() or (log.is_file() and log.stat().st_mtime_ns > page.stat().st_mtime_ns):
+            write_report(folder)
+
+    def cancel_all(self) -> list[Job]:
+        """Cancel every job that is at work or waits, and say which these are."""
         with self._lock:
-            jobs = list(self._jobs.values())
+            jobs = [job for job in self._jobs.values() if job.active]
         for job in jobs:
-            job.cancelled.set()
-        end = time.monotonic() + seconds
-        while any(job.active for job in jobs) and time.monotonic() < end:
-            time.sleep(0.05)
+            job.cancel()
+        return jobs
 
     def _is_own(self, path: Path) -> bool:
         return path.resolve().parent == self.outputs.resolve()
@@ -174,10 +195,8 @@ def _serve(waiting: queue.Queue[tuple[Job, Callable[[Job], None]]]) -> None:
     """One device's work, one job after the other, until the process ends."""
     while True:
         job, work = waiting.get()
-        if job.cancelled.is_set():
-            job.become("cancelled")
+        if not job.begin():
             continue
-        job.become("running")
         try:
             work(job)
         except BaseException as error:  # whatever a job does, the next one is served

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import importlib.util
+import logging
+import os
+import re
 import shlex
 import socket
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from kiss3d_cli.core.config import PRESETS
-from kiss3d_cli.core.errors import BadInput, Kiss3dError, Missing
+from kiss3d_cli.core.errors import BadInput, Interrupted, Kiss3dError, Missing, from_exception
 from kiss3d_cli.geometry.load import SUFFIXES as MESH_SUFFIXES
 from kiss3d_cli.pipeline.launch import Request, mesh_of
+from kiss3d_cli.pipeline.lock import is_locked
 from kiss3d_cli.pipeline.measure import MeasureOptions, columns_of, measure_pair, record_of
+from kiss3d_cli.pipeline.run_folder import LOG
 from kiss3d_cli.report.page import text
 from kiss3d_cli.report.run_report import REPORT
 from kiss3d_cli.report.run_view import own_file, read_run
@@ -25,6 +34,10 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", "
 LARGEST_UPLOAD = 200 * 2**20
 """Bytes."""
 _LOCAL = ("127.0.0.1", "localhost", "::1")
+_FETCHES = re.compile(r"/file[=/]\s*https?:|/proxy=|/deep_link")
+"""Addresses of Gradio's that make the server itself ask another, or keep what it is told."""
+_UPLOADED = re.compile(r"\S*/[0-9a-f]{64}/")
+"""Where Gradio puts a file; whoever dropped it knows it by its name."""
 _TICK = 0.7
 """Seconds between two looks at a job."""
 
@@ -37,11 +50,10 @@ def check_gradio() -> None:
         )
 
 
-def serve(outputs: Path, host: str, port: int, listening: Callable[[], None] = lambda: None) -> None:
-    """Serve until interrupted; then stop what is at work at its next safe point.
+def serve(jobs: Jobs, host: str, port: int, listening: Callable[[], None] = lambda: None) -> None:
+    """Serve until interrupted. What is at work then is left to the caller: `Jobs.cancel_all`.
 
     Args:
-        outputs: the folder of runs.
         listening: told when the page is about to be there.
 
     Raises:
@@ -57,25 +69,52 @@ def serve(outputs: Path, host: str, port: int, listening: Callable[[], None] = l
     except OSError as error:
         place, hint = f"{host}:{port}", "choose another --port, or --host 127.0.0.1"
         raise BadInput(f"the page can't listen there ({error.strerror})", place=place, hint=hint) from None
-    jobs = Jobs(outputs)
-    try:
-        app = make_app(jobs, host)
+
+    class Server(uvicorn.Server):  # type: ignore[misc]  # uvicorn is Any where it is not installed
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            # Every open page holds a connection, and uvicorn logs each that it has to cut with a traceback.
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+            await super().shutdown(sockets)
+
+    with tempfile.TemporaryDirectory(prefix="kiss3d-ui-", ignore_cleanup_errors=True) as uploads:
+        app = make_app(jobs, Path(uploads), host)
+        config = uvicorn.Config(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=1)
         listening()
-        uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=2)
-    finally:
-        jobs.stop()
+        with contextlib.suppress(KeyboardInterrupt, Interrupted):  # uvicorn raises its signal again when it is done
+            Server(config).run()
 
 
-def make_app(jobs: Jobs, host: str = "127.0.0.1") -> Any:
+class _OwnPages:
+    """Lets no other site's page act through the user's browser, nor Gradio fetch addresses for whoever asks."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from starlette.responses import PlainTextResponse
+
+        if scope["type"] == "http":
+            headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+            origin = headers.get(b"origin")
+            foreign = origin is not None and urlsplit(origin).netloc != headers.get(b"host")
+            if foreign or _FETCHES.search(scope["path"]):
+                await PlainTextResponse("refused", 403)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def make_app(jobs: Jobs, uploads: Path, host: str = "127.0.0.1") -> Any:
     """The whole application, for uvicorn.
 
     Args:
+        uploads: a folder of its own for what is dropped on the page; Gradio hands out all that is in it.
         host: where it is bound; on this machine alone, requests under any other host's name are refused.
 
     Raises:
         Missing: Gradio is not installed.
     """
     check_gradio()
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads.resolve())  # else one that all its programs share
     import gradio
     from fastapi import FastAPI, HTTPException
     from fastapi.responses import FileResponse
@@ -83,6 +122,7 @@ def make_app(jobs: Jobs, host: str = "127.0.0.1") -> Any:
 
     jobs.outputs.mkdir(parents=True, exist_ok=True)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(_OwnPages)
     if host in _LOCAL:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
 
@@ -93,7 +133,9 @@ def make_app(jobs: Jobs, host: str = "127.0.0.1") -> Any:
         found = own_file(jobs.outputs / name, path)
         if found is None:
             raise HTTPException(404)
-        return FileResponse(found, headers={"X-Content-Type-Options": "nosniff"})
+        # a report may come from elsewhere with its run: it is shown, and has no say over this page
+        policy = {"Content-Security-Policy": f"sandbox {fragments.SANDBOX}", "X-Content-Type-Options": "nosniff"}
+        return FileResponse(found, headers=policy)
 
     app.add_api_route("/runs/{name}/{path:path}", file, methods=["GET"], response_model=None)
     return gradio.mount_gradio_app(
@@ -113,23 +155,27 @@ def make_app(jobs: Jobs, host: str = "127.0.0.1") -> Any:
 def _blocks(jobs: Jobs) -> Any:
     import gradio
 
-    with gradio.Blocks(title="kiss3d", analytics_enabled=False, fill_width=True) as blocks:
+    with gradio.Blocks(title="kiss3d", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)) as blocks:
         gradio.Markdown("# kiss3d\nOne picture in, a textured 3D mesh out.")
-        shown = gradio.State("")
+        shown = gradio.State(_Shown())
         with gradio.Row():
             with gradio.Column(scale=1, min_width=300):
                 picture = gradio.Image(
                     label="Picture",
                     type="filepath",
-                    image_mode=None,  # the file as it is: a stage reads it, not Gradio
+                    image_mode=None,
                     sources=["upload", "clipboard"],
                     buttons=[],
                     elem_id="picture",
                 )
+                # the file as it is: kiss3d reads it, and says what is wrong with it in its own words
+                picture.preprocess = lambda payload: None if payload is None else payload.path
                 preset = gradio.Dropdown(["auto", *PRESETS], value="auto", label="Preset", elem_id="preset")
-                seed = gradio.Number(42, precision=0, minimum=0, label="Seed")
+                seed = gradio.Number(42, precision=0, minimum=0, label="Seed", elem_id="seed")
                 faces = gradio.Number(50_000, precision=0, minimum=100, label="Faces of the mesh, at most")
-                truth = gradio.File(label="Ground truth mesh (may be left out)", file_types=list(MESH_SUFFIXES))
+                truth = gradio.File(
+                    label="Ground truth mesh (may be left out)", file_types=list(MESH_SUFFIXES), height=160
+                )
                 with gradio.Accordion("More settings", open=False):
                     more = gradio.Textbox(
                         label="KEY=VALUE, one a line", placeholder="refine.steps=80", lines=4, elem_id="more"
@@ -137,69 +183,78 @@ def _blocks(jobs: Jobs) -> Any:
                 start = gradio.Button("Make the mesh", variant="primary", elem_id="start")
             with gradio.Column(scale=3, min_width=300):
                 with gradio.Row():
-                    run = gradio.Dropdown([], label="Run", scale=4, elem_id="run")
+                    run = gradio.Dropdown(jobs.names(), value=None, label="Run", scale=4, min_width=280, elem_id="run")
                     cancel = gradio.Button("Cancel", elem_id="cancel", min_width=80)
                     resume = gradio.Button("Resume", elem_id="resume", min_width=80)
                 state = gradio.HTML(elem_id="state")
                 made = gradio.HTML(elem_id="made")
                 result = gradio.HTML(elem_id="result")
-                with gradio.Accordion("Measure against a mesh", open=False):
-                    other = gradio.File(label="Ground truth", file_types=list(MESH_SUFFIXES))
+                with gradio.Accordion("Measure against a mesh", open=False, elem_id="against"):
+                    other = gradio.File(
+                        label="Ground truth", file_types=list(MESH_SUFFIXES), height=160, elem_id="other"
+                    )
                     aligned = gradio.Dropdown(
                         ["none", "yaw", "rigid", "similarity"], value="similarity", label="Alignment"
                     )
-                    measure = gradio.Button("Measure")
-                    numbers = gradio.HTML()
+                    measure = gradio.Button("Measure", elem_id="measure")
+                    numbers = gradio.HTML(elem_id="numbers")
         timer = gradio.Timer(_TICK)
 
-        def begin(picture: str, preset: str, seed: float, faces: float, truth: str | None, more: str) -> Any:
-            settings = [f"refine.target_faces={int(faces)}", *(line.strip() for line in more.splitlines())]
+        def begin(
+            picture: str | None, preset: str, seed: int | None, faces: int | None, truth: str | None, more: str | None
+        ) -> Any:
+            # a field that is empty is None, and so is one that was never unfolded
+            settings = [line.strip() for line in (more or "").splitlines()]
+            if faces is not None:
+                settings.insert(0, f"refine.target_faces={faces}")
             request = Request(
                 picture=_uploaded(picture, PICTURE_SUFFIXES, "a picture"),
                 ground_truth=None if truth is None else _uploaded(truth, MESH_SUFFIXES, "a mesh"),
                 preset=preset,
-                seed=int(seed),
+                seed=seed,
                 settings=tuple(line for line in settings if line),
                 command="kiss3d ui",
             )
             job = jobs.start(request)
-            return gradio.Dropdown(choices=jobs.names(), value=job.folder.path.name), ""
+            return gradio.Dropdown(choices=jobs.names(), value=job.folder.path.name), _Shown()
 
-        def look(name: str | None, known: str) -> Any:
-            """What changed since the last look; nothing is sent if nothing did."""
-            now = _version(jobs, name)
-            if now == known:
-                return gradio.skip(), gradio.skip(), gradio.skip(), gradio.skip()
+        def look(name: str | None, known: _Shown) -> Any:
+            """What changed since the last look; nothing is sent of what did not."""
+            names = tuple(jobs.names())
+            listed = gradio.skip() if names == known.names else gradio.Dropdown(choices=list(names))
+            now = _Shown(names, name, _version(jobs, name))
+            if now == dataclasses.replace(known, names=names, made=()):
+                return dataclasses.replace(known, names=names), listed, *[gradio.skip()] * 4
             if not name:
-                return now, "", "", ""
-            job = jobs.job(name)
-            view = read_run(jobs.find(name))
-            if job is not None and job.active:
-                return now, fragments.progress(job), fragments.pictures(view), ""
-            return now, "" if job is None else fragments.progress(job), "", fragments.result(view, now)
+                return now, listed, fragments.welcome(len(names)), "", "", ""
+            numbers = gradio.skip() if name == known.name else ""  # they are of another run
+            try:
+                return *_parts(jobs, name, now, known, listed), numbers
+            except (Kiss3dError, OSError) as error:
+                return now, listed, fragments.problem(error), "", "", numbers
 
-        def go_on(name: str | None) -> str:
+        def go_on(name: str | None) -> _Shown:
             if name:
                 jobs.resume(name, f"kiss3d resume {shlex.quote(name)}")
-            return ""
+            return _Shown()
 
         def compare(name: str | None, path: str | None, alignment: str) -> str:
-            mesh = mesh_of(jobs.find(name or ""))
+            if not name:
+                raise BadInput("there is no run to measure", hint="make a mesh, or choose a run")
+            mesh = mesh_of(jobs.find(name))
             if mesh is None:
-                raise BadInput("this run has no mesh yet", hint="resume it")
+                raise BadInput("this run has no mesh yet", place=name, hint="resume it")
             given = _uploaded(path, MESH_SUFFIXES, "a mesh")
             found = record_of(measure_pair(mesh, given, MeasureOptions(alignment=alignment)), mesh, given)
-            rows = [(key, "" if value is None else f"{value:.5g}") for key, value in columns_of(found).items()]
-            return "<table>" + "".join(f"<tr><td>{text(k)}</td><td>{v}</td></tr>" for k, v in rows) + "</table>"
+            return fragments.scores(name, given.name, columns_of(found))
 
         def list_runs(name: str | None) -> Any:
             """After a reload: the run at work, or the newest one."""
             names = jobs.names()
             active = [entry for entry in names if (job := jobs.job(entry)) is not None and job.active]
             chosen = name if name in names else next(iter([*active[-1:], *names]), None)
-            return gradio.Dropdown(choices=names, value=chosen), ""
+            return gradio.Dropdown(choices=names, value=chosen), _Shown()
 
-        looks = {"fn": _told(look), "inputs": [run, shown], "outputs": [shown, state, made, result]}
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
         private = {"api_visibility": "private"}
         start.click(_told(begin), [picture, preset, seed, faces, truth, more], [run, shown], **private)
@@ -207,19 +262,49 @@ def _blocks(jobs: Jobs) -> Any:
         resume.click(_told(go_on), [run], [shown], **quiet)
         measure.click(_told(compare), [run, other, aligned], [numbers], concurrency_limit=1, **private)
         blocks.load(_told(list_runs), [run], [run, shown], **quiet)
-        timer.tick(**looks, **quiet, trigger_mode="once")
+        seen = [shown, run, state, made, result, numbers]
+        timer.tick(_told(look), [run, shown], seen, **quiet, trigger_mode="once")
     return blocks
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shown:
+    """What a page has seen: the list of runs, the run, its version, and the stages whose pictures it has."""
+
+    names: tuple[str, ...] | None = None
+    name: str | None = None
+    version: str = ""
+    made: tuple[str, ...] = ()
+
+
+def _parts(jobs: Jobs, name: str, now: _Shown, known: _Shown, listed: Any) -> tuple[Any, ...]:
+    """Of a run: what is seen now, the list, its state, its pictures while it is at work, and then its result."""
+    import gradio
+
+    folder, job = jobs.find(name), jobs.job(name)
+    if job is not None and job.active:
+        made = ("work", *(stage for stage, told in job.stages().items() if told.status in ("done", "skipped")))
+        new = (known.name, known.made) != (name, made)
+        pictures = fragments.pictures(read_run(folder)) if new else gradio.skip()
+        return dataclasses.replace(now, made=made), listed, fragments.progress(job), pictures, ""
+    if is_locked(folder.path):
+        return now, listed, fragments.elsewhere(), fragments.pictures(read_run(folder)), ""
+    jobs.report(name)
+    now = dataclasses.replace(now, version=_version(jobs, name))
+    state = "" if job is None else fragments.progress(job)
+    return now, listed, state, "", fragments.result(read_run(folder), now.version)
 
 
 def _version(jobs: Jobs, name: str | None) -> str:
     """Changes whenever there is something new to see of a run."""
     if not name:
         return "none"
-    job = jobs.job(name)
-    page = jobs.outputs / name / REPORT
-    stamp = page.stat().st_mtime_ns if page.is_file() else 0
-    told = "" if job is None else f"{job.state}-{job.version}-{job.cancelled.is_set()}-{id(job)}"
-    return f"{name}-{stamp}-{told}"
+    job, folder = jobs.job(name), jobs.outputs / name
+    told = "" if job is None else f"{job.state}-{job.version}-{id(job)}"
+    if job is not None and job.active:
+        return f"{name}-{told}"
+    stamps = [path.stat().st_mtime_ns for path in (folder / REPORT, folder / LOG) if path.is_file()]
+    return f"{name}-{told}-{'-'.join(map(str, stamps))}-{is_locked(folder)}"
 
 
 def _uploaded(path: str | None, suffixes: tuple[str, ...], what: str) -> Path:
@@ -238,8 +323,12 @@ def _told(handler: Any) -> Any:
     def guarded(*values: Any) -> Any:
         try:
             return handler(*values)
-        except (Kiss3dError, OSError) as error:
-            hint = getattr(error, "hint", None)
-            raise gradio.Error(text(f"{error}{f' - {hint}' if hint else ''}"), print_exception=False) from None
+        except Exception as error:
+            known = from_exception(error)
+            if known is None:
+                raise
+            hint = f" - {known.hint}" if known.hint else ""
+            words = _UPLOADED.sub("", f"{known}{hint}")
+            raise gradio.Error(text(words), print_exception=False) from None
 
     return guarded
