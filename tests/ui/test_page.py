@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import http.client
 import json
 import threading
 import time
@@ -37,22 +40,25 @@ def site(tmp_path_factory) -> Iterator[tuple[str, Path]]:
     picture = draw_figure(outputs.parent / "before.png")
     request = Request(picture=picture, preset="draft", settings=SMALL, until="preprocess", out=outputs)
     write_report(launch.start(launch.prepare(request)).folder)
-    jobs = Jobs(outputs)
-    uploads = outputs.parent / "uploads"
-    config = uvicorn.Config(
-        make_app(jobs, uploads), host="127.0.0.1", port=0, log_level="critical", timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
+    jobs, servers = Jobs(outputs), []
+
+    async def serve() -> None:  # Gradio leaves event loops unclosed unless it is called within one
+        app = make_app(jobs, outputs.parent / "uploads")
+        config = uvicorn.Config(app, port=0, log_level="critical", timeout_graceful_shutdown=1)
+        servers.append(uvicorn.Server(config))
+        await servers[0].serve()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
     end = time.monotonic() + 60
-    while not server.started:
+    while not (servers and servers[0].started):
+        assert thread.is_alive()
         assert time.monotonic() < end
         time.sleep(0.05)
-    port = server.servers[0].sockets[0].getsockname()[1]
+    port = servers[0].servers[0].sockets[0].getsockname()[1]
     yield f"http://127.0.0.1:{port}", outputs
     jobs.cancel_all()
-    server.should_exit = True
+    servers[0].should_exit = True
     thread.join(20)
 
 
@@ -84,6 +90,29 @@ def upload(page: Page, selector: str, path: Path) -> None:
     root = page.call("DOM.getDocument", depth=0)["root"]["nodeId"]
     node = page.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
     page.call("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
+
+
+def fetch(url: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+    """Ask past the browser, the path as it is: the answer's status, and its body up to the end of the first event."""
+    with contextlib.closing(http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)) as connection:
+        connection.request("GET" if body is None else "POST", path, body, headers or {})
+        with connection.getresponse() as answer:
+            read = b""
+            while part := answer.readline():
+                read += part
+                if b"process_completed" in part:
+                    break
+            return answer.status, read
+
+
+def ask(url: str, name: str, *data: object) -> dict:
+    """Call a handler of the page past the page, as any program on this machine can."""
+    handlers = json.loads(fetch(url, "/config")[1])["dependencies"]
+    number = next(handler["id"] for handler in handlers if handler["api_name"] == name)
+    body = json.dumps({"data": data, "fn_index": number, "session_hash": name}).encode()
+    assert fetch(url, "/gradio_api/queue/join", body, {"Content-Type": "application/json"})[0] == 200
+    _status, events = fetch(url, f"/gradio_api/queue/data?session_hash={name}")
+    return json.loads(events.splitlines()[-1].removeprefix(b"data: "))
 
 
 def fill(page: Page, picture: Path, settings: tuple[str, ...]) -> None:
@@ -168,41 +197,46 @@ def test_a_cancel_and_a_reload_in_the_middle_lose_nothing(browser, site, tmp_pat
         "/gradio_api/file=/etc/passwd",
         "/gradio_api/file=OUT/NAME/run.json",
         "/gradio_api/file=pyproject.toml",
+        "/gradio_api/file=https://example.org/",
     ],
 )
 def test_nothing_else_is_readable(site, path):
-    import http.client
-
     url, outputs = site
     (outputs.parent / "secret.html").write_text("secret")
     name = find_runs(outputs)[0].path.name
-    host = url.removeprefix("http://")
+    status, body = fetch(url, path.replace("NAME", name).replace("OUT", str(outputs)))
+    assert status in (400, 403, 404)
+    assert b"secret" not in body
+    assert fetch(url, f"/runs/{name}/report.html")[0] == 200
+    assert fetch(url, "/", headers={"Host": "evil.example"})[0] == 400
 
-    def status(path: str, host_name: str = host) -> int:
-        connection = http.client.HTTPConnection(host, timeout=20)
-        connection.request("GET", path, headers={"Host": host_name})
-        answer = connection.getresponse()
-        body = answer.read()
-        connection.close()
-        assert b"secret" not in body[:20]
-        return answer.status
 
-    assert status(path.replace("NAME", name).replace("OUT", str(outputs))) in (400, 403, 404)
-    assert status(f"/runs/{name}/report.html") == 200
-    assert status("/", "evil.example") == 400
+def test_a_file_of_the_machine_is_no_upload(site, tmp_path):
+    url, outputs = site
+    before = find_runs(outputs)
+    picture = {"path": str(draw_figure(tmp_path / "private.png")), "meta": {"_type": "gradio.FileData"}}
+    answer = ask(url, "begin", picture, "draft", 1, 1000, None, "\n".join(SMALL))
+    assert "not uploaded" in answer["output"]["error"]
+    mesh = {"path": str(outputs.parent / "before.png"), "meta": {"_type": "gradio.FileData"}}
+    answer = ask(url, "compare", before[0].path.name, mesh, "none")
+    assert "not uploaded" in answer["output"]["error"]
+    assert [run.path for run in find_runs(outputs)] == [run.path for run in before]
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null"])
+def test_no_other_site_acts_through_the_browser(site, origin):
+    url, _outputs = site
+    status, _body = fetch(url, "/gradio_api/queue/join", b"{}", {"Origin": origin})
+    assert status == 403
 
 
 def test_a_link_out_of_a_run_is_not_followed(site):
-    import urllib.error
-    import urllib.request
-
     url, outputs = site
     folder = next(run.path for run in find_runs(outputs) if run.path.name.startswith("before-"))
     page = (folder / "report.html").read_bytes()
     (outputs.parent / "outside.html").write_text("outside")
     (folder / "report.html").unlink()
     (folder / "report.html").symlink_to(outputs.parent / "outside.html")
-    with pytest.raises(urllib.error.HTTPError, match="404"):
-        urllib.request.urlopen(f"{url}/runs/{folder.name}/report.html")
+    assert fetch(url, f"/runs/{folder.name}/report.html")[0] == 404
     (folder / "report.html").unlink()
     (folder / "report.html").write_bytes(page)

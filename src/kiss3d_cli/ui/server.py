@@ -183,7 +183,10 @@ def _blocks(jobs: Jobs) -> Any:
                 start = gradio.Button("Make the mesh", variant="primary", elem_id="start")
             with gradio.Column(scale=3, min_width=300):
                 with gradio.Row():
-                    run = gradio.Dropdown(jobs.names(), value=None, label="Run", scale=4, min_width=280, elem_id="run")
+                    # Gradio's own check knows the runs of a moment ago; `Jobs.find` knows those of now
+                    run = gradio.Dropdown(
+                        [], label="Run", allow_custom_value=True, scale=4, min_width=280, elem_id="run"
+                    )
                     cancel = gradio.Button("Cancel", elem_id="cancel", min_width=80)
                     resume = gradio.Button("Resume", elem_id="resume", min_width=80)
                 state = gradio.HTML(elem_id="state")
@@ -222,6 +225,8 @@ def _blocks(jobs: Jobs) -> Any:
             """What changed since the last look; nothing is sent of what did not."""
             names = tuple(jobs.names())
             listed = gradio.skip() if names == known.names else gradio.Dropdown(choices=list(names))
+            if name is not None and name not in names:  # someone removed its folder
+                name, listed = None, gradio.Dropdown(choices=list(names), value=None)
             now = _Shown(names, name, _version(jobs, name))
             if now == dataclasses.replace(known, names=names, made=()):
                 return dataclasses.replace(known, names=names), listed, *[gradio.skip()] * 4
@@ -264,6 +269,8 @@ def _blocks(jobs: Jobs) -> Any:
         blocks.load(_told(list_runs), [run], [run, shown], **quiet)
         seen = [shown, run, state, made, result, numbers]
         timer.tick(_told(look), [run, shown], seen, **quiet, trigger_mode="once")
+    # Without it Gradio, which did not start the server itself, takes any path of this machine for an upload.
+    blocks.has_launched = True
     return blocks
 
 
