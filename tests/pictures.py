@@ -15,7 +15,10 @@ SMALL = (
     "refine.target_faces=2000",
     "refine.texture_size=256",
 )
-"""Settings under which the draft preset takes a second or two."""
+"""Settings under which the draft preset takes a few seconds."""
+
+QUICK = (*SMALL, "refine.integrate=false")
+"""A third of that, for tests that don't look at the shape."""
 
 
 def draw_figure(path: Path, mode: str = "RGBA") -> Path:

@@ -12,7 +12,7 @@ from kiss3d_cli.geometry.export import write_mesh
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.pipeline import launch
 from kiss3d_cli.pipeline.run_folder import RunFolder
-from pictures import SMALL, draw_figure
+from pictures import QUICK, draw_figure
 
 CAPTION = '</script></blockquote><img src=x onerror="document.title=\'taken over\'"><b>bold</b> & "quoted"'
 """What a caption must not do to the page."""
@@ -28,7 +28,7 @@ def small_run(out: Path, *settings: str, truth: bool = True, until: str | None =
         picture=draw_figure(out / "figure.png"),
         ground_truth=out / "egg.ply" if truth else None,
         preset="draft",
-        settings=(*SMALL, "eval.points=2000", f"caption.text={json.dumps(CAPTION)}", *settings),
+        settings=(*QUICK, "eval.points=2000", f"caption.text={json.dumps(CAPTION)}", *settings),
         out=out / "runs",
         until=until,
         command="kiss3d run figure.png",

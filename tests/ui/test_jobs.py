@@ -11,13 +11,13 @@ from kiss3d_cli.pipeline.lock import locked
 from kiss3d_cli.stages import STAGES, caption, refine
 from kiss3d_cli.ui.fragments import progress
 from kiss3d_cli.ui.jobs import Job, Jobs
-from pictures import SMALL, draw_figure
+from pictures import QUICK, draw_figure
 
 
 @pytest.fixture
 def request_for(tmp_path):
     picture = draw_figure(tmp_path / "figure.png")
-    return lambda **changes: Request(picture=picture, preset="draft", settings=SMALL, **changes)
+    return lambda **changes: Request(picture=picture, preset="draft", settings=QUICK, **changes)
 
 
 def wait(job: Job) -> Job:
@@ -88,12 +88,28 @@ def test_one_job_at_a_time_and_one_that_waits_can_be_cancelled(tmp_path, request
     second = jobs.start(request_for(until="caption", name="second"))
     third = jobs.start(request_for(until="caption", name="third"))
     jobs.cancel(third.folder.path.name)
+    assert third.state == "cancelled"
     time.sleep(0.2)
     assert (first.state, second.state) == ("running", "waiting")
     assert "Waiting for the runs before it" in progress(second)
     gate.opened.set()
     assert [wait(job).state for job in (first, second, third)] == ["done", "done", "cancelled"]
     assert not third.stages()
+
+
+def test_a_report_is_made_where_none_was_left(tmp_path, request_for):
+    jobs = Jobs(tmp_path / "out")
+    folder = wait(jobs.start(request_for(until="preprocess"))).folder
+    page, name = folder.path / "report.html", folder.path.name
+    made = page.stat().st_mtime_ns
+    jobs.report(name)
+    assert page.stat().st_mtime_ns == made
+    folder.log("killed after this")
+    jobs.report(name)
+    assert page.stat().st_mtime_ns > made
+    page.unlink()
+    jobs.report(name)
+    assert page.is_file()
 
 
 def test_a_failure_is_told_and_the_next_job_is_served(tmp_path, request_for, monkeypatch):

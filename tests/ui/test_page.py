@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import http.client
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -13,13 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trimesh
+from asking import ask, fetch
 
 from kiss3d_cli.pipeline import launch
 from kiss3d_cli.pipeline.launch import Request, mesh_of
+from kiss3d_cli.pipeline.measure import MeasureOptions, columns_of, measure_pair
 from kiss3d_cli.pipeline.run_folder import find_runs
 from kiss3d_cli.report.run_report import write_report
 from kiss3d_cli.ui.jobs import Jobs
-from pictures import SMALL, draw_figure
+from pictures import QUICK, draw_figure
 from report.browser import PROGRAM, Browser, Page
 
 pytest.importorskip("gradio", reason="gradio is not installed (pip install 'kiss3d[ui]')")
@@ -38,7 +40,7 @@ def site(tmp_path_factory) -> Iterator[tuple[str, Path]]:
 
     outputs = tmp_path_factory.mktemp("ui") / "outputs"
     picture = draw_figure(outputs.parent / "before.png")
-    request = Request(picture=picture, preset="draft", settings=SMALL, until="preprocess", out=outputs)
+    request = Request(picture=picture, preset="draft", settings=QUICK, out=outputs)
     write_report(launch.start(launch.prepare(request)).folder)
     jobs, servers = Jobs(outputs), []
 
@@ -92,29 +94,6 @@ def upload(page: Page, selector: str, path: Path) -> None:
     page.call("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
 
 
-def fetch(url: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
-    """Ask past the browser, the path as it is: the answer's status, and its body up to the end of the first event."""
-    with contextlib.closing(http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)) as connection:
-        connection.request("GET" if body is None else "POST", path, body, headers or {})
-        with connection.getresponse() as answer:
-            read = b""
-            while part := answer.readline():
-                read += part
-                if b"process_completed" in part:
-                    break
-            return answer.status, read
-
-
-def ask(url: str, name: str, *data: object) -> dict:
-    """Call a handler of the page past the page, as any program on this machine can."""
-    handlers = json.loads(fetch(url, "/config")[1])["dependencies"]
-    number = next(handler["id"] for handler in handlers if handler["api_name"] == name)
-    body = json.dumps({"data": data, "fn_index": number, "session_hash": name}).encode()
-    assert fetch(url, "/gradio_api/queue/join", body, {"Content-Type": "application/json"})[0] == 200
-    _status, events = fetch(url, f"/gradio_api/queue/data?session_hash={name}")
-    return json.loads(events.splitlines()[-1].removeprefix(b"data: "))
-
-
 def fill(page: Page, picture: Path, settings: tuple[str, ...]) -> None:
     has(page, "#picture input[type=file]")
     upload(page, "#picture input[type=file]", picture)
@@ -131,7 +110,7 @@ def fill(page: Page, picture: Path, settings: tuple[str, ...]) -> None:
 def test_a_picture_becomes_a_mesh_that_the_page_shows(browser, site, tmp_path):
     url, outputs = site
     page = browser.open(url)
-    fill(page, draw_figure(tmp_path / "figure.png"), SMALL)
+    fill(page, draw_figure(tmp_path / "figure.png"), QUICK)
     click(page, "#start")
     says(page, "#state", "preprocess")
     has(page, "#result iframe")
@@ -168,7 +147,7 @@ def test_a_cancel_and_a_reload_in_the_middle_lose_nothing(browser, site, tmp_pat
 
     monkeypatch.setattr(refine, "isomer", slow)
     page = browser.open(url)
-    fill(page, draw_figure(tmp_path / "second.png"), SMALL)
+    fill(page, draw_figure(tmp_path / "second.png"), QUICK)
     click(page, "#start")
     assert held.wait(60)
     says(page, "#state", "held by the test")
@@ -185,6 +164,84 @@ def test_a_cancel_and_a_reload_in_the_middle_lose_nothing(browser, site, tmp_pat
     says(page, "#state", "Done")
     assert page.evaluate("document.querySelector('#state').innerText").count("skipped") >= 5
     assert mesh_of(folder) is not None
+
+
+def choose(page: Page, selector: str, option: str) -> None:
+    page.evaluate(f"document.querySelector({json.dumps(selector + ' input')}).focus()")
+    find = f"[...document.querySelectorAll('[role=option]')].find((o) => o.innerText.includes({json.dumps(option)}))"
+    page.wait_for(lambda: page.evaluate(f"!!{find}"))
+    page.evaluate(f"{find}.dispatchEvent(new MouseEvent('mousedown', {{bubbles: true}}))")
+    page.wait_for(lambda: page.evaluate(f"document.querySelector({json.dumps(selector + ' input')}).value") == option)
+
+
+def told(page: Page, words: str) -> None:
+    """Wait for a message of the page, and take it away."""
+    messages = "[...document.querySelectorAll('.toast-body')]"
+    page.wait_for(lambda: words in page.evaluate(f"{messages}.map((message) => message.innerText).join()"))
+    page.evaluate(f"{messages}.forEach((message) => message.querySelector('button').click())")
+
+
+def test_a_file_that_is_no_picture_is_told_and_nothing_is_made(browser, site, tmp_path):
+    url, outputs = site
+    before = find_runs(outputs)
+    (tmp_path / "text.png").write_text("no picture")
+    page = browser.open(url)
+    has(page, "#start")
+    click(page, "#start")
+    told(page, "no file was given")
+    upload(page, "#picture input[type=file]", tmp_path / "text.png")
+    has(page, "#picture img")
+    click(page, "#start")
+    told(page, "text.png: the file is not a picture in a known format")
+    assert [run.path for run in find_runs(outputs)] == [run.path for run in before]
+
+
+def test_a_run_is_measured_against_an_uploaded_mesh(browser, site, tmp_path):
+    url, outputs = site
+    run = next(run.path for run in find_runs(outputs) if run.path.name.startswith("before-"))
+    (tmp_path / "empty.obj").write_text("# nothing\n")
+    ball = trimesh.creation.icosphere(subdivisions=2)
+    ball.apply_scale([0.5, 0.8, 0.4])
+    ball.export(tmp_path / "egg.ply")
+    page = browser.open(url)
+    has(page, "#against")
+    choose(page, "#run", run.name)
+    page.evaluate("[...document.querySelectorAll('#against button')][0].click()")
+    has(page, "#other input[type=file]")
+    choose(page, "#aligned", "none")
+    upload(page, "#other input[type=file]", tmp_path / "empty.obj")
+    says(page, "#other", "empty")
+    click(page, "#measure")
+    told(page, "empty.obj: the file has no geometry")
+    assert not page.evaluate("document.querySelector('#numbers table')")
+    click(page, "#other button[aria-label=Clear]")
+    has(page, "#other input[type=file]")
+    upload(page, "#other input[type=file]", tmp_path / "egg.ply")
+    says(page, "#other", "egg")
+    click(page, "#measure")
+    says(page, "#numbers", f"{run.name} against egg.ply")
+    rows = page.evaluate("[...document.querySelectorAll('#numbers tr')].map((row) => row.innerText.split('\\t'))")
+    numbers = {name: float(value) for name, value in rows if value != "-"}
+    mesh, options = run / "07-refine" / "mesh.glb", MeasureOptions(alignment="none")
+    found = columns_of(measure_pair(mesh, tmp_path / "egg.ply", options).record())
+    assert numbers["chamfer l1"] == pytest.approx(found["chamfer_l1"], rel=1e-3)
+    assert numbers["f score@0.05"] == pytest.approx(found["f_score@0.05"], rel=1e-3)
+    assert 0.3 < numbers["f score@0.05"] < 1
+
+
+def test_a_damaged_run_and_one_that_goes_away_are_said_once(browser, site):
+    url, outputs = site
+    whole = next(run.path for run in find_runs(outputs) if run.path.name.startswith("before-"))
+    broken = shutil.copytree(whole, outputs / "broken")
+    (broken / "run.json").write_text("{")
+    page = browser.open(url)
+    has(page, "#run input")
+    choose(page, "#run", "broken")
+    says(page, "#state", "run.json can't be read")
+    shutil.rmtree(broken)
+    says(page, "#state", "Choose a run")
+    assert page.evaluate("document.querySelectorAll('.toast-body').length") == 0
+    assert page.evaluate("document.querySelector('#run input').value") == ""
 
 
 @pytest.mark.parametrize(
@@ -215,7 +272,7 @@ def test_a_file_of_the_machine_is_no_upload(site, tmp_path):
     url, outputs = site
     before = find_runs(outputs)
     picture = {"path": str(draw_figure(tmp_path / "private.png")), "meta": {"_type": "gradio.FileData"}}
-    answer = ask(url, "begin", picture, "draft", 1, 1000, None, "\n".join(SMALL))
+    answer = ask(url, "begin", picture, "draft", 1, 1000, None, "\n".join(QUICK))
     assert "not uploaded" in answer["output"]["error"]
     mesh = {"path": str(outputs.parent / "before.png"), "meta": {"_type": "gradio.FileData"}}
     answer = ask(url, "compare", before[0].path.name, mesh, "none")

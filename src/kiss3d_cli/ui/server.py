@@ -197,7 +197,7 @@ def _blocks(jobs: Jobs) -> Any:
                         label="Ground truth", file_types=list(MESH_SUFFIXES), height=160, elem_id="other"
                     )
                     aligned = gradio.Dropdown(
-                        ["none", "yaw", "rigid", "similarity"], value="similarity", label="Alignment"
+                        ["none", "yaw", "rigid", "similarity"], value="similarity", label="Alignment", elem_id="aligned"
                     )
                     measure = gradio.Button("Measure", elem_id="measure")
                     numbers = gradio.HTML(elem_id="numbers")
