@@ -98,7 +98,6 @@ def fill(page: Page, picture: Path, settings: tuple[str, ...]) -> None:
     has(page, "#picture input[type=file]")
     upload(page, "#picture input[type=file]", picture)
     has(page, "#picture img")
-    page.evaluate("[...document.querySelectorAll('button')].find((b) => b.innerText.includes('More settings')).click()")
     has(page, "#more textarea")
     page.evaluate(
         "(() => { const area = document.querySelector('#more textarea');"
@@ -204,11 +203,9 @@ def test_a_run_is_measured_against_an_uploaded_mesh(browser, site, tmp_path):
     ball.apply_scale([0.5, 0.8, 0.4])
     ball.export(tmp_path / "egg.ply")
     page = browser.open(url)
-    has(page, "#against")
-    choose(page, "#run", run.name)
-    page.evaluate("[...document.querySelectorAll('#against button')][0].click()")
     has(page, "#other input[type=file]")
-    choose(page, "#aligned", "none")
+    choose(page, "#run", run.name)
+    click(page, "#aligned input[value=none]")
     upload(page, "#other input[type=file]", tmp_path / "empty.obj")
     says(page, "#other", "empty")
     click(page, "#measure")

@@ -176,10 +176,13 @@ def _blocks(jobs: Jobs) -> Any:
                 truth = gradio.File(
                     label="Ground truth mesh (may be left out)", file_types=list(MESH_SUFFIXES), height=160
                 )
-                with gradio.Accordion("More settings", open=False):
-                    more = gradio.Textbox(
-                        label="KEY=VALUE, one a line", placeholder="refine.steps=80", lines=4, elem_id="more"
-                    )
+                # no accordions: Gradio fills a folded one late, and then undoes what was entered meanwhile
+                more = gradio.Textbox(
+                    label="More settings: KEY=VALUE, one a line",
+                    placeholder="refine.steps=80",
+                    lines=2,
+                    elem_id="more",
+                )
                 start = gradio.Button("Make the mesh", variant="primary", elem_id="start")
             with gradio.Column(scale=3, min_width=300):
                 with gradio.Row():
@@ -192,21 +195,26 @@ def _blocks(jobs: Jobs) -> Any:
                 state = gradio.HTML(elem_id="state")
                 made = gradio.HTML(elem_id="made")
                 result = gradio.HTML(elem_id="result")
-                with gradio.Accordion("Measure against a mesh", open=False, elem_id="against"):
+                gradio.Markdown("### Measure against a mesh")
+                with gradio.Row():
                     other = gradio.File(
-                        label="Ground truth", file_types=list(MESH_SUFFIXES), height=160, elem_id="other"
+                        label="Ground truth", file_types=list(MESH_SUFFIXES), height=160, elem_id="other", min_width=280
                     )
-                    aligned = gradio.Dropdown(
-                        ["none", "yaw", "rigid", "similarity"], value="similarity", label="Alignment", elem_id="aligned"
-                    )
-                    measure = gradio.Button("Measure", elem_id="measure")
-                    numbers = gradio.HTML(elem_id="numbers")
+                    with gradio.Column(min_width=280):
+                        aligned = gradio.Radio(
+                            ["none", "yaw", "rigid", "similarity"],
+                            value="similarity",
+                            label="Alignment",
+                            elem_id="aligned",
+                        )
+                        measure = gradio.Button("Measure", elem_id="measure")
+                numbers = gradio.HTML(elem_id="numbers")
         timer = gradio.Timer(_TICK)
 
         def begin(
             picture: str | None, preset: str, seed: int | None, faces: int | None, truth: str | None, more: str | None
         ) -> Any:
-            # a field that is empty is None, and so is one that was never unfolded
+            # a field that is empty is None
             settings = [line.strip() for line in (more or "").splitlines()]
             if faces is not None:
                 settings.insert(0, f"refine.target_faces={faces}")
