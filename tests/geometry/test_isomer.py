@@ -98,6 +98,20 @@ def test_tiles_of_another_size_than_asked_for():
     assert seen_distance(mesh).median() < 0.4 * PIXEL * SIZE / 64
 
 
+def test_three_views_weigh_the_same(monkeypatch):
+    """Two of them are drawn by one thread and the third by another: the gradient is that of all three at once."""
+    from kiss3d_cli.geometry import isomer
+
+    seen = cast([BODY], SIZE)
+    three = (seen.normals[:3], seen.mask[:3], bundle_cameras()[[0, 1, 2]])
+    settings = replace(SMALL, view_weights=(1.0, 0.8, 0.6), integrate=False, fine_steps=1)
+    found = refine(rough_start(), *three, settings)
+    monkeypatch.setattr(isomer._Views, "parts", lambda views: [views])
+    at_once = refine(rough_start(), *three, settings)
+    assert found.losses == pytest.approx(at_once.losses, rel=1e-5)
+    torch.testing.assert_close(found.mesh.vertices, at_once.mesh.vertices, atol=1e-5, rtol=0)
+
+
 def test_the_same_mesh_on_one_thread_and_on_two(seen):
     threads, found = torch.get_num_threads(), []
     try:

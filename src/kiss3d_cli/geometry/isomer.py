@@ -318,7 +318,7 @@ def _stage_two(
 def _differentiate(
     loss: Callable[[Float[Tensor, "N 3"], _Views], Float[Tensor, ""]], optimizer: RemeshOptimizer, views: _Views
 ) -> float:
-    """Mean of a loss over two halves of the views, and its gradient in the optimiser's vertices.
+    """Mean over all views of a loss, which is itself a mean over some, and its gradient in the optimiser's vertices.
 
     On a CPU each half has a thread of its own: most of what rendering calls is too small for torch to spread, and the
     halves, and so the result, are the same on any number of threads.
@@ -326,7 +326,7 @@ def _differentiate(
 
     def differentiate(part: _Views) -> tuple[float, Tensor]:
         leaf = optimizer.vertices.detach().requires_grad_()
-        value = loss(leaf, part)
+        value = loss(leaf, part) * (len(part.cameras) / len(views.cameras))
         (gradient,) = torch.autograd.grad(value, leaf)
         return float(value.detach()), gradient
 
@@ -341,8 +341,8 @@ def _differentiate(
     else:
         found = [differentiate(part) for part in parts]
     values, gradients = zip(*found, strict=True)
-    optimizer.vertices.grad = torch.stack(gradients).mean(0)
-    return sum(values) / len(values)
+    optimizer.vertices.grad = torch.stack(gradients).sum(0)
+    return sum(values)
 
 
 @dataclass(frozen=True)
