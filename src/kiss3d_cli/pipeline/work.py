@@ -135,6 +135,10 @@ def _views_work(config: Config) -> dict[str, Work]:
 
 
 def _flux_work(config: Config, limit: float | None) -> dict[str, Work]:
+    import torch
+
+    from kiss3d_cli.models.flux.denoise import working_bytes
+
     bundle = config.bundle
     words = T5_WORDS + (REDUX_WORDS if bundle.redux else 0)
     pixels = 8 * bundle.tile**2
@@ -149,7 +153,8 @@ def _flux_work(config: Config, limit: float | None) -> dict[str, Work]:
     )
     calls, controlled = calls_of(config)
     controls = len(bundle.controls) if bundle.method == "flux" else 0
-    working = 30 * tokens * FLUX.width * 2 + 2 * 5 * FLUX.width**2 * 2 + 15 * pixels // 256 * FLUX.width * 2 + 2**28
+    control_blocks = CONTROLNET.double_blocks + CONTROLNET.single_blocks if controls else 0
+    working = working_bytes(tokens + 1, pixels // 256, FLUX.width, control_blocks, controls, torch.bfloat16)
     weights = FLUX.bytes + (CONTROLNET.bytes if controls else 0)
     largest = 2 * (12 + 6) * FLUX.width**2  # a double block: the weights and the modulation of two streams
     outside = 0.25 * GIGA  # what embeds and what ends: wide in the ControlNet

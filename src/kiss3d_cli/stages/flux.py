@@ -166,7 +166,7 @@ def _denoised(
         device=device.torch,
         progress=preparing(0.08, 0.2, "folding the LoRA into Flux (once)"),
     )
-    working = _working(networks, prompt, start.shape[1], dtype)
+    working = _working(networks, prompt, start.shape[1], len(acting), dtype)
     residence = Residence(networks, BLOCKS, device.torch, limit=device.limit_bytes, working=working, what="Flux")
     with residence:
         context.facts.update(
@@ -196,13 +196,15 @@ def _denoised(
     return result
 
 
-def _working(networks: dict[str, nn.Module], prompt: Prompt, image_tokens: int, dtype: torch.dtype) -> int:
+def _working(
+    networks: dict[str, nn.Module], prompt: Prompt, image_tokens: int, controls: int, dtype: torch.dtype
+) -> int:
     config: Any = networks["transformer"].config
     width = config.num_attention_heads * config.attention_head_dim
     control = networks.get("controlnet")
     blocks = 0 if control is None else sum(len(list(control.get_submodule(path).children())) for path in BLOCKS)
     tokens = prompt.states.shape[1] + 1 + image_tokens
-    return working_bytes(tokens, image_tokens, int(width), blocks, dtype)
+    return working_bytes(tokens, image_tokens, int(width), blocks, controls, dtype)
 
 
 def _prompt(context: Context) -> Prompt:

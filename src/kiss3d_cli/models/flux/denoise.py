@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -58,18 +58,25 @@ def calls(schedule: Schedule, controls: Sequence[Control], first: int = 0) -> li
     return planned
 
 
-def working_bytes(tokens: int, image_tokens: int, width: int, control_blocks: int, dtype: torch.dtype) -> int:
-    """What one call needs beside the weights.
+def working_bytes(
+    tokens: int, image_tokens: int, width: int, control_blocks: int, controls: int, dtype: torch.dtype
+) -> int:
+    """What one step needs beside the weights; `tests/models/flux/test_working_memory.py` counts it on the classes.
 
-    Counted at the worst moment, the end of a single block: about 30 tensors of one width per token (the residual, its
-    normalised copy, queries, keys and values and their float32 copies for the rotary embedding, attention, four widths
-    of MLP before and after its activation, both joined, the sum), the widened matrix twice (in and out of the cast),
-    what the controls add, and a quarter of a GiB for the libraries' workspaces.
+    The worst moment is either in the transformer (20 tensors of one width per token: the residual, queries, keys and
+    values with their float32 copies for the rotary embedding, four widths of MLP before and after its activation)
+    while it holds what the controls add, or at the end of a ControlNet (12), which holds what it adds before and after
+    scaling, and the sum of the controls before it. To that come a widened matrix, in and out of the cast, and half a
+    GiB for the libraries' workspaces, their kernels and the rounding of the allocator.
+
+    Args:
+        control_blocks: of the ControlNet; 0 without one.
+        controls: how many act at once.
     """
-    activations = 30 * tokens * width
-    widened = 2 * 5 * width * width
+    one = tokens * width
     added = control_blocks * image_tokens * width
-    return (activations + widened + added) * dtype.itemsize + 2**28
+    worst = max(20 * one + added, 12 * one + min(controls + 1, 3) * added)
+    return (worst + 2 * 5 * width * width) * dtype.itemsize + 2**29
 
 
 @torch.inference_mode()
@@ -112,30 +119,27 @@ def denoise(
     pictures = {id(control): control.tokens.to(device, dtype) for control in controls}
 
     def direction(sample: Tensor, level: float, acting: Sequence[Control]) -> Tensor:
-        sample = sample.to(dtype)
-        added: dict[str, Any] = {}
+        now = {**shared, "hidden_states": sample.to(dtype), "timestep": levels[level]}
+        added: tuple[list[Tensor], ...] = ([], [])  # to the double blocks and to the single ones
         for control in acting:
             assert controlnet is not None
-            blocks, singles = controlnet(
-                hidden_states=sample,
+            answer = controlnet(
                 controlnet_cond=pictures[id(control)],
                 controlnet_mode=modes[control.mode],
                 conditioning_scale=control.scale,
-                timestep=levels[level],
                 guidance=strength if _has_guidance(controlnet) else None,
-                **shared,
+                **now,
             )
-            for key, more in (("controlnet_block_samples", blocks), ("controlnet_single_block_samples", singles)):
-                before = added.get(key)
-                added[key] = more if before is None else [a + b for a, b in zip(before, more, strict=True)]
-        (answer,) = transformer(
-            hidden_states=sample,
-            timestep=levels[level],
+            for total, more in zip(added, answer, strict=True):
+                total[:] = [a.add_(b) for a, b in zip(total, more, strict=True)] if total else more or ()
+            del answer, more  # before the next control needs as much again
+        (result,) = transformer(
+            controlnet_block_samples=added[0] or None,
+            controlnet_single_block_samples=added[1] or None,
             guidance=strength if _has_guidance(transformer) else None,
-            **shared,
-            **added,
+            **now,
         )
-        return answer
+        return cast(Tensor, result)
 
     for index in range(first, schedule.steps):
         acting = [c for c in controls if acts(c.start, c.end, index, schedule.steps)]
