@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from kiss3d_cli.core.errors import OutOfMemory
+from kiss3d_cli.models import offload
 from kiss3d_cli.models.fp8 import Fp8Linear, quantize
 from kiss3d_cli.models.offload import GIB, SLOTS, Block, Residence, module_bytes, plan_memory
 
@@ -146,9 +150,110 @@ def test_too_small_a_limit_names_the_smallest_that_works() -> None:
 
 def test_tied_tensors_stay_tied_and_are_counted_once() -> None:
     shared = nn.Embedding(50, 4).requires_grad_(False)
-    model = nn.ModuleDict({"a": nn.Sequential(shared), "b": nn.Sequential(shared), "blocks": nn.ModuleList()})
-    with Residence({"m": model}, ["blocks"], CPU, limit=None, working=0, what="it"):
-        assert model["a"][0].weight is model["b"][0].weight
+    other = nn.Embedding(50, 4)
+    other.weight = shared.weight
+    model = nn.ModuleDict({"a": shared, "b": other, "blocks": nn.ModuleList()})
+    with Residence({"m": model}, ["blocks"], CPU, limit=None, working=0, what="it") as residence:
+        assert model["a"].weight.data_ptr() == model["b"].weight.data_ptr()
+        assert residence.plan.fixed_bytes == 1024
+
+
+def test_a_resident_block_lies_in_one_piece_and_keeps_its_values() -> None:
+    block, same = (Net(3).blocks[1] for _ in range(2))
+    offload._settle(block, CPU)
+    parts = [*block.parameters(), *block.buffers()]
+    assert len({tensor.untyped_storage().data_ptr() for tensor in parts}) == 1
+    assert parts[0].untyped_storage().nbytes() == module_bytes(same)
+    assert all(tensor.data_ptr() % 64 == 0 for tensor in parts)
+    x = torch.randn(2, 16)
+    assert torch.equal(block(x), same(x))
+
+
+class Stream:
+    """A stream that does nothing but know what is done before its next work (a vector clock)."""
+
+    def __init__(self, _device: object = None) -> None:
+        self.done = {self: 0}
+
+    def work(self) -> tuple[Stream, int]:
+        self.done[self] += 1
+        return self, self.done[self]
+
+    def comes_after(self, work: tuple[Stream, int] | None) -> bool:
+        return work is None or self.done.get(work[0], 0) >= work[1]
+
+    def wait_stream(self, other: Stream) -> None:
+        self.done = {each: max(self.done.get(each, 0), other.done.get(each, 0)) for each in {*self.done, *other.done}}
+
+    wait_event: Any = wait_stream
+
+
+class Event:
+    def __init__(self) -> None:
+        self.done: dict[Stream, int] = {}
+
+    def record(self, stream: Stream) -> None:
+        self.done = dict(stream.done)
+
+
+class Module:
+    """Of a device on which work on different streams has no order but what events give it."""
+
+    Stream, Event = Stream, Event
+
+    def __init__(self) -> None:
+        self.current = Stream()
+
+    def current_stream(self, _device: object) -> Stream:
+        return self.current
+
+    @contextlib.contextmanager
+    def stream(self, stream: Stream) -> Iterator[None]:
+        before, self.current = self.current, stream
+        yield
+        self.current = before
+
+    def synchronize(self, _device: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("forecast", [CALLS, [], ["main"] * 6], ids=["right", "none", "wrong"])
+def test_copies_and_arithmetic_on_two_streams_are_ordered(monkeypatch: pytest.MonkeyPatch, forecast: list[str]) -> None:
+    """No slot is filled before the block in it is done, and none computes before its slot is full."""
+    module = Module()
+    arithmetic, streams, copy_to = module.current, offload._Streams, offload._HostBlock.copy_to
+    before = arithmetic.work()  # of whoever had the slots' memory
+    monkeypatch.setattr(torch, "get_device_module", lambda _device: module)
+    monkeypatch.setattr(offload, "_Streams", lambda _device: streams(torch.device("cuda")))
+    written: dict[int, tuple[Stream, int]] = {}
+    read: dict[int, tuple[Stream, int]] = {}
+
+    def copying(self: offload._HostBlock, slot: Tensor) -> None:
+        assert module.current is not arithmetic
+        assert module.current.comes_after(before)
+        place = slot.data_ptr()
+        assert module.current.comes_after(read.get(place)), "the block in the slot may still be computing"
+        copy_to(self, slot)
+        written[place] = module.current.work()
+
+    def computing(norm: nn.Module, _inputs: object) -> None:
+        place = norm.weight.untyped_storage().data_ptr()
+        if place in written:
+            assert module.current is arithmetic
+            assert arithmetic.comes_after(written[place]), "the copy may still be under way"
+            read[place] = arithmetic.work()
+
+    monkeypatch.setattr(offload._HostBlock, "copy_to", copying)
+    models = pair()
+    for model in models.values():
+        for block in model.get_submodule("blocks").children():
+            next(block.children()).register_forward_pre_hook(computing)
+    limit = sum(module_bytes(model) for model in models.values()) - 1
+    with Residence(models, ["blocks"], CPU, limit=limit, working=0, what="it", poison=True) as residence:
+        residence.expect(forecast)
+        run(models, CALLS)
+    assert len(read) == (SLOTS if forecast else 1)
+    assert max(count for _stream, count in read.values()) > 2 * SLOTS, "a slot had several blocks"
 
 
 @pytest.mark.gpu
