@@ -52,8 +52,10 @@ class DeviceInfo:
 
         if not self.is_gpu:
             return torch.float32
-        if self.name.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False):
-            return torch.bfloat16
+        if self.is_cuda:
+            with torch.cuda.device(self.torch):  # torch asks the current device, which may be another one
+                if torch.cuda.is_bf16_supported(including_emulation=False):
+                    return torch.bfloat16
         return torch.float16
 
 
@@ -117,11 +119,13 @@ def peak_memory(device: DeviceInfo) -> int | None:
 
 
 def release(device: DeviceInfo) -> None:
-    """Give memory of models that are gone back to the system."""
+    """Give memory of models that are gone back to the system, the page-locked memory of the host too."""
     import gc
 
     gc.collect()
-    if device.name.startswith("cuda"):
+    if device.is_cuda:
         import torch
 
         torch.cuda.empty_cache()
+        if hasattr(torch.accelerator, "empty_host_cache"):  # newer than the oldest torch that is supported
+            torch.accelerator.empty_host_cache()

@@ -85,5 +85,15 @@ def _is_out_of_memory(error: BaseException) -> bool:
     """torch raises a RuntimeError of its own kind on a GPU and a plain one on the CPU."""
     if type(error).__name__ in ("OutOfMemoryError", "AcceleratorError") and "memory" in str(error).lower():
         return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "not enough memory" in text)
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(sign in text for sign in _OUT_OF_MEMORY)
+
+
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "cuda out of memory",
+    "cuda error: out of memory",
+    "status_alloc_failed",  # cuBLAS and cuDNN, whose workspaces come last
+)

@@ -131,7 +131,7 @@ def _wait(device: DeviceInfo) -> None:
     if device.is_gpu:
         import torch
 
-        torch.get_device_module(device.torch).synchronize()
+        torch.accelerator.synchronize(device.torch)
 
 
 def _driver() -> str | None:

@@ -73,10 +73,10 @@ def _start_copy(latents: Tensor) -> tuple[Tensor, Any]:
     if latents.device.type == "cpu":
         return latents.clone(), None
     module: Any = torch.get_device_module(latents.device)
-    if not hasattr(module, "Event"):
+    if not hasattr(module, "current_stream"):
         return latents.to("cpu"), None
     host = torch.empty(latents.shape, dtype=latents.dtype, pin_memory=True)
     host.copy_(latents, non_blocking=True)
     event = module.Event()
-    event.record()
+    event.record(module.current_stream(latents.device))  # not that of the current device, which may be another one
     return host, event
