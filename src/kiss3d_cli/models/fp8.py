@@ -7,6 +7,7 @@ Cards before Ada have no fp8 arithmetic, so that the weight is 8 bits wide in me
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 from jaxtyping import Float
@@ -41,11 +42,11 @@ def power_of_two_scale(values: Float[Tensor, "*shape"]) -> Tensor:
     A power of two moves no rounding point and makes widening exact; any other scale would gain less than one binade
     of the 15 that e4m3 has.
     """
-    largest = values.detach().abs().amax().float() if values.numel() else torch.zeros(())
-    _mantissa, exponent = torch.frexp(largest / LARGEST)
-    # frexp gives m in [0.5, 1): a ratio that is itself a power of two (m = 0.5) needs one binade less.
-    exponent = exponent - (_mantissa == 0.5).to(exponent.dtype)
-    return torch.where(largest > 0, torch.ldexp(torch.ones_like(largest), exponent), torch.ones_like(largest))
+    # on the host: a device's power function need not be exact
+    mantissa, exponent = math.frexp(float(values.detach().abs().amax()) / LARGEST if values.numel() else 0.0)
+    # frexp gives m in [0.5, 1): a ratio that is itself a power of two (m = 0.5) needs one binade less
+    scale = 1.0 if mantissa == 0 else math.ldexp(1.0, exponent - (mantissa == 0.5))
+    return torch.full((), scale, dtype=torch.float32, device=values.device)
 
 
 def quantize(values: Float[Tensor, "*shape"]) -> Fp8Weight:
