@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -222,13 +223,16 @@ def test_scaled_fp8_files_are_read_with_their_scale(all_in_one: Path, tmp_path: 
     assert torch.equal(call(model), call(model_of(expected, tmp_path)))
 
 
-def test_older_prepared_files_of_the_same_source_are_removed(
+def test_older_prepared_files_and_those_of_a_killed_run_are_removed(
     source: WeightFile, layout: Layout, kohya_file: Path, tmp_path: Path
 ) -> None:
     changes = read_lora(WeightFile(kohya_file), layout.shapes(source.shapes))
     beside = tmp_path / "flux1-dev-fp8.safetensors"
     first, second = (prepared_path(beside, {"scale": scale}) for scale in (1.0, 0.5))
     assert first != second
+    dead, alive = (first.with_name(f".{first.name}.{pid}.partial") for pid in (2**22 + 1, os.getppid()))
+    for left in (dead, alive):
+        left.write_bytes(b"half")
     for target, scale in ((first, 1.0), (second, 0.5)):
         fold_transformer(source, layout, changes, scale, target, CPU, lambda _f: None)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [second.name]
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([alive.name, second.name])

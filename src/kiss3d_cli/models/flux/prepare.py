@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -120,8 +121,11 @@ def _narrow(name: str, shape: Shape, make: Callable[[], Fp8Weight]) -> list[Entr
 
 def _write(target: Path, entries: Iterable[Entry], progress: Progress) -> None:
     """Write a prepared file and remove older ones of the same source: a disk holds one for each."""
-    write_weights(target, entries, progress)
     source = target.name.removesuffix(SUFFIX).rpartition(".")[0]
+    for left in target.parent.glob(f".{source}.*{SUFFIX}.*.partial"):
+        if not psutil.pid_exists(int(left.name.split(".")[-2])):
+            left.unlink(missing_ok=True)  # gigabytes, by a run that was killed
+    write_weights(target, entries, progress)
     for other in target.parent.glob(f"{source}.*{SUFFIX}"):
         if other != target:
             with contextlib.suppress(OSError):  # in use by another run on Windows: it stays until the next time
