@@ -161,7 +161,8 @@ def curve(shared: Path, name: str) -> None:
     print("\n| faces | pixels a side | milliseconds a step |\n|---|---|---|")
     cases = [(count, 512) for count in (10_000, 30_000, 100_000, 300_000)] + [(100_000, 256), (100_000, 1024)]
     for faces, size in cases:
-        settled = refine(start, bundle.normals, bundle.mask, bundle_cameras(), with_faces(faces, 256, 12)).mesh
+        begun = decimate(start, faces)
+        settled = refine(begun, bundle.normals, bundle.mask, bundle_cameras(), with_faces(faces, 256, 12)).mesh
         steps = 5
         settings = with_faces(faces, size, steps)
         begin = time.perf_counter()
