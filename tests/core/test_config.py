@@ -53,8 +53,24 @@ def test_a_section_is_not_a_setting():
 
 
 def test_lists_of_one_length():
-    with pytest.raises(BadInput, match=r"bundle.control_scales: 1 values for 2 controls"):
+    with pytest.raises(BadInput, match=r"bundle.control_scales: 1 for 2 controls"):
         load(settings_layer(["bundle.controls=[tile, depth]"]))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("bundle.controls=[tyle]", r"no control 'tyle' \(did you mean 'tile'\?\)"),
+        ("bundle.controls=[pose]", "no control 'pose'"),
+        ("bundle.control_starts=[0.65]", "bundle.control_ends: the control 'tile' would end at 0.65"),
+        ("bundle.tile=132", "bundle.tile: flux needs a multiple of 8, for example 128, not 132"),
+        ("multiview.tile=144", "multiview.tile: zero123plus needs a multiple of 32, for example 128, not 144"),
+    ],
+)
+def test_what_the_networks_can_not_follow_is_told_before_any_work(setting, message):
+    with pytest.raises(BadInput, match=message):
+        load(preset_layer("12gb"), settings_layer([setting]))
+    load(preset_layer("draft"), settings_layer(["multiview.tile=144", "bundle.tile=132"]))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +95,7 @@ def test_a_setting_survives_the_round_trip_through_json():
         preset_layer("fast"),
         settings_layer(
             ["bundle.controls=[tile,canny]", "caption.text='a: b'"]
-            + [f"bundle.control_{name}=[0.1, 0.2]" for name in ("scales", "starts", "ends")]
+            + [f"bundle.control_{name}=[0.{i}, 0.{i + 1}]" for i, name in enumerate(("scales", "starts", "ends"))]
         ),
     )
     assert load(Layer("again", config.to_dict(loaded))) == loaded

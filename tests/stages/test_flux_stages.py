@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from kiss3d_cli.core.config import Layer
 from kiss3d_cli.core.config import load as load_settings
 from kiss3d_cli.core.device import GIB, DeviceInfo
-from kiss3d_cli.core.errors import BadInput, Interrupted, Missing, OutOfMemory
+from kiss3d_cli.core.errors import BadInput, Interrupted, Kiss3dError, Missing, OutOfMemory
 from kiss3d_cli.core.progress import Progress, Silent
 from kiss3d_cli.core.stage import Context, Settings
 from kiss3d_cli.imaging.png import read_png, write_png
@@ -255,10 +255,10 @@ def test_small_limits_decode_in_tiles(prompted: Runner, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"tile": 130}, "multiple of 8 pixels, not 130"),
+        ({"tile": 130}, "bundle.tile: flux needs a multiple of 8, for example 128, not 130"),
         (
             {"controls": ["pose"], "control_scales": [1], "control_starts": [0], "control_ends": [1]},
-            "'pose' can't be made from a bundle",
+            "there is no control 'pose'",
         ),
     ],
 )
@@ -276,22 +276,31 @@ def test_damaged_wide_and_foreign_weights(prompted: Runner, weights: Path) -> No
     path.write_bytes(whole)
     wide = {n: t.bfloat16() if n.startswith("model.") else t for n, t in load_file(path).items()}
     save_file(wide, path)
-    with pytest.raises(BadInput, match=r"stored in bfloat16; fp8 \(e4m3\) is demanded"):
+    with pytest.raises(BadInput, match=r"Flux is stored in bfloat16; fp8 \(e4m3\) is demanded"):
         prompted("bundle", "flux", {"tile": TILE, "steps": 1})
     path.write_bytes(whole)
+    controlnet = weights / "InstantX" / "FLUX.1-dev-Controlnet-Union" / "diffusion_pytorch_model.safetensors"
+    union = controlnet.read_bytes()
+    save_file({n: t for n, t in load_file(controlnet).items() if "mode_embedder" not in n}, controlnet)
+    context = prompted("bundle", "flux", {"tile": TILE, "steps": 1})
+    assert "tile acts in none of the 1 steps" in context.warnings[0], "it ends at 0.65 of the only one"
+    shutil.rmtree(prompted.folder / "bundle.scratch")
+    with pytest.raises(Missing, match="does not hold ControlNet-Union") as caught:
+        prompted("bundle", "flux", {"tile": TILE, "steps": 2})
+    assert "kiss3d models pull flux-controlnet" in str(caught.value.hint)
+    controlnet.write_bytes(union)
     lora = weights / "LTT" / "Kiss3DGen" / "rgb_normal.safetensors"
-    save_file({n: t[..., :-1].contiguous() if "down" in n else t for n, t in load_file(lora).items()}, lora)
+    kept = load_file(lora)
+    save_file({n: t[..., :-1].contiguous() if "down" in n else t for n, t in kept.items()}, lora)
     with pytest.raises(BadInput, match="this transformer's has"):
         prompted("bundle", "flux", {"tile": TILE, "steps": 1, "model": "schnell"})
+    save_file({n: t / 0 if "up" in n else t for n, t in kept.items()}, lora)
+    with pytest.raises(BadInput, match="not finite"):
+        prompted("bundle", "flux", {"tile": TILE, "steps": 1})
 
 
-def test_a_cpu_that_nobody_asked_for_is_refused_large_weights(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kiss3d_cli.stages import memory
-
-    monkeypatch.setattr(memory, "LARGE", 1000)
-    run.device = DeviceInfo("cpu", "CPU", "auto: no CUDA device is visible")
-    with pytest.raises(Missing, match="Flux needs a GPU") as caught:
-        run("prompt", "flux", {})
-    assert "--preset draft" in str(caught.value.hint)
-    run.device = DeviceInfo("cpu", "CPU", "asked for")
-    run("prompt", "flux", {"redux": False})
+def test_values_that_are_no_numbers_are_told_and_not_drawn(prompted: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = flux.denoise
+    monkeypatch.setattr(flux, "denoise", lambda *arguments, **more: kept(*arguments, **more) / 0 * 0)
+    with pytest.raises(Kiss3dError, match="values that are not numbers, in float32"):
+        prompted("bundle", "flux", {"tile": TILE, "steps": 1})

@@ -267,7 +267,7 @@ def _alone(owner: type, name: str) -> Any:
 
 def _conflicts(config: Config) -> list[str]:
     """Settings that are fine alone and wrong together."""
-    modes = ("canny", "tile", "depth", "blur", "pose", "gray", "lq")
+    modes = ("canny", "tile", "depth", "blur", "gray", "lq")  # pose can't be derived from a bundle
     bundle = config.bundle
     faults = [
         f"bundle.controls: there is no control '{name}'{_suggest(name, modes)}; there are {', '.join(modes)}"
@@ -277,7 +277,21 @@ def _conflicts(config: Config) -> list[str]:
     for key in ("control_scales", "control_starts", "control_ends"):
         given = len(getattr(bundle, key))
         if given != len(bundle.controls):
-            faults.append(f"bundle.{key}: {given} values for {len(bundle.controls)} controls; give one for each")
+            faults.append(f"bundle.{key}: {given} for {len(bundle.controls)} controls; give one for each")
+    faults += [
+        f"bundle.control_ends: the control '{name}' would end at {end:g}, and not set in before {start:g}"
+        for name, start, end in zip(bundle.controls, bundle.control_starts, bundle.control_ends, strict=False)
+        if start >= end
+    ]
+    # what the networks halve again and again: Flux its VAE's latents once, Zero123++'s UNet three times
+    tiles = [("bundle", 8)] if bundle.method in ("flux", "redux") else []
+    tiles += [("multiview", 32)] if config.multiview.method == "zero123plus" else []
+    for section, unit in tiles:
+        side = getattr(config, section).tile
+        if side % unit:
+            method = getattr(config, section).method
+            near = side // unit * unit
+            faults.append(f"{section}.tile: {method} needs a multiple of {unit}, for example {near}, not {side}")
     for key, count in (("view_weights", 4), ("color_weights", 4), ("betas", 3), ("edge_lengths", 2)):
         given = len(getattr(config.refine, key))
         if given != count:

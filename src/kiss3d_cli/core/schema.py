@@ -77,7 +77,7 @@ class Multiview:
     method: Literal["inflate", "zero123plus", "none"] = "zero123plus"
     """`zero123plus` draws the views with Zero123++, `inflate` renders the inflated silhouette."""
     tile: int = _number(512, low=128, high=1024)
-    """Side of one view, in pixels."""
+    """Side of one view, in pixels; for Zero123++ a multiple of 32."""
     steps: int = _number(50, low=1, high=1000)
     """Denoising steps of Zero123++."""
     guidance: float = _number(4.0, low=0, high=50)
@@ -101,7 +101,7 @@ class Bundle:
     method: Literal["reference", "flux", "redux", "file"] = "flux"
     """`flux` redraws the reference bundle, `reference` takes it, `redux` has none, `file` takes that of `--bundle`."""
     tile: int = _number(512, low=128, high=1024)
-    """Side of one of the bundle's eight tiles, in pixels."""
+    """Side of one of the bundle's eight tiles, in pixels; for Flux a multiple of 8."""
     model: Literal["dev", "schnell"] = "dev"
     """`dev` is FLUX.1-dev, `schnell` its merge with FLUX.1-schnell, which needs fewer steps; both in fp8."""
     scheduler: Literal["heun", "euler"] = "heun"
@@ -115,7 +115,7 @@ class Bundle:
     lora_scale: float = _number(1.0, low=0, high=4)
     """Scale of the bundle LoRA."""
     controls: tuple[str, ...] = ("tile",)
-    """ControlNet-Union modes acting together: canny, tile, depth, blur, pose, gray, lq."""
+    """ControlNet-Union modes acting together: canny, tile, depth, blur, gray, lq."""
     control_scales: tuple[float, ...] = _number((0.6,), low=0, high=4)
     """One scale for each control."""
     control_starts: tuple[float, ...] = _number((0.0,), low=0, high=1)

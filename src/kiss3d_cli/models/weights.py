@@ -101,14 +101,14 @@ class WeightFile:
         return None if name is None else self.tensor(name).float().reshape(())
 
 
-def check_fp8(file: WeightFile, layout: Layout, hint: str) -> None:
+def check_fp8(file: WeightFile, layout: Layout, what: str, hint: str) -> None:
     """Raises BadInput if the matrices of a model's blocks are not in fp8: nothing falls back to 16 bits silently."""
     shapes = layout.shapes(file.shapes)
     kinds = {file.dtypes[p.name] for name, p in layout.places.items() if "block" in name and len(shapes[name]) == 2}
     if kinds != {"F8_E4M3"}:
         words = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F8_E5M2": "fp8 of the kind e5m2"}
         found = ", ".join(sorted(words.get(kind, kind) for kind in kinds - {"F8_E4M3"}))
-        raise BadInput(f"the weights are stored in {found}; fp8 (e4m3) is demanded", place=str(file.path), hint=hint)
+        raise BadInput(f"{what} is stored in {found}; fp8 (e4m3) is demanded", place=str(file.path), hint=hint)
 
 
 def build(make: Callable[[], nn.Module]) -> nn.Module:

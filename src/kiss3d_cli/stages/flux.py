@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kiss3d_cli.core.device import release
-from kiss3d_cli.core.errors import BadInput, DamagedRun
+from kiss3d_cli.core.errors import DamagedRun, Kiss3dError
 from kiss3d_cli.core.stage import Context
 from kiss3d_cli.imaging.conditions import condition, fit_bundle
 from kiss3d_cli.imaging.png import read_png, write_png
@@ -37,7 +37,7 @@ HINT = "kiss3d resume with --set device.memory_limit=... (a smaller one streams 
 
 def from_reference(context: Context) -> None:
     """Image to image: noise is added to the reference bundle, and Flux takes it away under the controls."""
-    side = _side(context)
+    side = context.settings["bundle.tile"]
     reference = fit_bundle(read_png(context.inputs["reference/reference_bundle.png"]), side)
     lora = context.models["bundle-lora"] / "rgb_normal.safetensors" if "bundle-lora" in context.models else None
     _draw(context, side, reference, context.settings["bundle.strength"], lora)
@@ -46,7 +46,7 @@ def from_reference(context: Context) -> None:
 def from_redux(context: Context) -> None:
     """From noise, by the caption and the picture's Redux tokens."""
     lora = context.models["redux-lora"] / "rgb_normal_redux.safetensors" if "redux-lora" in context.models else None
-    _draw(context, _side(context), None, 1.0, lora)
+    _draw(context, context.settings["bundle.tile"], None, 1.0, lora)
 
 
 def _draw(context: Context, side: int, reference: Picture | None, strength: float, lora: Path | None) -> None:
@@ -61,6 +61,9 @@ def _draw(context: Context, side: int, reference: Picture | None, strength: floa
     doing = "while encoding the reference bundle"
     with explained(context, lambda: doing, HINT):
         start, controls = _encoded(context, reference, names, rows, columns)
+        idle = [c.mode for c in controls if not any(_acting(c, schedule))]
+        if idle and schedule.steps:
+            context.warnings.append(f"The control {', '.join(idle)} acts in none of the {schedule.steps} steps.")
         if schedule.steps:
             noise = latent.noise(rows, columns, start.shape[-1] // latent.PATCH**2, settings["seed"])
             level = schedule.levels[0]
@@ -88,18 +91,6 @@ def _draw(context: Context, side: int, reference: Picture | None, strength: floa
         picture = _decoded(context, start, height, width)
     context.facts.update(steps=schedule.steps, transformer_calls=schedule.calls, width=width, height=height)
     write_png(context.output / "bundle.png", to_bytes(picture))
-
-
-def _side(context: Context) -> int:
-    side = int(context.settings["bundle.tile"])
-    unit = latent.PIXELS * latent.PATCH // 2  # the bundle is two tiles high
-    if side % unit:
-        raise BadInput(
-            f"Flux draws tiles whose side is a multiple of {unit} pixels, not {side}",
-            place="bundle.tile",
-            hint=f"--set bundle.tile={side // unit * unit}",
-        )
-    return side
 
 
 def _encoded(
@@ -153,7 +144,7 @@ def _denoised(
     kind = "flux-dev" if settings["bundle.model"] == "dev" else "flux-schnell"
     source = context.models[kind] / DEV_FILE if kind == "flux-dev" else transformer_file(context.models[kind])
     networks: dict[str, nn.Module] = {}
-    acting = [c for c in controls if any(acts(c.start, c.end, i, schedule.steps) for i in range(first, schedule.steps))]
+    acting = [c for c in controls if any(_acting(c, schedule)[first:])]
     if acting:
         folder = context.models["flux-controlnet"] / "diffusion_pytorch_model.safetensors"
         progress = preparing(0.05, 0.08, "preparing the ControlNet (once)")
@@ -193,7 +184,17 @@ def _denoised(
             after_step=after_step,
         ).cpu()
         context.facts["seconds_of_steps"] = round(time.perf_counter() - clock, 3)
+    if not bool(result.isfinite().all()):
+        raise Kiss3dError(
+            f"Flux drew values that are not numbers, in {str(dtype).removeprefix('torch.')}",
+            hint="kiss3d models verify, or --set bundle.method=reference, and report it with the name of your GPU",
+        )
     return result
+
+
+def _acting(control: Control, schedule: Schedule) -> list[bool]:
+    """In which steps a control acts."""
+    return [acts(control.start, control.end, index, schedule.steps) for index in range(schedule.steps)]
 
 
 def _working(

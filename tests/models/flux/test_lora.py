@@ -83,7 +83,7 @@ def call(model: Any) -> torch.Tensor:
 def test_loading_keeps_the_codes_and_equals_the_widened_model(
     all_in_one: Path, source: WeightFile, layout: Layout, tmp_path: Path
 ) -> None:
-    check_fp8(source, layout, "")
+    check_fp8(source, layout, "it", "")
     model = networks.transformer(layout.shapes(source.shapes))
     fill(model, source, layout, torch.float32)
     block = model.transformer_blocks[1].attn
@@ -195,7 +195,7 @@ def test_16_bit_weights_are_refused(all_in_one: Path, tmp_path: Path) -> None:
     save_file({n: t.bfloat16() for n, t in original(all_in_one).items()}, tmp_path / "wide.safetensors")
     file = WeightFile(tmp_path / "wide.safetensors")
     with pytest.raises(BadInput, match=r"stored in bfloat16; fp8 \(e4m3\) is demanded"):
-        check_fp8(file, keys.transformer_layout(file.shapes, ""), "")
+        check_fp8(file, keys.transformer_layout(file.shapes, ""), "it", "")
 
 
 def test_a_model_of_another_shape_is_refused(source: WeightFile, layout: Layout, all_in_one: Path) -> None:

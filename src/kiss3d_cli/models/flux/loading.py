@@ -15,7 +15,12 @@ from kiss3d_cli.models.flux.lora import read_lora
 from kiss3d_cli.models.weights import Layout, Shape, WeightFile, check_fp8, fill
 
 DEV_FILE = "flux1-dev-fp8.safetensors"
-_DEV_HINT = f"use {DEV_FILE} of Comfy-Org/flux1-dev"
+_DEV_HINT = f"use {DEV_FILE} of Comfy-Org/flux1-dev: kiss3d models pull flux-dev"
+_SCHNELL_HINT = "use the file of drbaph/FLUX.1-schnell-dev-merged-fp8: kiss3d models pull flux-schnell"
+_CONTROLNET_HINT = (
+    "use diffusion_pytorch_model.safetensors of InstantX/FLUX.1-dev-Controlnet-Union: "
+    "kiss3d models pull flux-controlnet"
+)
 
 Progress = Callable[[float], None]
 
@@ -30,7 +35,7 @@ def transformer_file(folder: Path) -> Path:
     for path in candidates:
         if keys.transformer_prefix(WeightFile(path).shapes) is not None:
             return path
-    raise Missing("no file there holds Flux's transformer", place=str(folder), hint=_DEV_HINT)
+    raise Missing("no file there holds Flux's transformer", place=str(folder), hint=_SCHNELL_HINT)
 
 
 def load_transformer(
@@ -55,15 +60,15 @@ def load_transformer(
         BadInput: weights that are not in fp8, or a LoRA that does not fit.
         Missing: a damaged file, or one that holds something else.
     """
-    file = WeightFile(source)
+    file, hint = WeightFile(source), _DEV_HINT if source.name == DEV_FILE else _SCHNELL_HINT
     prefix = keys.transformer_prefix(file.shapes)
     if prefix is None:
-        raise Missing("the file does not hold Flux's transformer", place=str(source), hint=_DEV_HINT)
+        raise Missing("the file does not hold Flux's transformer", place=str(source), hint=hint)
     with _place(source):
         layout = keys.transformer_layout(file.shapes, prefix)
-    check_fp8(file, layout, _DEV_HINT)
+    check_fp8(file, layout, "Flux", hint)
     if lora is None or scale == 0:
-        return _filled(networks.transformer, file, layout, dtype)
+        return _filled(networks.transformer, file, layout, dtype, hint)
     target = prepare.prepared_path(
         source, {"source": file_identity(source), "lora": file_identity(lora), "scale": scale}
     )
@@ -79,12 +84,14 @@ def load_controlnet(source: Path, dtype: torch.dtype, *, progress: Progress = qu
     """FluxControlNetModel (Union) with its blocks in fp8, whatever it was published in."""
     file = WeightFile(source)
     layout = keys.plain_layout(file.shapes)
+    if "controlnet_mode_embedder.weight" not in file.shapes:
+        raise Missing("the file does not hold ControlNet-Union", place=str(source), hint=_CONTROLNET_HINT)
     if all(file.dtypes[p.name] == "F8_E4M3" for n, p in layout.places.items() if n.endswith("attn.to_q.weight")):
-        return _filled(networks.controlnet, file, layout, dtype)
+        return _filled(networks.controlnet, file, layout, dtype, _CONTROLNET_HINT)
     target = prepare.prepared_path(source, {"source": file_identity(source)})
 
     def narrow() -> None:
-        _checked(networks.controlnet, layout.shapes(file.shapes), source)
+        _checked(networks.controlnet, layout.shapes(file.shapes), source, _CONTROLNET_HINT)
         prepare.narrow_controlnet(file, layout, target, progress)
 
     return _from_prepared(networks.controlnet, target, narrow, dtype)
@@ -95,7 +102,7 @@ def load_t5(source: Path, dtype: torch.dtype) -> nn.Module:
     file = WeightFile(source)
     layout = keys.t5_layout(file.shapes)
     model = _filled(networks.t5_encoder, file, layout, dtype)
-    check_fp8(file, layout, _DEV_HINT)
+    check_fp8(file, layout, "T5", _DEV_HINT)
     return model
 
 
@@ -124,14 +131,20 @@ def file_identity(path: Path) -> str:
 
 
 def _filled(
-    make: Callable[[dict[str, Shape]], nn.Module], file: WeightFile, layout: Layout, dtype: torch.dtype
+    make: Callable[[dict[str, Shape]], nn.Module],
+    file: WeightFile,
+    layout: Layout,
+    dtype: torch.dtype,
+    hint: str = _DEV_HINT,
 ) -> nn.Module:
-    model = _checked(make, layout.shapes(file.shapes), file.path)
+    model = _checked(make, layout.shapes(file.shapes), file.path, hint)
     fill(model, file, layout, dtype)
     return model
 
 
-def _checked(make: Callable[[dict[str, Shape]], nn.Module], shapes: dict[str, Shape], source: Path) -> nn.Module:
+def _checked(
+    make: Callable[[dict[str, Shape]], nn.Module], shapes: dict[str, Shape], source: Path, hint: str = _DEV_HINT
+) -> nn.Module:
     """The network that these shapes imply, or Missing if they imply none."""
     try:
         return make(shapes)
@@ -139,7 +152,7 @@ def _checked(make: Callable[[dict[str, Shape]], nn.Module], shapes: dict[str, Sh
         raise Missing(
             f"the file lacks tensors that a {make.__name__.replace('_', ' ')} has (for example {error})",
             place=str(source),
-            hint=_DEV_HINT,
+            hint=hint,
         ) from error
 
 

@@ -91,6 +91,8 @@ def read_lora(file: WeightFile, weights: Mapping[str, Shape]) -> dict[str, list[
                 place=place,
                 hint=_HINT,
             )
+        if not bool(up.isfinite().all() and down.isfinite().all()):
+            raise BadInput(f"{written} holds values that are not finite", place=place, hint=_HINT)
         rank = down.shape[0]
         factor = float(file.tensor(parts["alpha"])) / rank if "alpha" in parts else 1.0
         for target, part in zip(targets, torch.split(up, rows), strict=True):
