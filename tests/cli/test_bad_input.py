@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conftest import call
 from kiss3d_cli.pipeline.lock import locked
 from pictures import SMALL, draw_figure
 
@@ -222,3 +223,16 @@ def test_a_full_disk(tmp_path, picture):
             assert json.loads(manifest.read_text())["status"] == "complete"
     finally:
         subprocess.run(["umount", place], check=True)
+
+
+def test_flux_without_a_gpu_offers_the_draft_before_any_work(tmp_path, picture, monkeypatch):
+    """Also where its 17 GB are not there yet: nobody shall download them for nothing."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    weights = ("--set", f"models.root={tmp_path / 'none'}")
+    answer = call("run", picture, "--preset", "12gb", "--out", tmp_path / "runs", *weights)
+    assert answer.code == 3
+    assert "Flux needs a GPU" in answer.err
+    assert "--preset draft" in answer.err
+    assert not (tmp_path / "runs").exists()
+    answer = call("run", picture, "--preset", "12gb", "--out", tmp_path / "runs", *weights, "--set", "device.name=cpu")
+    assert "these model weights are not on this machine" in answer.err

@@ -81,8 +81,9 @@ def resolve(name: str = "auto", memory_limit: float | None = None) -> DeviceInfo
         return DeviceInfo("cpu", "CPU", "asked for")
     if kind == "cuda" or (kind == "auto" and torch.cuda.is_available()):
         if not torch.cuda.is_available():
-            built = "this torch is built without CUDA" if torch.version.cuda is None else "no CUDA device is visible"
-            raise Missing(built, place="device.name=cuda", hint="use --set device.name=cpu, or install a CUDA torch")
+            raise Missing(
+                _no_cuda(), place="device.name=cuda", hint="use --set device.name=cpu, or install a CUDA torch"
+            )
         number = int(index or 0)
         if number >= torch.cuda.device_count():
             raise Missing(
@@ -99,7 +100,13 @@ def resolve(name: str = "auto", memory_limit: float | None = None) -> DeviceInfo
         if not torch.backends.mps.is_available():
             raise Missing("there is no Metal device here", place="device.name=mps", hint="use --set device.name=cpu")
         return DeviceInfo("mps", "Apple GPU", "asked for")
-    return DeviceInfo("cpu", "CPU", "auto: no CUDA device is visible")
+    return DeviceInfo("cpu", "CPU", f"auto: {_no_cuda()}")
+
+
+def _no_cuda() -> str:
+    import torch
+
+    return "this torch is built without CUDA" if torch.version.cuda is None else "no CUDA device is visible"
 
 
 def reset_peak_memory(device: DeviceInfo) -> None:

@@ -64,6 +64,13 @@ def find_all(names: Iterable[str], root: Path | None = None) -> dict[str, Locate
     return {name: located for name, located in found.items() if located is not None}
 
 
+def bytes_of(model: Model, located: Located | None) -> float:
+    """Size of a model's files; the published one if they are not there."""
+    if located is None:
+        return (model.gigabytes or 0) * 1e9
+    return sum((located.path / name).stat().st_size for name in needed_files(model, located.path))
+
+
 def missing(names: Iterable[str], found: Mapping[str, Located]) -> list[Model]:
     return [lookup(name) for name in names if name not in found]
 

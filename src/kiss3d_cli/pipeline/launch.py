@@ -21,7 +21,7 @@ from kiss3d_cli.core.progress import Reporter
 from kiss3d_cli.core.schema import Config
 from kiss3d_cli.core.stage import Method
 from kiss3d_cli.models import store
-from kiss3d_cli.models.registry import Model
+from kiss3d_cli.models.registry import Model, lookup
 from kiss3d_cli.models.store import Located
 from kiss3d_cli.pipeline.lock import locked
 from kiss3d_cli.pipeline.plan import Action, Step, check_stage, chosen_method
@@ -32,6 +32,8 @@ from kiss3d_cli.stages import STAGES
 GIB = 2**30
 AUTO_MEMORY = 10 * GIB
 """Video memory from which `auto` takes the 12gb preset: what a 12 GB card has left under a desktop."""
+LARGE = 2 * 10**9
+"""Bytes of weights from which Flux is not for the CPU."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,8 +156,9 @@ def start(prepared: Prepared, reporter: Reporter | None = None, cancelled: threa
 
 
 def open_run(prepared: Prepared) -> RunFolder:
-    """Make the run folder of a checked request. Raises Missing if packages or weights are not there."""
+    """Make the run folder of a checked request. Raises Missing if packages, a GPU or weights are not there."""
     _require_packages(prepared.plan)
+    _require_gpu(prepared.plan, prepared.record.config, prepared.device, prepared.models)
     if prepared.missing:
         raise store.missing_error(prepared.missing)
     folder = RunFolder.create(prepared.request.out, prepared.record, prepared.files)
@@ -224,9 +227,10 @@ def resume(
             record = dataclasses.replace(record, config=configuration.load(*layers))
         plan, models, absent = plan_resume(folder, record, force_from)
         _require_packages(plan)
+        device = devices.resolve(record.config.device.name, record.config.device.memory_limit)
+        _require_gpu(plan, record.config, device, models)
         if absent:
             raise store.missing_error(absent)
-        device = devices.resolve(record.config.device.name, record.config.device.memory_limit)
         if command:
             record = dataclasses.replace(record, commands=(*record.commands, command))
         folder.rewrite(record)
@@ -270,7 +274,7 @@ def choose_preset() -> tuple[str, str]:
     """The preset that `auto` stands for on this machine, and why."""
     device = devices.resolve("auto")
     if not device.is_cuda:
-        return "draft", "no CUDA device is visible"
+        return "draft", device.why.removeprefix("auto: ")
     if (device.memory_bytes or 0) < AUTO_MEMORY:
         return "draft", f"{device.model} has {(device.memory_bytes or 0) / GIB:.1f} GiB, 12gb needs 10 GiB"
     try:
@@ -335,6 +339,21 @@ def _missing(plan: Sequence[Step], config: Config, models: Mapping[str, Located]
 
 def _require_packages(plan: Sequence[Step]) -> None:
     require_packages((name for method in _working(plan) for name in method.packages), "packages")
+
+
+def _require_gpu(
+    plan: Sequence[Step], config: Config, device: devices.DeviceInfo, models: Mapping[str, Located]
+) -> None:
+    """Raises Missing if Flux at its full size would end up on a CPU that nobody asked for by name."""
+    name = "flux-dev"
+    if device.is_gpu or device.why == "asked for" or all(name not in m.models(config) for m in _working(plan)):
+        return
+    if store.bytes_of(lookup(name), models.get(name)) >= LARGE:
+        raise Missing(
+            f"Flux needs a GPU ({device.why.removeprefix('auto: ')}); on a CPU one bundle takes about 10 hours",
+            place="bundle.method",
+            hint="--preset draft, or --set bundle.method=reference, or --set device.name=cpu to wait for it",
+        )
 
 
 def _working(plan: Sequence[Step]) -> list[Method]:

@@ -22,7 +22,7 @@ from kiss3d_cli.models.flux.loading import DEV_FILE, load_clip, load_t5
 from kiss3d_cli.models.flux.redux import load_redux
 from kiss3d_cli.models.flux.text import CLIP_LENGTH, T5_LENGTH, Tokenizer, clip_summary, t5_states
 from kiss3d_cli.models.offload import Residence
-from kiss3d_cli.stages.memory import explained, require_gpu
+from kiss3d_cli.stages.memory import explained
 
 BUNDLE_PROMPT = "A grid of 2x4 multi-view image, elevation 5. White background."
 """What the bundle's LoRA was trained with."""
@@ -33,8 +33,6 @@ WORKING = 2**29
 def flux(context: Context) -> None:
     """Write `prompt.safetensors` (t5, clip) and `redux.safetensors` (redux; no tokens without Redux)."""
     source = context.models["flux-dev"] / DEV_FILE
-    if source.is_file():
-        require_gpu(context, "Flux", source.stat().st_size, hours=10)
     caption = _caption(context.inputs["caption/caption.json"])
     device, half = context.device.torch, context.device.half
     # T5's residuals leave float16's range; weights in fp8 cost the same in whatever dtype they are widened to
