@@ -43,6 +43,8 @@ def test_doctor_says_what_is_there_and_what_is_missing(tiny_models: Path, monkey
     assert not presets["12gb"]["ready"]
     assert "there is no GPU" in presets["12gb"]["verdict"]
     assert presets["12gb"]["seconds"] is None
+    assert presets["12gb"]["stages"] == {}
+    assert presets["draft"]["stages"]["refine"] > 0
     text = call("doctor", "--root", tiny_models, "--quick").out
     assert "not ready: there is no GPU" in text
     assert "TFLOP/s" not in text
@@ -53,6 +55,17 @@ def test_without_weights_doctor_says_how_to_get_them(tmp_path: Path) -> None:
     assert "kiss3d models pull 12gb" in text
     assert "gated: accept its terms at https://huggingface.co/black-forest-labs/FLUX.1-Redux-dev" in text
     assert "--set bundle.redux=false" in text
+
+
+def test_a_full_disk_and_a_gpu_that_torch_does_not_use_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(machine, "_driver", lambda: "560.1")
+    monkeypatch.setattr(machine, "free_disk", lambda _folder: 40 * 10**9)
+    text = call("doctor", "--root", tmp_path, "--quick").out
+    assert "560.1: there is a GPU that this torch can't use; install a torch with CUDA" in text
+    assert "they take 50 GB with what is prepared of them, and 40 GB of disk are free" in text
 
 
 def test_a_12_gb_card_is_told_what_it_can_do(tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ GIB = 2**30
 GIGA = 10**9
 DISK_RATE = 2.0 * GIGA
 """Bytes a second assumed of the disk: reading one to find out would take longer than it is worth."""
+TORCH_HINT = "install a torch with CUDA, see https://pytorch.org/get-started/locally"
 
 
 @handles_errors
@@ -44,16 +45,22 @@ def doctor(
     _show_machine(machine, measured)
     print("\noptional parts")
     for row in packages:
-        print(f"  {row['name']:<14} {row['version'] or 'missing':<12} {row['purpose']}{_after(row['hint'])}")
+        _show(f"{row['name']:<16} {row['version'] or 'missing':<9} {row['purpose']}", row["hint"])
     print("\nmodel weights")
     for row in models:
-        print(f"  {row['name']:<16} {'here' if row['here'] else 'not here':<9} {row['size']:>9}{_after(row['note'])}")
+        _show(f"{row['name']:<16} {'here' if row['here'] else 'not here':<9} {row['size']:>8}", row["note"])
     print("\npresets")
     for row in presets:
-        print(f"  {row['name']:<8} {row['verdict']}")
-        print(f"  {'':<8} {_needs(row)}")
+        _show(f"{row['name']:<16} {row['verdict']}", _needs(row))
     if measured is not None:
         note("times are counted operations and bytes over the rates measured here; the first run also prepares weights")
+
+
+def _show(line: str, note: str | None) -> None:
+    """A line of a list, and what there is to say about it below."""
+    print(f"  {line}")
+    if note:
+        print(f"  {'':<16} {note}")
 
 
 def _show_machine(machine: Any, measured: Any) -> None:
@@ -62,6 +69,8 @@ def _show_machine(machine: Any, measured: Any) -> None:
     if device.is_gpu:
         capability = f", compute capability {machine.capability}" if machine.capability else ""
         print(f"driver    {machine.driver or 'unknown'}{capability}")
+    elif machine.driver:
+        print(f"driver    {machine.driver}: there is a GPU that this torch can't use; {TORCH_HINT}")
     if machine.free_video_bytes is not None:
         print(f"video     {machine.free_video_bytes / GIB:.1f} GiB free of {device.memory_bytes / GIB:.1f} GiB")
     print(f"memory    {machine.free_ram_bytes / GIB:.1f} GiB free of {machine.ram_bytes / GIB:.1f} GiB")
@@ -69,10 +78,8 @@ def _show_machine(machine: Any, measured: Any) -> None:
     built = f"built with CUDA {machine.torch_cuda}" if machine.torch_cuda else "built without CUDA"
     print(f"torch     {machine.torch}, {built}; Python {machine.python}; {machine.system}")
     if measured is not None:
-        print(
-            f"rates     {measured.matrix / 1e12:.2f} TFLOP/s, memory {measured.memory / GIGA:.0f} GB/s, "
-            f"from the host {measured.host / GIGA:.1f} GB/s"
-        )
+        host = f", from the host {measured.host / GIGA:.1f} GB/s" if device.is_gpu else ""
+        print(f"rates     {measured.matrix / 1e12:.2f} TFLOP/s, memory {measured.memory / GIGA:.0f} GB/s{host}")
 
 
 def _packages(device: str) -> list[dict[str, Any]]:
@@ -90,7 +97,7 @@ def _packages(device: str) -> list[dict[str, Any]]:
         # a package that is there may still not work: it is tried on a triangle
         why = find_backend(name, device).note
         version = package_version(name)
-        purpose = "another rasteriser; the built-in one needs nothing"
+        purpose = "another rasteriser"
         rows.append({"name": name, "version": version if why is None else None, "purpose": purpose, "hint": why})
     return rows
 
@@ -117,10 +124,14 @@ def _models(root: Path | None) -> list[dict[str, Any]]:
 
 
 def _preset(name: str, machine: Any, measured: Any, root: Path | None) -> dict[str, Any]:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
     from kiss3d_cli.core import config as configuration
+    from kiss3d_cli.core.machine import free_disk
     from kiss3d_cli.models import store
     from kiss3d_cli.pipeline.estimate import Rates, estimate
     from kiss3d_cli.pipeline.launch import needed_models
+    from kiss3d_cli.pipeline.work import CONTROLNET, FLUX
 
     config = configuration.load(configuration.preset_layer(name))
     names = needed_models(config)
@@ -133,21 +144,29 @@ def _preset(name: str, machine: Any, measured: Any, root: Path | None) -> dict[s
         config = dataclasses.replace(config, device=dataclasses.replace(config.device, memory_limit=tightened))
     found = estimate(config, rates)
     gpu = machine.device.is_gpu
+    timed = measured is not None and (gpu or not found.least_video_bytes)
     faults = []
     if found.least_video_bytes and not gpu:
-        faults.append("there is no GPU")
+        faults.append(f"there is no GPU ({machine.device.why.removeprefix('auto: ')})")
     elif limit is not None and found.least_video_bytes > limit:
         faults.append(f"it needs {found.least_video_bytes / GIB:.1f} GiB of free video memory")
     if missing:
         gigabytes = sum(model.gigabytes or 0 for model in missing)
         faults.append(f"{len(missing)} models are not here ({gigabytes:.0f} GB): kiss3d models pull {name}")
+        prepared = (FLUX.bytes + CONTROLNET.bytes) / GIGA if "flux-dev" in names else 0
+        room = free_disk(root or Path(HF_HUB_CACHE)) / GIGA
+        if gigabytes + prepared > room:
+            faults.append(
+                f"they take {gigabytes + prepared:.0f} GB with what is prepared of them, and {room:.0f} GB of disk "
+                "are free: HF_HOME moves them"
+            )
     return {
         "name": name,
         "ready": not faults,
         "verdict": "ready" if not faults else "not ready: " + "; ".join(faults),
         "missing": [model.name for model in missing],
-        "seconds": None if measured is None or (found.least_video_bytes and not gpu) else round(found.seconds, 1),
-        "stages": {stage.stage: round(stage.seconds, 1) for stage in found.stages} if measured is not None else {},
+        "seconds": round(found.seconds, 1) if timed else None,
+        "stages": {stage.stage: round(stage.seconds, 1) for stage in found.stages} if timed else {},
         "video_bytes": int(found.video_bytes),
         "least_video_bytes": int(found.least_video_bytes),
         "disk_bytes": int(found.disk_bytes),
@@ -168,7 +187,3 @@ def _needs(row: dict[str, Any]) -> str:
     if row["seconds"] is not None:
         parts.append(f"about {row['seconds']:.0f} s here")
     return "; ".join(parts)
-
-
-def _after(text: str | None) -> str:
-    return f"; {text}" if text else ""

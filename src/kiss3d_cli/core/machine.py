@@ -23,7 +23,7 @@ class Machine:
 
     Attributes:
         device: the device that `auto` takes.
-        driver: version of the GPU's driver; None without a GPU or without the driver's own tool.
+        driver: version of the GPU's driver, also where torch can't use it; None without the driver's own tool.
         capability: compute capability, for example `8.6`.
         free_video_bytes, free_ram_bytes, ram_bytes, free_disk_bytes: now; the disk is that of the given folder.
         cores: of the processor.
@@ -73,12 +73,12 @@ def inspect_machine(folder: Path) -> Machine:
     capability = torch.cuda.get_device_capability(device.torch) if gpu else None
     return Machine(
         device=device,
-        driver=_driver() if gpu else None,
+        driver=_driver(),
         capability=None if capability is None else f"{capability[0]}.{capability[1]}",
         free_video_bytes=torch.cuda.mem_get_info(device.torch)[0] if gpu else None,
         free_ram_bytes=int(memory.available),
         ram_bytes=int(memory.total),
-        free_disk_bytes=shutil.disk_usage(_existing(folder)).free,
+        free_disk_bytes=free_disk(folder),
         cores=int(psutil.cpu_count(logical=False) or 1),
         torch=str(torch.__version__),
         torch_cuda=torch.version.cuda,
@@ -151,8 +151,9 @@ def _driver() -> str | None:
     return answer.stdout.strip().splitlines()[0] if answer.stdout.strip() else None
 
 
-def _existing(folder: Path) -> Path:
+def free_disk(folder: Path) -> int:
+    """Bytes free on the disk of a folder, which need not be there yet."""
     folder = folder.absolute()
     while not folder.exists():
         folder = folder.parent
-    return folder
+    return shutil.disk_usage(folder).free

@@ -40,7 +40,9 @@ class Model:
 
     @property
     def size(self) -> str:
-        return "size unknown" if self.gigabytes is None else f"{self.gigabytes:g} GB"
+        if self.gigabytes is None:
+            return "size unknown"
+        return f"{self.gigabytes:g} GB" if self.gigabytes >= 0.1 else f"{1000 * self.gigabytes:g} MB"
 
     @property
     def page(self) -> str:
