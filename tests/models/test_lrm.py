@@ -370,7 +370,7 @@ def test_a_pickle_of_another_model_is_refused_before_anything_is_written(tiny, t
 def test_a_file_that_is_not_there_says_how_to_get_it(tmp_path):
     with pytest.raises(Missing, match="no such file") as caught:
         checkpoint.prepare(tmp_path / "final_ckpt.ckpt")
-    assert caught.value.hint == "hf download LTT/PRM final_ckpt.ckpt"
+    assert caught.value.hint == "kiss3d models pull prm"
 
 
 def test_weights_that_cannot_be_written_say_why(tiny, tmp_path):

@@ -15,7 +15,7 @@ from kiss3d_cli.models.convert import convert_pickle
 from kiss3d_cli.models.lrm.config import CHECKPOINT_ENTRY, CHECKPOINT_PREFIX, PRM, LrmConfig
 from kiss3d_cli.models.lrm.network import LargeReconstructionModel, require_memory
 
-FETCH_HINT = "delete the file and fetch it again: hf download LTT/PRM final_ckpt.ckpt"
+FETCH_HINT = "delete the file and fetch it again: kiss3d models pull prm"
 HEADS = "synthesizer."
 CONFIG_FILE = "lrm_config.json"
 WORKING_MEMORY = 3 * 2**30
@@ -60,7 +60,7 @@ def check_shapes(found: Shapes, expected: Shapes, place: str) -> None:
         raise Missing(
             f"these are the weights of another model: none of the LRM's {len(expected)} tensors is among them",
             place=place,
-            hint="give the weights of LTT/PRM: hf download LTT/PRM final_ckpt.ckpt",
+            hint="give the weights of LTT/PRM: kiss3d models pull prm",
         )
     extra = [name for name in found if name not in expected]
     misshapen = [
@@ -84,7 +84,7 @@ def prepare(path: Path, config: LrmConfig = PRM) -> Path:
         Missing: no such file, a damaged one, one of another model, or no place to write.
     """
     if not path.is_file():
-        raise Missing("no such file", place=str(path), hint="hf download LTT/PRM final_ckpt.ckpt")
+        raise Missing("no such file", place=str(path), hint="kiss3d models pull prm")
     if path.suffix == ".safetensors":
         return path
     target = path.with_suffix(".safetensors")
