@@ -15,6 +15,7 @@ import trimesh
 from conftest import Answer, call
 from kiss3d_cli.core.stage import Context, Method
 from kiss3d_cli.imaging.png import read_png
+from pictures import draw_figure
 
 SMALL = (
     "device.name=cpu",
@@ -162,3 +163,21 @@ def test_without_redux_weights_the_way_without_them_is_offered(
     assert "accept its terms at https://huggingface.co/black-forest-labs/FLUX.1-Redux-dev" in answer.err
     assert "bundle.redux=false" in answer.err
     assert not (tmp_path / "runs").exists(), "said before any work started"
+
+
+def test_a_picture_that_is_cut_out_already_needs_no_matting_weights(
+    tmp_path: Path, picture: Path, tiny_models: Path
+) -> None:
+    dry = ("--preset", "12gb", "--dry-run", "--json", "--set", f"models.root={tmp_path}")
+    opaque, cut_out = (
+        {entry["model"] for entry in call("run", path, *dry).json["missing"]}
+        for path in (draw_figure(tmp_path / "opaque.png", "RGB"), picture)
+    )
+    assert opaque - cut_out == {"isnet"}
+    run = ("run", picture, "--preset", "12gb", "--out", tmp_path, "--until", "preprocess", "--json")
+    root = Path(shutil.copytree(tiny_models, tmp_path / "weights"))
+    shutil.rmtree(root / "danielgatis")
+    answer = call(*run, *options(root))
+    assert answer.code == 0, answer.err
+    manifest = json.loads(next(Path(answer.json["run_dir"]).glob("01-*/manifest.json")).read_text())
+    assert manifest["facts"]["background_removal"] == "alpha channel"

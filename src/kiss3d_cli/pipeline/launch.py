@@ -117,8 +117,8 @@ def prepare(request: Request) -> Prepared:
         check_stage(request.until, [stage.name for stage in STAGES], "--until")
     if request.preset != "auto":
         configuration.preset_layer(request.preset)
-    files = _check_files(request)
-    preset, reason, config = _configure(request)
+    files, cut_out = _check_files(request)
+    preset, reason, config = _configure(request, cut_out)
     device = devices.resolve(config.device.name, config.device.memory_limit)
     names = needed_models(config)
     models = store.find_all(names, _root(config))
@@ -293,9 +293,12 @@ def choose_preset() -> tuple[str, str]:
     return "12gb", f"{device.model} has {(device.memory_bytes or 0) / GIB:.1f} GiB and the weights are here"
 
 
-def _configure(request: Request) -> tuple[str, str, Config]:
+def _configure(request: Request, cut_out: bool) -> tuple[str, str, Config]:
     preset, reason = (request.preset, "asked for") if request.preset != "auto" else choose_preset()
-    layers = [configuration.preset_layer(preset), configuration.settings_layer(request.base_settings)]
+    layers = [configuration.preset_layer(preset)]
+    if cut_out:  # the alpha channel wins over every method: take the one that needs no weights
+        layers.append(configuration.Layer("the alpha channel", {"preprocess": {"method": "grabcut"}}))
+    layers.append(configuration.settings_layer(request.base_settings))
     if request.bundle is not None:
         layers.append(configuration.Layer("--bundle", {"bundle": {"method": "file"}}))
     if request.config_file is not None:
@@ -308,17 +311,21 @@ def _configure(request: Request) -> tuple[str, str, Config]:
     return preset, reason, configuration.load(*layers)
 
 
-def _check_files(request: Request) -> dict[str, Path]:
-    """Open every file that the user gave, so that a bad one is refused now and not in the last stage."""
+def _check_files(request: Request) -> tuple[dict[str, Path], bool]:
+    """Open every file that the user gave, so that a bad one is refused now and not in the last stage.
+
+    Returns:
+        The files by input name, and whether the picture's alpha channel cuts the object out already.
+    """
     from kiss3d_cli.geometry.load import read_mesh
     from kiss3d_cli.imaging.bundle_grid import load_bundle
     from kiss3d_cli.imaging.picture import load_picture
 
     if request.picture is not None and request.bundle is not None:
         raise BadInput("both a PICTURE and --bundle were given", place="--bundle", hint="give one of the two")
-    files = {}
+    files, cut_out = {}, False
     if request.picture is not None:
-        load_picture(request.picture)
+        cut_out = load_picture(request.picture).alpha is not None
         files["picture"] = request.picture
     elif request.bundle is not None:
         load_bundle(request.bundle)
@@ -328,7 +335,7 @@ def _check_files(request: Request) -> dict[str, Path]:
     if request.ground_truth is not None:
         read_mesh(request.ground_truth, alone=True)
         files["ground_truth"] = request.ground_truth
-    return files
+    return files, cut_out
 
 
 def _missing(plan: Sequence[Step], config: Config, models: Mapping[str, Located]) -> list[Model]:
