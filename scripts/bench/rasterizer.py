@@ -8,17 +8,15 @@ Prints Markdown tables. The meshes and the ray caster are read from the shared f
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pymeshlab
 import torch
 import trimesh
+from ground_truth import MESHES, add_shared, load_caster, load_source, to_mesh
 from scipy.ndimage import binary_erosion
 from torch import Tensor
 
@@ -27,21 +25,7 @@ from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
 from kiss3d_cli.geometry.rasterize import antialias, interpolate, mesh_edges, rasterize
 from kiss3d_cli.geometry.render import render_normals
 
-MESHES = ("spot", "stanford-bunny", "teapot", "rocker-arm", "cow")
 SIDE = 512
-
-
-def load_caster(shared: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("raycast_bundle", shared / "tools" / "raycast_bundle.py")
-    if spec is None or spec.loader is None:
-        sys.exit(f"{shared} has no tools/raycast_bundle.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def to_mesh(mesh: trimesh.Trimesh) -> Mesh:
-    return Mesh(torch.tensor(mesh.vertices, dtype=torch.float32), torch.tensor(mesh.faces, dtype=torch.int64))
 
 
 def with_faces(mesh: trimesh.Trimesh, count: int) -> Mesh:
@@ -179,16 +163,13 @@ def cost(meshes: dict[str, trimesh.Trimesh]) -> None:
 def main() -> None:
     sections = ("agreement", "silhouettes", "gradients", "cost")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / ".." / "shared")
+    add_shared(parser)
     parser.add_argument("--only", nargs="+", choices=sections, default=sections)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     caster = load_caster(options.shared)
-    folder = options.shared / "data" / "meshes"
-    meshes = {
-        name: caster.normalise(trimesh.load(folder / f"{name}.obj", force="mesh", process=True)) for name in MESHES
-    }
+    meshes = {name: load_source(options.shared, name, caster) for name in MESHES}
     if "agreement" in options.only:
         agreement(meshes, caster)
     if "silhouettes" in options.only:

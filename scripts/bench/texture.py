@@ -9,12 +9,10 @@ the time of each step, and what the Khronos glTF validator says (npm's gltf-vali
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -23,6 +21,7 @@ import numpy as np
 import pymeshlab
 import torch
 import trimesh
+from ground_truth import add_shared, load_caster
 from PIL import Image
 from torch import Tensor
 
@@ -39,15 +38,6 @@ const validator = require('gltf-validator'), fs = require('fs');
 validator.validateBytes(new Uint8Array(fs.readFileSync(process.argv[1])))
   .then(report => console.log(JSON.stringify(report.issues)));
 """
-
-
-def load_caster(shared: Path) -> object:
-    spec = importlib.util.spec_from_file_location("raycast_bundle", shared / "tools" / "raycast_bundle.py")
-    if spec is None or spec.loader is None:
-        sys.exit(f"{shared} has no tools/raycast_bundle.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def photographs(spot: trimesh.Trimesh, picture: Tensor, caster: object) -> Photographs:
@@ -110,7 +100,7 @@ def validate(file: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / ".." / "shared")
+    add_shared(parser)
     parser.add_argument("--out", type=Path, help="keep the files and pictures here")
     parser.add_argument("--faces", type=int, default=50_000)
     options = parser.parse_args()
