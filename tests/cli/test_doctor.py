@@ -65,7 +65,7 @@ def test_a_full_disk_and_a_gpu_that_torch_does_not_use_are_told(
     monkeypatch.setattr(machine, "free_disk", lambda _folder: 40 * 10**9)
     text = call("doctor", "--root", tmp_path, "--quick").out
     assert "560.1: there is a GPU that this torch can't use; install a torch with CUDA" in text
-    assert "they take 50 GB with what is prepared of them, and 40 GB of disk are free" in text
+    assert "they take 49 GB with what is prepared of them, and 40 GB of disk are free" in text
 
 
 def test_a_12_gb_card_is_told_what_it_can_do(tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -274,7 +274,7 @@ def test_a_damaged_checkpoint_is_named_with_the_way_to_go_on(figure, tiny_models
 @pytest.mark.parametrize(
     ("setting", "cause"),
     [
-        ("multiview.tile=129", "must be a multiple of"),
+        ("multiview.tile=129", "needs a multiple of 32, for example 128, not 129"),
         ("caption.beams=0", "caption.beams"),
         ("multiview.steps=0", "multiview.steps"),
         ("caption.expand_model=nonsense", "there is no model 'nonsense'"),
