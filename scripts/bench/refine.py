@@ -1,11 +1,12 @@
 """ISOMER on bundles whose object is known: how close it comes, what it costs, what limits it.
 
-    python scripts/bench/refine.py --shared ../shared [--only quality cost curve bundles] [--threads 2] [--out DIR]
+    python scripts/bench/refine.py [--only quality noise cost curve bundles] [--threads 2] [--shared DIR] [--out DIR]
 
 quality   Chamfer distance and F-scores (`kiss3d` protocol, no alignment) of the visual hull, of the surface through the
           integrated normals and of the refined mesh, five meshes, four ray-cast views of 512 px each
 cost      50 steps on a mesh of 100,000 faces: seconds, and memory over that of the process before
 curve     one step at 10,000 to 300,000 faces and 256 to 1024 px
+noise     the optimiser's published settings against ours, both from the integrated normals
 bundles   the three real bundles: components, median angle between the mesh's normals and the bundle's
 
 Prints Markdown tables. With --out, meshes and pictures of them from eight sides are kept.
@@ -21,7 +22,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
+import trimesh
 from ground_truth import MESHES, Case, add_shared, load_case
 
 from kiss3d_cli.geometry.cameras import BUNDLE_RADIUS, bundle_cameras, orbit_cameras
@@ -110,6 +113,35 @@ def row(figures: tuple[float, ...]) -> str:
     return f"{figures[0]:.4f} | " + " | ".join(f"{value:.3f}" for value in figures[1:])
 
 
+def bent_length(mesh: Mesh) -> float:
+    """Length of the edges whose faces are more than 45 degrees apart, world units."""
+    source = trimesh.Trimesh(mesh.vertices.numpy(), mesh.faces.numpy(), process=False)
+    a, b = source.vertices[source.face_adjacency_edges].transpose(1, 0, 2)
+    return float(np.linalg.norm(a - b, axis=1)[source.face_adjacency_angles > np.pi / 4].sum())
+
+
+def noise(shared: Path, names: list[str]) -> None:
+    ours = RemeshSettings()
+    optimisers = {
+        "published": replace(ours, decay=0.99, bending_weight=0.0, least_gradient=0.0),
+        "ours": ours,
+    }
+    print("\n| mesh | optimiser | CD | bent edges, length | normals against the truth, mean cosine | mask IoU |")
+    print("|---|---|---|---|---|---|")
+    for name in names:
+        case = load_case(shared, name)
+        for words, fine in optimisers.items():
+            mesh = run(case.bundle, IsomerSettings(fine=fine))
+            found = evaluate(mesh, case.truth, protocol="kiss3d", alignment="none").distances
+            side = case.bundle.mask.shape[1]
+            shown = render_normals(mesh, bundle_cameras(), (side, side), antialiased=False).mask.bool()
+            overlap = float((shown & case.bundle.mask).sum() / (shown | case.bundle.mask).sum())
+            figures = (
+                f"{found.chamfer_l1:.4f} | {bent_length(mesh):.1f} | {found.normal_consistency:.4f} | {overlap:.4f}"
+            )
+            print(f"| {name} | {words} | {figures} |", flush=True)
+
+
 def with_faces(faces: int, size: int, steps: int) -> IsomerSettings:
     """Settings that bring a mesh to `faces` faces, about, and keep it there."""
     fine = replace(RemeshSettings(), edge_lengths=(1e-6, 1e-6))
@@ -196,7 +228,7 @@ def bundles(shared: Path, steps: int, out: Path | None) -> None:
 
 
 def main() -> None:
-    sections = ("quality", "cost", "curve", "bundles")
+    sections = ("quality", "noise", "cost", "curve", "bundles")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_shared(parser)
     parser.add_argument("--only", nargs="+", choices=sections, default=sections)
@@ -208,6 +240,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     if "quality" in options.only:
         quality(options.shared, options.names, options.steps, options.out)
+    if "noise" in options.only:
+        noise(options.shared, options.names)
     if "cost" in options.only:
         cost(options.shared, options.names, options.threads)
     if "curve" in options.only:
