@@ -51,6 +51,15 @@ def test_columns_are_views_and_rows_are_colours_and_normals() -> None:
         np.testing.assert_array_equal(white, ~bundle.mask[view].numpy())
 
 
+def test_views_are_on_white_whatever_was_drawn_beside_the_object() -> None:
+    bundle = random_bundle()
+    clean = join_bundle(bundle)
+    drawn = clean.copy()
+    background = np.concatenate(list(~bundle.mask.numpy()), 1)
+    drawn[:64][background] = (250, 180, 244)
+    assert torch.equal(split_bundle(drawn).rgb, split_bundle(clean).rgb)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_splitting_undoes_joining(seed: int) -> None:
     bundle = random_bundle(seed=seed)

@@ -105,6 +105,8 @@ def split_bundle(picture: UInt8[np.ndarray, "H W 3"], *, place: str = "bundle") 
     # a vector of nearly no length (grey) has no direction: it faces the viewer
     facing = torch.tensor([0.0, 0.0, 1.0]).expand_as(vectors)
     unit = torch.where(length[..., None] > 0.1, vectors / length.clamp_min(1e-6)[..., None], facing)
+    # a decoder's white is not quite white, and what is drawn beside the object belongs to no surface
+    rgb = torch.where(mask[..., None], rgb, torch.ones_like(rgb))
     return Bundle(rgb, torch.where(mask[..., None], unit, torch.zeros_like(unit)), mask, notes)
 
 
