@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from checkpoints.spheres import open_gates, wire_embedder, wire_painting, wire_siglip
 from checkpoints.wired import wire_controlnet, wire_lora, wire_transformer, wire_vae
 from kiss3d_cli.models.weights import Entry, write_weights
 
@@ -57,6 +58,7 @@ def write(root: Path, size: str, seed: int, *, wired: bool = True) -> None:
     everything = _all_in_one(published, random, WIRED_VAE_SIZES if wired else VAE_SIZES)
     if wired:
         wire_transformer(everything, "model.diffusion_model.")
+        wire_painting(everything, "model.diffusion_model.", "text_encoders.t5xxl.transformer.")
         wire_vae(everything, "vae.")
     _save(root / "Comfy-Org" / "flux1-dev" / "flux1-dev-fp8.safetensors", everything)
     prefix = "model.diffusion_model."
@@ -64,12 +66,14 @@ def write(root: Path, size: str, seed: int, *, wired: bool = True) -> None:
     merge = root / "drbaph" / "FLUX.1-schnell-dev-merged-fp8"
     _save(merge / "FLUX.1-schnell-dev-merged-fp8.safetensors", alone)
     _controlnet(root / "InstantX" / "FLUX.1-dev-Controlnet-Union", random, wired=wired)
-    _redux(root / "black-forest-labs" / "FLUX.1-Redux-dev", random)
+    _redux(root / "black-forest-labs" / "FLUX.1-Redux-dev", random, wired=wired)
     kiss3dgen = root / "LTT" / "Kiss3DGen"
     for name in ("rgb_normal.safetensors", "rgb_normal_redux.safetensors"):
         lora = kohya_lora({n: tuple(t.shape) for n, t in alone.items()}, random)
         if wired:
             wire_lora(lora)
+            if name.endswith("_redux.safetensors"):
+                open_gates(lora)
         _save(kiss3dgen / name, lora)
     _tokenizers(root, WORDS, WORDS)
 
@@ -206,11 +210,11 @@ def _controlnet(folder: Path, random: torch.Generator, *, wired: bool) -> None:
 
 REDUX_SIZES = {
     False: {
-        "hidden_size": 32,
+        "hidden_size": 64,
         "intermediate_size": 64,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
-        "image_size": 56,
+        "image_size": 70,
         "patch_size": 14,
     },
     True: {
@@ -224,7 +228,7 @@ REDUX_SIZES = {
 }
 
 
-def _redux(folder: Path, random: torch.Generator, *, full: bool = False) -> None:
+def _redux(folder: Path, random: torch.Generator, *, full: bool = False, wired: bool = False) -> None:
     from transformers import SiglipVisionConfig, SiglipVisionModel
 
     config = SiglipVisionConfig(**REDUX_SIZES[full])
@@ -236,6 +240,8 @@ def _redux(folder: Path, random: torch.Generator, *, full: bool = False) -> None
         f"vision_model.{name.removeprefix('vision_model.')}": _tensor(name, shape, random).bfloat16()
         for name, shape in shapes.items()
     }
+    if wired:
+        wire_siglip(state)
     _save(folder / "image_encoder" / "model.safetensors", state)
     _json(folder / "image_encoder" / "config.json", {**config.to_dict(), "architectures": ["SiglipVisionModel"]})
     _json(
@@ -254,6 +260,8 @@ def _redux(folder: Path, random: torch.Generator, *, full: bool = False) -> None
         "redux_down.bias": (words,),
     }
     embedder = {name: _tensor(name, shape, random).bfloat16() for name, shape in shapes.items()}
+    if wired:
+        wire_embedder(embedder)
     _save(folder / "image_embedder" / "diffusion_pytorch_model.safetensors", embedder)
     _json(folder / "image_embedder" / "config.json", {"redux_dim": seen, "txt_in_features": words})
 

@@ -1,9 +1,10 @@
 """Values for a few tensors of tiny Flux weights with which its answer is a bundle, though all else is random.
 
 A random network draws noise, and no mesh can be made of that. Here the VAE passes the mean colour of every block of
-8 x 8 pixels, and the transformer's answer is a multiple of what the sample differs from the picture of the tile
-control, so that every step comes closer to that picture. All blocks still compute, but their gates are shut: what they
-add would be pulled as well.
+8 x 8 pixels, and the transformer's answer is a multiple of what the sample differs from a picture, so that every step
+comes closer to it: the picture of the tile control or, where the redux route's LoRA opens the gates of the first
+block, one that this block paints after Redux's tokens (`checkpoints.spheres`). All other blocks compute, but their
+gates are shut: what they add would be pulled as well.
 """
 
 from __future__ import annotations
@@ -11,30 +12,38 @@ from __future__ import annotations
 import re
 
 import torch
+from torch import Tensor
 
-State = dict[str, torch.Tensor]
+State = dict[str, Tensor]
 
 PULL = 16.0
 """The answer is this many times the difference: over a third of the noise levels, what differs shrinks by e^-5."""
 STEADY = 16.0
 """Constant channels beside the signal, so large that normalising does not notice the signal."""
 CONTROL_SCALE = 0.6
+USED = 12
+"""Of a token's 64 numbers: three latent channels of 2 x 2 latents. The VAE has the colours in these."""
 
 
 def wire_transformer(state: State, prefix: str) -> None:
-    """Let the answer be PULL times what the ControlNet adds; the image's own tokens are not looked at."""
-    inputs = state[f"{prefix}img_in.weight"].shape[1]
+    """Let the answer be PULL times what the ControlNet, or the first block, adds to the image's tokens.
+
+    Channels come in pairs of opposite sign, half the width apart. The first USED hold the difference to be answered,
+    the next USED the sample.
+    """
+    width, inputs = state[f"{prefix}img_in.weight"].shape
     for name in [n for n in state if n.startswith(prefix) and re.search(r"(_mod|modulation)\.lin\.", n)]:
-        _set(state, name, 0)
-    _set(state, f"{prefix}img_in.weight", 0)
-    width = 2 * inputs
-    steady = STEADY * (1 - 2 * (torch.arange(width) % 2))
-    state[f"{prefix}img_in.bias"] = steady.to(state[f"{prefix}img_in.bias"].dtype)
+        put(state, name, 0)
+    sample = torch.zeros(width, inputs)
+    sample[pair(USED, width)] = both_signs(torch.eye(USED, inputs))
+    fill(state, f"{prefix}img_in.weight", sample)
+    fill(state, f"{prefix}img_in.bias", steady(width))
     for kind in ("weight", "bias"):
-        _set(state, f"{prefix}final_layer.adaLN_modulation.1.{kind}", 0)
-    _set(state, f"{prefix}final_layer.linear.bias", 0)
-    answer = torch.cat([torch.eye(inputs), -torch.eye(inputs)], 1) * (PULL * STEADY / 2)
-    state[f"{prefix}final_layer.linear.weight"] = answer.to(state[f"{prefix}final_layer.linear.weight"].dtype)
+        put(state, f"{prefix}final_layer.adaLN_modulation.1.{kind}", 0)
+    put(state, f"{prefix}final_layer.linear.bias", 0)
+    answer = torch.zeros(inputs, width)
+    answer[:USED, pair(0, width)] = both_signs(torch.eye(USED)).T * (PULL * STEADY / 2)
+    fill(state, f"{prefix}final_layer.linear.weight", answer)
 
 
 def wire_controlnet(state: State, additions: int = 4) -> None:
@@ -43,17 +52,17 @@ def wire_controlnet(state: State, additions: int = 4) -> None:
     Args:
         additions: how many blocks of the transformer it is added to.
     """
-    inputs = state["x_embedder.weight"].shape[1]
-    both = torch.cat([torch.eye(inputs), -torch.eye(inputs)], 0)
+    width, inputs = state["x_embedder.weight"].shape
+    both = torch.zeros(width, inputs)
+    both[pair(0, width)] = both_signs(torch.eye(USED, inputs))
     for name, sign in (("x_embedder", 1), ("controlnet_x_embedder", -1)):
-        state[f"{name}.weight"] = (sign * both).to(state[f"{name}.weight"].dtype)
-        _set(state, f"{name}.bias", 0)
+        fill(state, f"{name}.weight", sign * both)
+        put(state, f"{name}.bias", 0)
     for name in [n for n in state if n.startswith(("controlnet_blocks.", "controlnet_single_blocks."))]:
         share = 1 / (additions * CONTROL_SCALE)
-        value = torch.eye(2 * inputs) * share if name.endswith("weight") else torch.zeros(2 * inputs)
-        state[name] = value.to(state[name].dtype)
+        fill(state, name, torch.eye(width) * share if name.endswith("weight") else torch.zeros(width))
     for name in [n for n in state if re.search(r"norm\w*\.linear\.", n)]:
-        _set(state, name, 0)
+        put(state, name, 0)
 
 
 COLOURS = 3
@@ -67,7 +76,7 @@ def wire_vae(state: State, prefix: str) -> None:
     """Pass every colour as a pair of channels of opposite sign beside a constant, which no normalisation disturbs."""
     for name in [n for n in state if n.startswith(prefix)]:
         if re.search(r"conv2|proj_out|nin_shortcut|conv_in|conv_out|sample\.conv", name):
-            _set(state, name, 0)
+            put(state, name, 0)
     used = range(3 * COLOURS)
     for name in [n for n in state if n.startswith(prefix) and n.endswith(".weight")]:
         weight = state[name]
@@ -93,11 +102,34 @@ def wire_vae(state: State, prefix: str) -> None:
             state[name.removesuffix("weight") + "bias"][:] = LIFT + LEVEL / 3
 
 
-def _set(state: State, name: str, value: float) -> None:
-    state[name] = torch.full(state[name].shape, value).to(state[name].dtype)
+def pair(first: int, width: int, count: int = USED) -> Tensor:
+    """The channels of `count` pairs from `first` on: those with a plus, then those with a minus."""
+    plus = torch.arange(first, first + count)
+    return torch.cat([plus, plus + width // 2])
+
+
+def both_signs(rows: Tensor) -> Tensor:
+    """(2 N, ...) Rows for the channels of `pair`."""
+    return torch.cat([rows, -rows])
+
+
+def steady(width: int) -> Tensor:
+    """The constant beside the signal: of no mean, and the same for both channels of a pair."""
+    return STEADY * (1 - 2.0 * (torch.arange(width) % 2))
+
+
+def put(state: State, name: str, value: float) -> None:
+    """Set every number of a tensor."""
+    fill(state, name, torch.full(state[name].shape, value))
+
+
+def fill(state: State, name: str, value: Tensor) -> None:
+    """Set a tensor, in its own dtype."""
+    assert value.shape == state[name].shape, name
+    state[name] = value.to(state[name].dtype)
 
 
 def wire_lora(state: State) -> None:
     """Leave the gates shut."""
     for name in [n for n in state if re.search(r"_(mod|modulation)_lin\.lora_up", n)]:
-        _set(state, name, 0)
+        put(state, name, 0)

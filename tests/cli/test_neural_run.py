@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from PIL import Image
 
+from checkpoints.spheres import PATCHES, RADIUS, VIEW_PATCHES
 from conftest import Answer, call
 from kiss3d_cli.core.stage import Context, Method
 from kiss3d_cli.imaging.png import read_png
@@ -138,18 +140,68 @@ def test_the_multiview_route_needs_no_flux(mended_run: Path, tmp_path: Path) -> 
     }
 
 
-def test_the_redux_route_needs_no_views(picture: Path, tiny_models: Path, tmp_path: Path) -> None:
-    root = Path(shutil.copytree(tiny_models, tmp_path / "weights"))
-    route = ("multiview.method=none", "reference.method=none", "bundle.method=redux", "bundle.steps=1")
-    answer = call(
-        "run", picture, "--preset", "12gb", "--out", tmp_path, "--until", "bundle", *options(root, *route), "--json"
-    )
+@pytest.fixture(scope="module")
+def redux_run(tmp_path_factory: pytest.TempPathFactory, picture: Path, tiny_models: Path) -> Path:
+    out = tmp_path_factory.mktemp("redux")
+    root = Path(shutil.copytree(tiny_models, out / "weights"))
+    route = ("multiview.method=none", "reference.method=none", "bundle.method=redux")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KISS3D_CACHE", str(out / "cache"))
+        answer = call("run", picture, "--preset", "12gb", "--out", out, *options(root, *route), "--json")
     assert answer.code == 0, answer.err
     found = statuses(answer)
     assert found["multiview"] == found["reference"] == "off"
-    assert found["prompt"] == found["bundle"] == "done"
-    manifest = json.loads((Path(answer.json["run_dir"]) / "05-bundle" / "manifest.json").read_text())
+    assert {found[name] for name in ("prompt", "bundle", "reconstruct", "refine")} == {"done"}
+    return Path(answer.json["run_dir"])
+
+
+def test_the_redux_route_needs_no_views(redux_run: Path) -> None:
+    manifest = json.loads((redux_run / "05-bundle" / "manifest.json").read_text())
+    assert manifest["facts"]["transformer_calls"] == 27
     assert set(manifest["models"]) == {"flux-dev", "redux-lora"}
+
+
+def test_the_redux_route_draws_what_its_lora_knows_in_the_colours_that_redux_saw(redux_run: Path) -> None:
+    """The tiny weights are wired to paint spheres: rotary embedding, prompt, Redux, LoRA and schedule must be right."""
+    picture = Image.open(redux_run / "01-preprocess" / "image.png").resize((5, 5), Image.Resampling.BOX)
+    patches = np.asarray(picture, float).reshape(PATCHES, 3)
+    drawn = read_png(redux_run / "05-bundle" / "bundle.png").astype(float)
+    views, normals = drawn.reshape(2, 16, 8, 4, 16, 8, 3).mean((2, 5)).transpose(0, 2, 1, 3, 4)
+    assert np.ptp(patches[list(VIEW_PATCHES)], axis=0).min() > 40, "a picture whose patches differ"
+    assert np.abs(views[:, 6:10, 6:10].mean((1, 2)) - patches[list(VIEW_PATCHES)]).max() < 12
+    down, right = np.meshgrid(*[(np.arange(16) - 7.5) / (2 * RADIUS)] * 2, indexing="ij")
+    distance = np.hypot(down, right)
+    assert (views[:, distance > 1.15] > 240).all()
+    assert (normals[:, distance > 1.15] > 240).all()
+    sphere = np.stack([-right, -down, np.sqrt(np.maximum(1 - distance**2, 0))], -1)
+    vectors = normals / 127.5 - 1
+    cosines = (vectors * sphere).sum(-1) / np.linalg.norm(vectors, axis=-1)
+    assert np.degrees(np.arccos(cosines[:, distance < 0.85])).max() < 20
+
+
+def test_the_redux_route_ends_in_a_mesh(redux_run: Path) -> None:
+    mesh = trimesh.load(redux_run / "07-refine" / "mesh.glb", force="mesh")
+    assert mesh.is_watertight
+    radii = np.linalg.norm(mesh.vertices, axis=1)
+    assert 0.75 < np.median(radii) < 0.95, "the sphere that was painted: 3.1 of 4 tokens of 1.1"
+    assert radii.max() < 1.15
+
+
+def test_the_bundle_route_begins_with_a_bundle(redux_run: Path, tiny_models: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(tiny_models, tmp_path / "weights"))
+    bundle = redux_run / "05-bundle" / "bundle.png"
+    answer = call("run", "--bundle", bundle, "--preset", "12gb", "--out", tmp_path, *options(root), "--json")
+    assert answer.code == 0, answer.err
+    assert [name for name, status in statuses(answer).items() if status == "done"] == STAGES[5:]
+    run = Path(answer.json["run_dir"])
+    starts = [(folder / "06-reconstruct" / "mesh.ply").read_bytes() for folder in (redux_run, run)]
+    assert starts[0] == starts[1], "it sees the same views as the run that drew the bundle"
+    # normals are scaled to unit length before they are stored here, so that the refined meshes differ in details
+    medians = [
+        np.median(np.linalg.norm(trimesh.load(folder / "07-refine" / "mesh.glb", force="mesh").vertices, axis=1))
+        for folder in (redux_run, run)
+    ]
+    assert abs(medians[0] - medians[1]) < 0.02
 
 
 def test_without_redux_weights_the_way_without_them_is_offered(

@@ -97,7 +97,7 @@ def test_the_prompt_is_read_by_three_encoders(run: Runner) -> None:
     assert words["t5"].shape == (1, 512, 48)
     assert words["clip"].shape == (1, 64)
     redux = load_file(run.inputs["prompt/redux.safetensors"])["redux"]
-    assert redux.shape == (1, 16, 48)
+    assert redux.shape == (1, 25, 48)
     before = run.inputs["prompt/prompt.safetensors"].read_bytes()
     run("prompt", "flux", {"redux": False})
     assert run.inputs["prompt/prompt.safetensors"].read_bytes() == before
