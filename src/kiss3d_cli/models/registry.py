@@ -179,7 +179,7 @@ MODELS: dict[str, Model] = {
             "LTT/Kiss3DGen",
             ("rgb_normal_redux.safetensors",),
             0.3,
-            "MIT (for FLUX.1 [dev], Non-Commercial)",
+            "none stated; for FLUX.1 [dev], Non-Commercial",
             False,
             False,
             "teaches Flux the bundle, on the redux route",
