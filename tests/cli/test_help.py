@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -24,3 +27,19 @@ def test_help_loads_nothing_heavy(arguments):
 def test_help_names_every_command():
     done = subprocess.run([sys.executable, "-c", LIST_MODULES, "--help"], capture_output=True, text=True, check=True)
     assert all(f" {name} " in done.stdout for name in ("run", "resume", "status", "eval", "models"))
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_a_pipe_that_lacks_letters_gets_them_escaped(encoding, tmp_path, finished_run):
+    """A pipe on Windows has an old code page; a run must not fail for that after its work."""
+    folder = tmp_path / "\u65e5\u672c \u00e4"
+    shutil.copytree(finished_run["run_dir"], folder)
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    answers = []
+    command = [sys.executable, "-c", "from kiss3d_cli.cli.app import main; main()"]
+    for arguments in (["status", "--json", folder], ["report", folder]):
+        done = subprocess.run([*command, *arguments], capture_output=True, env=environment, check=True)
+        answers.append(done.stdout.decode(encoding))
+    assert json.loads(answers[0])["run_dir"] == str(folder)
+    escaped = str(folder).encode(encoding, "backslashreplace").decode(encoding)
+    assert escaped in answers[1]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from typing import Annotated
 
 import typer
@@ -49,4 +51,8 @@ def main() -> None:
     # Threads that spin while they wait cost ten times the processor time where other programs want the cores too:
     # 258 s instead of 44 s for a draft run on two busy ones. It must be set before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # a pipe on Windows has an old code page, which lacks most letters: escaped, not a crash at the end of a run
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="kiss3d")

@@ -9,6 +9,7 @@ import typer
 
 from kiss3d_cli.cli.terminal import handles_errors, note, print_json, shown_path
 from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.core.shell import typed
 
 if TYPE_CHECKING:
     from kiss3d_cli.geometry.evaluation import Evaluation
@@ -95,7 +96,7 @@ def _evaluate_folders(
 
     results = target if target is not None else Path("outputs")
     if not results.is_dir():
-        hint = f"kiss3d eval RESULTS_DIR --gt {shown_path(truths)}"
+        hint = f"kiss3d eval RESULTS_DIR --gt {typed(shown_path(truths))}"
         raise BadInput("the ground truth is a folder, so the results must be one too", place=str(results), hint=hint)
     table = measure_folders(results, truths, options, note)
     if out is not None:
@@ -162,6 +163,6 @@ def _mesh(target: Path | None) -> Path:
     mesh = mesh_of(folder)
     if mesh is None:
         raise BadInput(
-            "this run has no mesh yet", place=str(folder.path), hint=f"kiss3d resume {shown_path(folder.path)}"
+            "this run has no mesh yet", place=str(folder.path), hint=typed("kiss3d", "resume", shown_path(folder.path))
         )
     return mesh

@@ -10,6 +10,7 @@ import typer
 
 from kiss3d_cli.cli.terminal import Bars, handles_errors, note, print_json, shown_path
 from kiss3d_cli.core.errors import BadInput, Kiss3dError
+from kiss3d_cli.core.shell import typed
 
 if TYPE_CHECKING:
     from kiss3d_cli.pipeline.run_folder import RunFolder
@@ -103,7 +104,7 @@ def _or_note(write: Callable[[], Path], folder: Path) -> None:
     try:
         path = write()
     except KeyboardInterrupt:
-        note(f"the report was left out: kiss3d report {shown_path(folder)} makes it")
+        note(f"the report was left out: {typed('kiss3d', 'report', shown_path(folder))} makes it")
     except Exception as error:  # whatever it is, the run itself is not touched by it
         cause = str(error) if isinstance(error, Kiss3dError) else f"{type(error).__name__}: {error}"
         note(f"note: the report could not be made ({' '.join(cause.split())[:300]})")

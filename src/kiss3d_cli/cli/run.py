@@ -10,6 +10,7 @@ import typer
 from kiss3d_cli.cli.report import end_with_report
 from kiss3d_cli.cli.terminal import Bars, command_line, error_record, handles_errors, note, print_json, shown_path
 from kiss3d_cli.core.errors import Kiss3dError, RunInUse, from_exception
+from kiss3d_cli.core.shell import typed
 from kiss3d_cli.stages import STAGES
 
 
@@ -109,7 +110,7 @@ def carry_out(folder: Any, do: Any, json_output: bool) -> None:
             raise
         if not isinstance(known, RunInUse):
             end_with_report(folder)
-        go_on = f"kiss3d resume {shown_path(folder.path)}"
+        go_on = typed("kiss3d", "resume", shown_path(folder.path))
         known.hint = f"{known.hint}\n  then: {go_on}" if known.hint else go_on
         if json_output:
             print_json({**run_record(folder), "error": error_record(known)})

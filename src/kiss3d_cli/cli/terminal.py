@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 import typer
 
 from kiss3d_cli.core.errors import Interrupted, Kiss3dError, from_exception
+from kiss3d_cli.core.shell import typed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,16 +57,20 @@ def note(text: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str), flush=True)
+    unicode = sys.stdout.encoding.lower().replace("-", "").startswith("utf")
+    print(json.dumps(value, indent=2, ensure_ascii=not unicode, default=str), flush=True)
 
 
 def command_line() -> str:
-    return shlex.join(["kiss3d", *sys.argv[1:]])
+    return typed("kiss3d", *sys.argv[1:])
 
 
 def shown_path(path: Path) -> str:
     """A path as one would type it: relative where that is shorter."""
-    relative = os.path.relpath(path)
+    try:
+        relative = os.path.relpath(path)
+    except ValueError:  # on another drive of Windows
+        return str(path)
     return relative if len(relative) < len(str(path)) and not relative.startswith("..") else str(path)
 
 

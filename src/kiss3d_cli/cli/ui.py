@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import time
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,7 @@ import typer
 
 from kiss3d_cli.cli.terminal import handles_errors, note, shown_path
 from kiss3d_cli.core.errors import Interrupted
+from kiss3d_cli.core.shell import typed
 
 _PATIENCE = 10.0
 """Seconds that a run gets to come to a safe point."""
@@ -45,6 +45,6 @@ def ui(
             time.sleep(0.05)
     unfinished = [job.folder.path for job in stopped if job.state != "done"]
     for path in unfinished:
-        note(f"not finished: kiss3d resume {shlex.quote(shown_path(path))} goes on with it")
+        note(f"not finished: {typed('kiss3d', 'resume', shown_path(path))} goes on with it")
     # Python's own end would run into threads that are deep in torch, which aborts. A run folder bears it like any kill.
     os._exit(Interrupted.exit_code if unfinished else 0)

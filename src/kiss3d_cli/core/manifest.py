@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from kiss3d_cli.core.files import write_durably
 from kiss3d_cli.core.hashing import file_sha256
 
 SCHEMA_VERSION = 1
@@ -142,25 +142,3 @@ def _inside(path: object) -> str:
     if unsafe:
         raise ValueError(f"'{text[:80]}' leads outside the run folder")
     return text
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Replace a file as a whole: a reader, or a kill at any moment, sees the old content or the new."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable; Windows neither needs nor allows it."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

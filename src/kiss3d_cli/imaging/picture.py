@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageCms, ImageOps
 
 from kiss3d_cli.core.errors import BadInput, OutOfMemory
+from kiss3d_cli.core.shell import typed
 
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 16_384
@@ -65,9 +67,8 @@ def load_picture(
                 _check_size(image.size, place, max_pixels=max_pixels, max_side=max_side, min_side=min_side)
                 return _decode(image, place)
         except PermissionError as error:
-            raise BadInput(
-                "the picture can't be read: permission denied", place=place, hint=f"chmod u+r '{path}'"
-            ) from error
+            hint = "allow it in the file's properties" if os.name == "nt" else typed("chmod", "u+r", path)
+            raise BadInput("the picture can't be read: permission denied", place=place, hint=hint) from error
         except MemoryError as error:
             raise OutOfMemory(
                 "the picture does not fit in memory", place=place, hint="scale it down to 4096 pixels a side"

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kiss3d_cli.core.errors import Missing
+from kiss3d_cli.core.files import move
 
 
 def convert_pickle(
@@ -56,7 +57,7 @@ def convert_pickle(
         save_file(kept, partial, metadata={"format": "pt"})
         with partial.open("rb+") as written:
             os.fsync(written.fileno())
-        partial.replace(target)
+        move(partial, target)
     except (OSError, SafetensorError) as error:
         raise Missing(
             f"the converted weights can't be written: {error}",

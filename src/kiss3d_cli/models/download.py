@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kiss3d_cli.core.errors import Kiss3dError, Missing
+from kiss3d_cli.core.files import move
 from kiss3d_cli.core.hashing import file_sha256
 from kiss3d_cli.models.registry import Model
 from kiss3d_cli.models.store import is_pattern, matting_home
@@ -183,7 +184,7 @@ def _fetch_url(model: Model, name: str, size: int, folder: Path, on_bytes: OnByt
             place=model.url + name,
             hint="type the same command again; if that does not help, report it",
         )
-    partial.replace(target)
+    move(partial, target)
 
 
 def _open(url: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Any:

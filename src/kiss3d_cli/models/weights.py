@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from kiss3d_cli.core.errors import BadInput, Missing
+from kiss3d_cli.core.files import move
 from kiss3d_cli.models.fp8 import FP8, Fp8Linear, Fp8Weight
 
 Shape = tuple[int, ...]
@@ -239,7 +240,7 @@ def write_weights(target: Path, entries: Iterable[Entry], progress: Callable[[fl
                 progress(done / end)
             stream.flush()
             os.fsync(stream.fileno())
-        partial.replace(target)
+        move(partial, target)
     except OSError as error:
         raise Missing(
             f"weights ({end / 1e9:.1f} GB) can't be written: {error.strerror or error}",

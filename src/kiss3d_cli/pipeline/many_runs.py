@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from kiss3d_cli.core.errors import Interrupted, Kiss3dError, from_exception
+from kiss3d_cli.core.files import move, sync_folder, write_durably
 from kiss3d_cli.core.hashing import file_sha256
-from kiss3d_cli.core.manifest import sync_folder, write_durably
 from kiss3d_cli.core.progress import Reporter
 from kiss3d_cli.pipeline import launch
 from kiss3d_cli.pipeline.dataset import Job
@@ -250,7 +250,7 @@ def _copy_best(folder: Path, best: RunReport) -> None:
     for source in (*files, _metrics_file(run)):
         partial = folder / f".{source.name}.partial"
         shutil.copyfile(source, partial)
-        partial.replace(folder / source.name)
+        move(partial, folder / source.name)
     sync_folder(folder)
 
 

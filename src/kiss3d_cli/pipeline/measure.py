@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kiss3d_cli.core.errors import BadInput, Kiss3dError
+from kiss3d_cli.core.files import write_durably
 from kiss3d_cli.core.hashing import file_sha256
-from kiss3d_cli.core.manifest import write_durably
 from kiss3d_cli.pipeline.pairing import Pair, Pairing, find_results, find_truths, pair
 from kiss3d_cli.report.scores import Score, ScoreTable, make_table
 

@@ -27,14 +27,13 @@ from typing import Any
 
 from kiss3d_cli.core import config as configuration
 from kiss3d_cli.core.errors import BadInput, DamagedRun, Kiss3dError
+from kiss3d_cli.core.files import move, remove, sync_folder, write_durably
 from kiss3d_cli.core.hashing import file_sha256
 from kiss3d_cli.core.manifest import (
     Manifest,
     UntrustedManifest,
     damage,
     read_manifest,
-    sync_folder,
-    write_durably,
 )
 from kiss3d_cli.core.schema import Config
 from kiss3d_cli.core.stage import Stage
@@ -145,7 +144,7 @@ class RunFolder:
                 inputs[name] = Input(target.name, target.stat().st_size, file_sha256(target), str(source))
             write_durably(partial / RUN, dataclasses.replace(record, inputs=inputs).to_json())
             final = _free_name(parent, f"{record.name}-{stamp}")
-            partial.rename(final)
+            move(partial, final)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -276,22 +275,22 @@ class RunFolder:
         final, partial, old = self.folder(stage), self.partial(stage), self._old(stage)
         if not final.exists():
             if _whole(partial):
-                partial.rename(final)
+                move(partial, final)
             elif old.exists():
-                old.rename(final)
+                move(old, final)
         for leftover in (partial, old):
-            _remove(leftover)
+            remove(leftover)
         if _whole(final):  # a kill right after it came to its place; scratch of an unfinished stage is still of use
-            _remove(self.scratch(stage))
+            remove(self.scratch(stage))
 
     def begin(self, stage: Stage, key: str) -> Path:
         """An empty `.partial` folder; the scratch of another key is dropped."""
         partial, scratch = self.partial(stage), self.scratch(stage)
-        _remove(partial)
+        remove(partial)
         partial.mkdir()
         marker = scratch / "key"
         if scratch.exists() and (not marker.is_file() or marker.read_text() != key):
-            _remove(scratch)
+            remove(scratch)
         if not scratch.exists():
             scratch.mkdir()
             marker.write_text(key)
@@ -306,20 +305,20 @@ class RunFolder:
             os.close(descriptor)
         manifest.write(partial)
         if final.exists() or final.is_symlink():
-            final.rename(old)
-        partial.rename(final)
+            move(final, old)
+        move(partial, final)
         sync_folder(self.path)
         for leftover in (old, self.failed(stage), self.scratch(stage)):
-            _remove(leftover)
+            remove(leftover)
 
     def set_aside(self, stage: Stage, error: Mapping[str, Any]) -> Path:
         """Keep what a failed stage wrote, with the error in it."""
         partial, failed = self.partial(stage), self.failed(stage)
-        _remove(failed)
+        remove(failed)
         if not partial.exists():
             partial.mkdir()
         write_durably(partial / "error.json", (json.dumps(error, indent=2, ensure_ascii=False) + "\n").encode())
-        partial.rename(failed)
+        move(partial, failed)
         return failed
 
     def _failure(self, stage: Stage) -> str | None:
@@ -337,14 +336,6 @@ def _whole(folder: Path) -> bool:
     except UntrustedManifest:
         return False
     return damage(folder, manifest) is None
-
-
-def _remove(path: Path) -> None:
-    """Remove a folder, or a link without what it points to."""
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path)
 
 
 def _free_name(parent: Path, name: str) -> Path:

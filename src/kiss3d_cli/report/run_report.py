@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from kiss3d_cli.core import config as configuration
 from kiss3d_cli.core.errors import Kiss3dError
-from kiss3d_cli.core.manifest import write_durably
+from kiss3d_cli.core.files import write_durably
 from kiss3d_cli.geometry.cameras import bundle_cameras
 from kiss3d_cli.imaging.views import VIEW_NAMES
 from kiss3d_cli.pipeline.run_folder import RunFolder

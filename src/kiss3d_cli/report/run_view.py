@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from kiss3d_cli.core import config as configuration
 from kiss3d_cli.core.errors import BadInput, Interrupted
 from kiss3d_cli.core.manifest import Manifest, UntrustedManifest, read_manifest
+from kiss3d_cli.core.shell import typed
 from kiss3d_cli.pipeline.run_folder import RunFolder, RunRecord
 from kiss3d_cli.pipeline.status import StageStatus, read_status
 from kiss3d_cli.stages import STAGES
@@ -180,7 +180,7 @@ def _again(record: RunRecord, changed: dict[str, tuple[Any, Any]]) -> str:
         if key == "bundle.method" and now == "file":  # --bundle says so
             continue
         words += ["--seed", str(now)] if key == "seed" else ["--set", _assignment(key, now)]
-    return shlex.join(words)
+    return typed(*words)
 
 
 def _assignment(key: str, value: Any) -> str:

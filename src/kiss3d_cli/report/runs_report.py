@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from kiss3d_cli.core.errors import BadInput, Kiss3dError
-from kiss3d_cli.core.manifest import write_durably
+from kiss3d_cli.core.files import write_durably
 from kiss3d_cli.geometry.cameras import orbit_cameras
 from kiss3d_cli.pipeline.measure import columns_of
 from kiss3d_cli.pipeline.run_folder import RunFolder, find_runs

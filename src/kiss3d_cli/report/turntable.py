@@ -12,6 +12,8 @@ import torch
 from jaxtyping import UInt8
 
 from kiss3d_cli.core.errors import BadInput, Missing
+from kiss3d_cli.core.files import move
+from kiss3d_cli.core.shell import typed
 from kiss3d_cli.geometry.cameras import orbit_cameras
 from kiss3d_cli.geometry.render import render_colors, render_normals, render_texture
 from kiss3d_cli.imaging.views import to_bytes
@@ -66,7 +68,8 @@ def write_turntable(
 
     shape = read_shape(run)
     if shape is None:
-        raise BadInput("this run has no mesh yet", place=str(run.folder.path), hint=f"kiss3d resume {run.folder.path}")
+        place = str(run.folder.path)
+        raise BadInput("this run has no mesh yet", place=place, hint=typed("kiss3d", "resume", place))
     path = run.folder.path / f"turntable.{kind}"
     partial = path.with_name(f".turntable.partial.{kind}")
     options: dict[str, Any] = (
@@ -80,7 +83,7 @@ def write_turntable(
             for number, frame in enumerate(turn(shape, frames, size, device, run.record.config.camera.radius), 1):
                 writer.append_data(frame)
                 progress(number / frames)
-        partial.replace(path)
+        move(partial, path)
     finally:
         partial.unlink(missing_ok=True)
     return path

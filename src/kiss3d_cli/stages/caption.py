@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from kiss3d_cli.core.cache import cache_folder
+from kiss3d_cli.core.files import write_durably
 from kiss3d_cli.core.hashing import file_sha256, json_sha256
-from kiss3d_cli.core.manifest import write_durably
 from kiss3d_cli.core.stage import Context
 from kiss3d_cli.imaging.describe import describe as describe_picture
 from kiss3d_cli.imaging.png import read_png

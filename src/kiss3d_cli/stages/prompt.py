@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kiss3d_cli.core.device import release
 from kiss3d_cli.core.errors import BadInput
-from kiss3d_cli.core.manifest import write_durably
+from kiss3d_cli.core.files import write_durably
 from kiss3d_cli.core.stage import Context
 from kiss3d_cli.imaging.png import read_png
 from kiss3d_cli.models.flux.loading import DEV_FILE, load_clip, load_t5

@@ -9,7 +9,6 @@ import importlib.util
 import logging
 import os
 import re
-import shlex
 import socket
 import tempfile
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 
 from kiss3d_cli.core.config import PRESETS
 from kiss3d_cli.core.errors import BadInput, Interrupted, Kiss3dError, Missing, from_exception
+from kiss3d_cli.core.shell import typed
 from kiss3d_cli.geometry.load import SUFFIXES as MESH_SUFFIXES
 from kiss3d_cli.pipeline.launch import Request, mesh_of
 from kiss3d_cli.pipeline.lock import is_locked
@@ -248,7 +248,7 @@ def _blocks(jobs: Jobs) -> Any:
 
         def go_on(name: str | None) -> _Shown:
             if name:
-                jobs.resume(name, f"kiss3d resume {shlex.quote(name)}")
+                jobs.resume(name, typed("kiss3d", "resume", name))
             return _Shown()
 
         def compare(name: str | None, path: str | None, alignment: str) -> str:

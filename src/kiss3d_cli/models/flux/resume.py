@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from kiss3d_cli.core.manifest import write_durably
+from kiss3d_cli.core.files import write_durably
 
 Tokens = Float[Tensor, "1 N C"]
 
