@@ -172,7 +172,8 @@ def _blocks(jobs: Jobs) -> Any:
                 picture.preprocess = lambda payload: None if payload is None else payload.path
                 preset = gradio.Dropdown(["auto", *PRESETS], value="auto", label="Preset", elem_id="preset")
                 seed = gradio.Number(42, precision=0, minimum=0, label="Seed", elem_id="seed")
-                faces = gradio.Number(50_000, precision=0, minimum=100, label="Faces of the mesh, at most")
+                # no Number: Gradio sends 0 for one that was never filled in
+                faces = gradio.Textbox(label="Faces of the mesh, at most", placeholder="the preset's", max_lines=1)
                 truth = gradio.File(
                     label="Ground truth mesh (may be left out)", file_types=list(MESH_SUFFIXES), height=160
                 )
@@ -212,12 +213,11 @@ def _blocks(jobs: Jobs) -> Any:
         timer = gradio.Timer(_TICK)
 
         def begin(
-            picture: str | None, preset: str, seed: int | None, faces: int | None, truth: str | None, more: str | None
+            picture: str | None, preset: str, seed: int | None, faces: str | None, truth: str | None, more: str | None
         ) -> Any:
-            # a field that is empty is None
             settings = [line.strip() for line in (more or "").splitlines()]
-            if faces is not None:
-                settings.insert(0, f"refine.target_faces={faces}")
+            if faces and faces.strip():
+                settings.insert(0, f"refine.target_faces={faces.strip()}")
             request = Request(
                 picture=_uploaded(picture, PICTURE_SUFFIXES, "a picture"),
                 ground_truth=None if truth is None else _uploaded(truth, MESH_SUFFIXES, "a mesh"),
