@@ -21,8 +21,8 @@ def chunk_size(device: torch.device) -> int:
 def expand(counts: Int[Tensor, " N"]) -> tuple[Int[Tensor, " M"], Int[Tensor, " M"]]:
     """Item i, counts[i] times, and the number of each repetition: [2, 0, 3] -> [0, 0, 2, 2, 2], [0, 1, 0, 1, 2]."""
     item = torch.repeat_interleave(counts)
-    before = counts.cumsum(0) - counts
-    return item, torch.arange(item.shape[0], device=counts.device) - before.index_select(0, item)
+    before = counts.cumsum(0, dtype=counts.dtype) - counts
+    return item, torch.arange(item.shape[0], dtype=counts.dtype, device=counts.device) - before.index_select(0, item)
 
 
 def ranges(counts: Int[Tensor, " N"], limit: int) -> Iterator[tuple[int, int]]:

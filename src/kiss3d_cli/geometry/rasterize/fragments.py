@@ -56,7 +56,7 @@ def rasterize(
     check_triangles(clip, faces)
     if height < 1 or width < 1:
         raise BadInput(f"an image of {width} x {height} pixels cannot be drawn", hint="ask for at least 1 x 1 pixels")
-    faces = faces.long()
+    faces = faces.long().T.contiguous().T  # each corner an array of its own, as all that follows reads them
     face_id = backend.find(clip.detach(), faces, size)
     barycentric, depth = SurfacePoints.apply(clip, faces, face_id)  # type: ignore[no-untyped-call]
     return Fragments(face_id, barycentric, depth)

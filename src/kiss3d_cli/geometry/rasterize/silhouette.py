@@ -32,7 +32,7 @@ class Edges:
     @staticmethod
     def of_manifold(edges: manifold.Edges, faces: Int[Tensor, "F 3"]) -> Edges:
         """From edges already found: the same as `mesh_edges(faces)`, without sorting them again."""
-        direction = torch.where(faces < faces.roll(-1, 1), 1, -1).to(torch.int8)
+        direction = (faces < faces.roll(-1, 1)).to(torch.int8) * 2 - 1
         return Edges(edges.ends, edges.of_face.T.reshape(-1), direction.T.reshape(-1))
 
 
@@ -44,7 +44,7 @@ def mesh_edges(faces: Int[Tensor, "F 3"]) -> Edges:
     count = int(faces.amax()) + 1 if faces.numel() else 1
     keys, of_side = torch.unique(torch.minimum(tail, head) * count + torch.maximum(tail, head), return_inverse=True)
     ends = torch.stack([keys.div(count, rounding_mode="floor"), keys % count], 1)
-    return Edges(ends, of_side, torch.where(tail < head, 1, -1).to(torch.int8))
+    return Edges(ends, of_side, (tail < head).to(torch.int8) * 2 - 1)
 
 
 @dataclass(frozen=True)
