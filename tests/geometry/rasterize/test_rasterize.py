@@ -215,10 +215,16 @@ def test_gradients_agree_with_finite_differences() -> None:
 def test_attributes_of_each_view() -> None:
     vertices, faces = ellipsoid()
     fragments = rasterize(bundle_cameras().clip(vertices), faces, (16, 16))
-    own = torch.stack([vertices * (view + 1) for view in range(4)])
+    own = torch.stack([vertices * (view + 1) for view in range(4)]).requires_grad_()
+    leaf = vertices.clone().requires_grad_()
     images = interpolate(own, faces, fragments)
-    shared = interpolate(vertices, faces, fragments)
+    shared = interpolate(leaf, faces, fragments)
     torch.testing.assert_close(images, shared * torch.arange(1, 5)[:, None, None, None])
+    images.sum().backward()
+    shared.sum().backward()
+    torch.testing.assert_close(own.grad.sum(0), leaf.grad)
+    alone = interpolate(own[2], faces, fragments)[2].sum()
+    torch.testing.assert_close(own.grad[2], torch.autograd.grad(alone, own)[0][2])
     with pytest.raises(BadInput):
         interpolate(own[:2], faces, fragments)
 

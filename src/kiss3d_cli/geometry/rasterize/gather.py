@@ -19,29 +19,31 @@ from kiss3d_cli.geometry.rasterize.chunks import chunk_size
 
 @dataclass(frozen=True)
 class _Pixels:
-    """Some covered pixels and the corners of what they show.
+    """Some covered pixels of one view and the corners of what they show.
 
     Attributes:
-        flat: indices into V*H*W.
-        corners: three arrays of indices into V*N, or into N where the vertices are the same for all views.
+        view: in which view they are.
+        flat: indices into H*W.
+        corners: three arrays of vertices.
     """
 
+    view: int
     flat: Int[Tensor, " P"]
     corners: tuple[Int[Tensor, " P"], Int[Tensor, " P"], Int[Tensor, " P"]]
 
 
-def _covered(face_id: Int[Tensor, "V H W"], faces: Int[Tensor, "F 3"], vertices: int) -> Iterator[_Pixels]:
-    """Args:
-    vertices: how many there are in each view, 0 if they are the same for all.
-    """
-    flat_ids = face_id.reshape(-1)
-    pixels = face_id.shape[1] * face_id.shape[2]
+def _covered(face_id: Int[Tensor, "V H W"], faces: Int[Tensor, "F 3"]) -> Iterator[_Pixels]:
     corner_of = faces.T.contiguous()
-    for flat in torch.split((flat_ids >= 0).nonzero()[:, 0], chunk_size(face_id.device)):
-        face = flat_ids.index_select(0, flat)
-        offset = flat.div(pixels, rounding_mode="floor") * vertices
-        a, b, c = (corner.index_select(0, face) + offset for corner in corner_of)
-        yield _Pixels(flat, (a, b, c))
+    for view, shown in enumerate(face_id.flatten(1)):
+        for flat in torch.split((shown >= 0).nonzero()[:, 0], chunk_size(face_id.device)):
+            face = shown.index_select(0, flat)
+            a, b, c = (corner.index_select(0, face) for corner in corner_of)
+            yield _Pixels(view, flat, (a, b, c))
+
+
+def _planes(values: Float[Tensor, "... N C"]) -> Float[Tensor, "C K N"]:
+    """Every channel an array of its own, in each view or, where it is the same for all, once: K is V or 1."""
+    return (values if values.ndim == 3 else values[None]).movedim(2, 0).contiguous()
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,10 @@ def _dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     return total
 
 
-def _weights_at(columns: Float[Tensor, "4 M"], pixels: _Pixels, size: tuple[int, int]) -> _HomogeneousWeights:
+def _weights_at(columns: Float[Tensor, "4 N"], pixels: _Pixels, size: tuple[int, int]) -> _HomogeneousWeights:
     height, width = size
-    x = (2 * (pixels.flat % width) + 1).to(columns.dtype) / width - 1
-    row = pixels.flat.div(width, rounding_mode="floor") % height
+    row = pixels.flat.div(width, rounding_mode="floor")
+    x = (2 * (pixels.flat - row * width) + 1).to(columns.dtype) / width - 1
     y = 1 - (2 * row + 1).to(columns.dtype) / height
     us, vs, ws = [], [], []
     for corner in pixels.corners:
@@ -107,37 +109,38 @@ class SurfacePoints(torch.autograd.Function):
         ctx: Any, clip: Float[Tensor, "V N 4"], faces: Int[Tensor, "F 3"], face_id: Int[Tensor, "V H W"]
     ) -> tuple[Float[Tensor, "V H W 3"], Float[Tensor, "V H W"]]:
         ctx.save_for_backward(clip, faces, face_id)
-        columns = clip.reshape(-1, 4).T.contiguous()
-        size = (face_id.shape[1], face_id.shape[2])
-        barycentric = clip.new_zeros(face_id.numel(), 3)
-        depth = clip.new_zeros(face_id.numel())
-        for pixels in _covered(face_id, faces, clip.shape[1]):
-            at = _weights_at(columns, pixels, size)
-            barycentric.index_copy_(0, pixels.flat, torch.stack(at.weights, 1))
-            depth.index_copy_(0, pixels.flat, _dot(at.weights, at.w))
+        columns = _planes(clip)
+        views, height, width = face_id.shape
+        barycentric = clip.new_zeros(views, height * width, 3)
+        depth = clip.new_zeros(barycentric.shape[:2])
+        for pixels in _covered(face_id, faces):
+            at = _weights_at(columns[:, pixels.view], pixels, (height, width))
+            barycentric[pixels.view].index_copy_(0, pixels.flat, torch.stack(at.weights, 1))
+            depth[pixels.view].index_copy_(0, pixels.flat, _dot(at.weights, at.w))
         return barycentric.reshape(*face_id.shape, 3), depth.reshape(face_id.shape)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Float[Tensor, "V N 4"], None, None]:
         clip, faces, face_id = ctx.saved_tensors
-        columns = clip.reshape(-1, 4).T.contiguous()
-        size = (face_id.shape[1], face_id.shape[2])
-        grad_weights, grad_depths = grads[0].reshape(-1, 3), grads[1].reshape(-1)
+        columns = _planes(clip)
+        views, height, width = face_id.shape
+        grad_weights, grad_depths = grads[0].reshape(views, -1, 3), grads[1].reshape(views, -1)
         result = torch.zeros_like(columns)
-        for pixels in _covered(face_id, faces, clip.shape[1]):
-            at = _weights_at(columns, pixels, size)
-            grad_depth = grad_depths.index_select(0, pixels.flat)
-            grad = grad_weights.index_select(0, pixels.flat).T.contiguous()
+        for pixels in _covered(face_id, faces):
+            at = _weights_at(columns[:, pixels.view], pixels, (height, width))
+            grad_depth = grad_depths[pixels.view].index_select(0, pixels.flat)
+            grad = grad_weights[pixels.view].index_select(0, pixels.flat).T.contiguous()
+            to_x, to_y, _, to_w = result[:, pixels.view]
             parts = [grad[i] + grad_depth * at.w[i] for i in range(3)]
             mean = _dot(parts, at.weights)
             scale = torch.where(at.thin, 0, 1 / at.total)
             pull = tuple((part - mean) * scale for part in parts)
             grad_u, grad_v = _cross(at.v, pull), _cross(pull, at.u)
             for i, corner in enumerate(pixels.corners):
-                result[0].index_add_(0, corner, grad_u[i])
-                result[1].index_add_(0, corner, grad_v[i])
-                result[3].index_add_(0, corner, grad_depth * at.weights[i] - at.x * grad_u[i] - at.y * grad_v[i])
-        return result.T.reshape(clip.shape), None, None
+                to_x.index_add_(0, corner, grad_u[i])
+                to_y.index_add_(0, corner, grad_v[i])
+                to_w.index_add_(0, corner, grad_depth * at.weights[i] - at.x * grad_u[i] - at.y * grad_v[i])
+        return result.movedim(0, 2), None, None
 
 
 class Mixture(torch.autograd.Function):
@@ -152,41 +155,41 @@ class Mixture(torch.autograd.Function):
         face_id: Int[Tensor, "V H W"],
     ) -> Float[Tensor, "V H W C"]:
         ctx.save_for_backward(attributes, barycentric, faces, face_id)
-        channels = attributes.reshape(-1, attributes.shape[-1]).T.contiguous()
-        weights = barycentric.reshape(-1, 3)
-        image = attributes.new_zeros(face_id.numel(), channels.shape[0])
-        for pixels in _covered(face_id, faces, attributes.shape[1] if attributes.ndim == 3 else 0):
-            weight = weights.index_select(0, pixels.flat).T.contiguous()
+        channels = _planes(attributes).expand(-1, len(face_id), -1)
+        weights = barycentric.flatten(1, 2)
+        image = attributes.new_zeros(*weights.shape[:2], len(channels))
+        for pixels in _covered(face_id, faces):
+            weight = weights[pixels.view].index_select(0, pixels.flat).T.contiguous()
             mixed = [
                 _dot(weight.unbind(), [channel.index_select(0, corner) for corner in pixels.corners])
-                for channel in channels
+                for channel in channels[:, pixels.view]
             ]
-            image.index_copy_(0, pixels.flat, torch.stack(mixed, 1))
-        return image.reshape(*face_id.shape, channels.shape[0])
+            image[pixels.view].index_copy_(0, pixels.flat, torch.stack(mixed, 1))
+        return image.reshape(*face_id.shape, len(channels))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         attributes, barycentric, faces, face_id = ctx.saved_tensors
-        channels = attributes.reshape(-1, attributes.shape[-1]).T.contiguous()
-        weights = barycentric.reshape(-1, 3)
-        grad_image = grads[0].reshape(-1, channels.shape[0])
-        for_attributes = torch.zeros_like(channels) if ctx.needs_input_grad[0] else None
+        planes = _planes(attributes)
+        channels = planes.expand(-1, len(face_id), -1)
+        weights, grad_image = barycentric.flatten(1, 2), grads[0].flatten(1, 2)
+        for_attributes = torch.zeros_like(planes) if ctx.needs_input_grad[0] else None
         for_weights = torch.zeros_like(weights) if ctx.needs_input_grad[1] else None
-        for pixels in _covered(face_id, faces, attributes.shape[1] if attributes.ndim == 3 else 0):
-            grad = grad_image.index_select(0, pixels.flat).T.contiguous()
+        for pixels in _covered(face_id, faces):
+            grad = grad_image[pixels.view].index_select(0, pixels.flat).T.contiguous()
             if for_attributes is not None:
-                weight = weights.index_select(0, pixels.flat).T.contiguous()
-                for target, pull in zip(for_attributes, grad, strict=True):
+                weight = weights[pixels.view].index_select(0, pixels.flat).T.contiguous()
+                for target, pull in zip(for_attributes.expand_as(channels)[:, pixels.view], grad, strict=True):
                     for i, corner in enumerate(pixels.corners):
                         target.index_add_(0, corner, pull * weight[i])
             if for_weights is not None:
                 pulls = [
-                    _dot(grad.unbind(), [channel.index_select(0, corner) for channel in channels])
+                    _dot(grad.unbind(), [channel.index_select(0, corner) for channel in channels[:, pixels.view]])
                     for corner in pixels.corners
                 ]
-                for_weights.index_copy_(0, pixels.flat, torch.stack(pulls, 1))
+                for_weights[pixels.view].index_copy_(0, pixels.flat, torch.stack(pulls, 1))
         return (
-            None if for_attributes is None else for_attributes.T.reshape(attributes.shape),
+            None if for_attributes is None else for_attributes.movedim(0, 2).reshape(attributes.shape),
             None if for_weights is None else for_weights.reshape(barycentric.shape),
             None,
             None,
