@@ -212,7 +212,7 @@ STAGES: tuple[Stage, ...] = (
             ),
             "lrm": Method(
                 "stages.lrm:reconstruct",
-                version=1,
+                version=2,
                 reads=("bundle/bundle.png",),
                 writes=("mesh.ply",),
                 settings=("camera.radius", "reconstruct.resolution"),
@@ -227,7 +227,7 @@ STAGES: tuple[Stage, ...] = (
         {
             "isomer": Method(
                 "stages.refine:isomer",
-                version=1,
+                version=2,
                 reads=("bundle/bundle.png", "reconstruct/mesh.ply"),
                 writes=("mesh.glb", "mesh.obj", "mesh.ply"),
                 settings=("camera.radius", *REFINE_SETTINGS),
