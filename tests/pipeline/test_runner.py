@@ -4,12 +4,15 @@ import json
 import multiprocessing
 import os
 import shutil
+import weakref
 
 import pytest
+import torch
 import toy
 
-from kiss3d_cli.core.errors import BadInput, DamagedRun, RunInUse
+from kiss3d_cli.core.errors import BadInput, DamagedRun, OutOfMemory, RunInUse
 from kiss3d_cli.core.manifest import MANIFEST
+from kiss3d_cli.pipeline import runner
 from kiss3d_cli.pipeline.lock import locked
 from kiss3d_cli.pipeline.run_folder import Absent, Complete, Damaged, RunFolder
 from kiss3d_cli.pipeline.runner import StageFailure
@@ -156,6 +159,26 @@ def test_a_fault_of_our_own_keeps_its_traceback(tmp_path):
         toy.run(folder)
     assert caught.value.exit_code == 1
     assert "ZeroDivisionError" in json.loads((folder.failed(SECOND) / "error.json").read_text())["traceback"]
+
+
+def test_whoever_keeps_the_error_keeps_nothing_of_the_failed_work(tmp_path, monkeypatch):
+    """The page's server keeps the error of every job; the networks it failed with would stay on the GPU."""
+    gone = []
+
+    def fail(_context):
+        network = torch.nn.Linear(1, 1)
+        weakref.finalize(network, gone.append, "network")
+        try:
+            raise RuntimeError("CUDA out of memory")
+        except RuntimeError as error:
+            raise OutOfMemory("out of memory in step 2") from error
+
+    monkeypatch.setattr(toy, "repeat", fail)
+    monkeypatch.setattr(runner.devices, "release", lambda _device: gone.append("released"))
+    with pytest.raises(OutOfMemory, match="in step 2") as caught:
+        toy.run(toy.create(tmp_path))
+    assert gone == ["released", "network", "released"], "the first stage, then the second"
+    assert caught.value.__traceback__ is not None
 
 
 def test_a_full_disk_is_told_as_such(tmp_path, monkeypatch):

@@ -174,7 +174,9 @@ def _run_stage(
         )
         folder.put(stage, manifest)
     except BaseException as error:
-        raise _failed(folder, stage, error, reporter, time.perf_counter() - clock) from error
+        known = _failed(folder, stage, error, reporter, time.perf_counter() - clock)
+        _let_go(error)
+        raise known from error
     finally:
         devices.release(device)
     folder.log(
@@ -217,6 +219,14 @@ def _failed(folder: RunFolder, stage: Stage, error: BaseException, reporter: Rep
         reporter.message(f"the failure could not be recorded: {second}")
     reporter.stage_ended(stage.name, status, seconds)
     return known
+
+
+def _let_go(error: BaseException) -> None:
+    """Forget the variables of the calls that failed: who keeps the error would keep their networks on the device."""
+    chain: BaseException | None = error
+    while chain is not None:
+        traceback.clear_frames(chain.__traceback__)
+        chain = chain.__cause__ or chain.__context__
 
 
 def input_path(folder: RunFolder, record: RunRecord, reference: str) -> Path:
