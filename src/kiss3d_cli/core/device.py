@@ -93,6 +93,8 @@ def resolve(name: str = "auto", memory_limit: float | None = None) -> DeviceInfo
             )
         properties = torch.cuda.get_device_properties(number)
         free, _total = torch.cuda.mem_get_info(number)
+        # what torch keeps for itself between two runs of one process is free to the next
+        free += torch.cuda.memory_reserved(number) - torch.cuda.memory_allocated(number)
         limit = free if memory_limit is None else min(free, int(memory_limit * GIB))
         why = "asked for" if kind == "cuda" else "auto: a CUDA device is there"
         return DeviceInfo(f"cuda:{number}", properties.name, why, properties.total_memory, limit)
