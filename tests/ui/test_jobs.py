@@ -5,10 +5,11 @@ import time
 
 import pytest
 
+from kiss3d_cli.core import device as devices
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.pipeline.launch import Request, mesh_of
 from kiss3d_cli.pipeline.lock import locked
-from kiss3d_cli.stages import STAGES, caption, refine
+from kiss3d_cli.stages import STAGES, caption, preprocess, refine
 from kiss3d_cli.ui.fragments import progress
 from kiss3d_cli.ui.jobs import Job, Jobs
 from pictures import QUICK, draw_figure
@@ -55,6 +56,24 @@ def test_a_job_makes_what_the_command_makes(tmp_path, request_for):
     assert told["refine"].status == "done"
     assert told["eval"].status == "off"
     assert jobs.names() == [job.folder.path.name]
+
+
+def test_a_job_that_waited_sees_the_memory_that_is_free_when_it_starts(tmp_path, request_for, monkeypatch):
+    gate, seen = Gate(monkeypatch, preprocess, "grabcut"), []
+    original = caption.describe
+    monkeypatch.setattr(caption, "describe", lambda c: (seen.append(c.device.limit_bytes), original(c))[1])
+    free = [1]
+    monkeypatch.setattr(
+        devices, "resolve", lambda *_: devices.DeviceInfo("cpu", "CPU", "test", memory_bytes=9, limit_bytes=free[0])
+    )
+    jobs = Jobs(tmp_path / "out")
+    first = jobs.start(request_for(until="caption"))
+    assert gate.reached.wait(60)
+    second = jobs.start(request_for(until="caption"))
+    free[0] = 8  # the first gives its memory back
+    gate.opened.set()
+    assert [wait(first).state, wait(second).state] == ["done", "done"]
+    assert seen == [1, 8]
 
 
 def test_cancel_leaves_a_run_that_can_be_resumed(tmp_path, request_for, monkeypatch):

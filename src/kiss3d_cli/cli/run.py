@@ -94,7 +94,7 @@ def run(
     folder = launch.open_run(prepared)
     carry_out(
         folder,
-        lambda reporter: launch.work(folder, prepared.device, prepared.models, until, reporter),
+        lambda reporter: launch.work(folder, prepared.models, until, reporter),
         json_output,
     )
 

@@ -152,7 +152,7 @@ def prepare(request: Request) -> Prepared:
 def start(prepared: Prepared, reporter: Reporter | None = None, cancelled: threading.Event | None = None) -> Finished:
     """Make the run folder and run. Raises what `prepare` and `runner.execute` raise."""
     folder = open_run(prepared)
-    return work(folder, prepared.device, prepared.models, prepared.request.until, reporter, cancelled)
+    return work(folder, prepared.models, prepared.request.until, reporter, cancelled)
 
 
 def open_run(prepared: Prepared) -> RunFolder:
@@ -168,7 +168,6 @@ def open_run(prepared: Prepared) -> RunFolder:
 
 def work(
     folder: RunFolder,
-    device: devices.DeviceInfo,
     models: Mapping[str, Located],
     until: str | None = None,
     reporter: Reporter | None = None,
@@ -176,9 +175,10 @@ def work(
     *,
     force_from: str | None = None,
 ) -> Finished:
-    """Run what a run folder is missing, under its lock."""
+    """Run what a run folder is missing, under its lock, on its device as it is now: the run may have waited."""
     with locked(folder.path):
         record = folder.record()
+        device = devices.resolve(record.config.device.name, record.config.device.memory_limit)
         outcomes = execute(
             folder,
             record,

@@ -146,7 +146,7 @@ def _run(
         else:
             run = launch.open_run(prepared)
             try:
-                finished = launch.work(run, prepared.device, prepared.models, own.until, reporter, cancelled)
+                finished = launch.work(run, prepared.models, own.until, reporter, cancelled)
             finally:
                 ended(run)
         return _report(blank, run, "done", sum(outcome.seconds for outcome in finished.outcomes))

@@ -123,7 +123,7 @@ class Jobs:
         folder = launch.open_run(prepared)
 
         def work(job: Job) -> None:
-            launch.work(folder, prepared.device, prepared.models, request.until, _reporter(job), job.cancelled)
+            launch.work(folder, prepared.models, request.until, _reporter(job), job.cancelled)
 
         return self._enqueue(folder, prepared.device.name, work)
 
