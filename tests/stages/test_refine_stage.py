@@ -55,6 +55,19 @@ def start() -> Mesh:
     return Mesh(points, torch.tensor(ball.faces.copy(), dtype=torch.int64))
 
 
+@pytest.mark.parametrize("method", ["reconstruct.hull", "reconstruct.lrm", "refine.isomer"])
+def test_a_bundle_without_normals_is_told_with_how_to_get_another(context, method):
+    """Flux drew it: its user can't write other normals."""
+    work = context(start())
+    write_png(work.inputs["bundle/bundle.png"], torch.full((160, 320, 3), 128, dtype=torch.uint8).numpy())
+    stage, _, name = method.partition(".")
+    with pytest.raises(BadInput, match="has no background") as caught:
+        {entry.name: entry.methods for entry in STAGES}[stage][name].load()(work)
+    assert caught.value.hint is not None
+    assert "seed" in caught.value.hint
+    assert "bundle.method=reference" in caught.value.hint
+
+
 @pytest.mark.parametrize("tile", [80, 96, 128])
 def test_a_textured_mesh_of_the_size_asked_for(context, tile):
     work = context(start(), tile)

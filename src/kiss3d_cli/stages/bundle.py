@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 
+from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.core.stage import Context
-from kiss3d_cli.imaging.bundle_grid import join_bundle, load_bundle
+from kiss3d_cli.imaging.bundle_grid import Bundle, join_bundle, load_bundle
 from kiss3d_cli.imaging.png import write_png
 
 
@@ -19,3 +20,16 @@ def file(context: Context) -> None:
     bundle = load_bundle(context.inputs["bundle"])
     context.warnings.extend(bundle.notes)
     write_png(context.output / "bundle.png", join_bundle(bundle))
+
+
+def drawn(context: Context) -> Bundle:
+    """The bundle of this stage, for those after it.
+
+    Raises:
+        BadInput: Flux drew no bundle: the hint is how to get another one, not how to write one.
+    """
+    try:
+        return load_bundle(context.inputs["bundle/bundle.png"])
+    except BadInput as error:
+        error.hint = "look at it; then resume with --set seed=NUMBER for another, or --set bundle.method=reference"
+        raise

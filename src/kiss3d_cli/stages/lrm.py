@@ -21,13 +21,14 @@ from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.render import render_normals
 from kiss3d_cli.geometry.silhouette import silhouette_scale
 from kiss3d_cli.geometry.topology import report
-from kiss3d_cli.imaging.bundle_grid import Bundle, join_bundle, load_bundle
+from kiss3d_cli.imaging.bundle_grid import Bundle, join_bundle
 from kiss3d_cli.imaging.png import write_png
 from kiss3d_cli.imaging.views import VIEW_NAMES, read_views, to_bytes
 from kiss3d_cli.models.lrm.cameras import BUNDLE_AZIMUTHS, MULTIVIEW_AZIMUTHS, camera_vectors, to_world
 from kiss3d_cli.models.lrm.checkpoint import load, prepare, read_config
 from kiss3d_cli.models.lrm.config import LrmConfig
 from kiss3d_cli.models.lrm.field import ReconstructedField, grid_axis
+from kiss3d_cli.stages.bundle import drawn
 
 WEIGHT_SCALE = 0.5
 MULTIVIEW_TURN = 90.0
@@ -54,7 +55,7 @@ def reference(context: Context) -> None:
 
 def reconstruct(context: Context) -> None:
     """Pass 2: the mesh that the network makes of the bundle's colours."""
-    bundle = load_bundle(context.inputs["bundle/bundle.png"])
+    bundle = drawn(context)
     mesh = _reconstruct(context, bundle.rgb, bundle.mask, BUNDLE_AZIMUTHS, 0.0)
     write_mesh(context.output / "mesh.ply", mesh)
 

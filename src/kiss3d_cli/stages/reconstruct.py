@@ -6,12 +6,12 @@ from kiss3d_cli.core.stage import Context
 from kiss3d_cli.geometry.cameras import bundle_cameras
 from kiss3d_cli.geometry.export import write_mesh
 from kiss3d_cli.geometry.hull import visual_hull
-from kiss3d_cli.imaging.bundle_grid import load_bundle
+from kiss3d_cli.stages.bundle import drawn
 
 
 def hull(context: Context) -> None:
     """The visual hull of the bundle's four masks."""
-    bundle = load_bundle(context.inputs["bundle/bundle.png"])
+    bundle = drawn(context)
     context.progress(0.2, "carving the visual hull")
     cameras = bundle_cameras(context.settings["camera.radius"])
     mesh = visual_hull(bundle.mask.float(), cameras, resolution=context.settings["reconstruct.resolution"])

@@ -16,14 +16,14 @@ from kiss3d_cli.geometry.project import Photographs, project_colors
 from kiss3d_cli.geometry.rasterize import find_backend
 from kiss3d_cli.geometry.repair import decimate
 from kiss3d_cli.geometry.topology import report
-from kiss3d_cli.imaging.bundle_grid import load_bundle
+from kiss3d_cli.stages.bundle import drawn
 
 
 def isomer(context: Context) -> None:
     """Move the surface to agree with the normals, then colour it: a texture, or colours of the vertices."""
     settings = context.settings
     device = context.device.torch
-    bundle = load_bundle(context.inputs["bundle/bundle.png"])
+    bundle = drawn(context)
     cameras = bundle_cameras(settings["camera.radius"])
     start = settings["refine.start"]
     if start == "reconstruct":
