@@ -208,7 +208,9 @@ def test_without_redux_weights_the_way_without_them_is_offered(
     picture: Path, tiny_models: Path, tmp_path: Path
 ) -> None:
     root = Path(shutil.copytree(tiny_models, tmp_path / "weights"))
-    shutil.rmtree(root / "black-forest-labs")
+    (
+        root / "black-forest-labs" / "FLUX.1-Redux-dev" / "image_embedder" / "diffusion_pytorch_model.safetensors"
+    ).unlink()
     answer = call("run", picture, "--preset", "12gb", "--out", tmp_path / "runs", *options(root))
     assert answer.code == 3
     assert "flux-redux" in answer.err

@@ -156,7 +156,11 @@ MODELS: dict[str, Model] = {
         Model(
             "flux-redux",
             "black-forest-labs/FLUX.1-Redux-dev",
-            ("*/*.safetensors", "*/*.json", "*.json"),
+            (
+                "image_embedder/diffusion_pytorch_model.safetensors",
+                "image_encoder/config.json",
+                "image_encoder/model.safetensors",
+            ),
             1.1,
             "FLUX.1 [dev] Non-Commercial",
             False,

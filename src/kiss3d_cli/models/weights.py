@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from kiss3d_cli.core.errors import BadInput, Missing
+from kiss3d_cli.core.errors import BadInput, Missing, OutOfMemory
 from kiss3d_cli.core.files import move
 from kiss3d_cli.models.fp8 import FP8, Fp8Linear, Fp8Weight
 
@@ -56,6 +56,10 @@ class Layout:
         }
 
 
+_NO_ROOM = ("Cannot allocate memory", "os error 1455", "<1455>")
+"""1455: Windows sets the whole file aside in the paging file, though it is only read."""
+
+
 class WeightFile:
     """A safetensors file. Its tensors are views of the mapped file: pages are read when they are used.
 
@@ -66,7 +70,7 @@ class WeightFile:
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises Missing if the file is not there, cut short or no safetensors file."""
+        """Raises Missing if the file is not there, damaged or unreadable, OutOfMemory if it can't be mapped."""
         self.path = path
         try:
             self._file = cast(Any, safe_open(path, framework="pt"))
@@ -74,11 +78,21 @@ class WeightFile:
             slices = {name: self._file.get_slice(name) for name in names}
         except FileNotFoundError:
             raise Missing("there is no such file", place=str(path), hint=f"put {path.name} there") from None
-        except (SafetensorError, OSError) as error:
+        except SafetensorError as error:
             raise Missing(
                 "the weights are damaged or cut short",
                 place=str(path),
                 hint="delete the file and download it again",
+            ) from error
+        except (OSError, RuntimeError, MemoryError) as error:  # safetensors and torch each map the file
+            if isinstance(error, MemoryError) or any(sign in str(error) for sign in _NO_ROOM):
+                raise OutOfMemory(
+                    f"there is no room to map the file of {path.stat().st_size / 1e9:.1f} GB into memory",
+                    place=str(path),
+                    hint="close other programs; on Windows, let the system manage the size of the paging file",
+                ) from error
+            raise Missing(
+                f"the file can't be read: {error}", place=str(path), hint="check its permissions and its disk"
             ) from error
         self.shapes: dict[str, Shape] = {name: tuple(entry.get_shape()) for name, entry in slices.items()}
         self.dtypes: dict[str, str] = {name: entry.get_dtype() for name, entry in slices.items()}

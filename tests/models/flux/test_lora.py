@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from kiss3d_cli.core.errors import BadInput, Missing
+from kiss3d_cli.core.errors import BadInput, Missing, OutOfMemory
+from kiss3d_cli.models import weights
 from kiss3d_cli.models.flux import keys, networks
+from kiss3d_cli.models.flux.loading import load_controlnet, load_transformer, load_vae
 from kiss3d_cli.models.flux.lora import read_lora
-from kiss3d_cli.models.flux.prepare import fold_transformer, prepared_path
+from kiss3d_cli.models.flux.prepare import SUFFIX, fold_transformer, prepared_path
+from kiss3d_cli.models.flux.redux import load_redux
 from kiss3d_cli.models.weights import Layout, WeightFile, check_fp8, fill
 
 CPU = torch.device("cpu")
@@ -170,6 +174,7 @@ def test_peft_names_with_diffusers_layers_and_with_original_ones_say_the_same(
             lambda s: s.update({"lora_unet_single_blocks_0_linear1.lora_up.weight": torch.zeros(896, 3)}),
             "do not fit each other",
         ),
+        (lambda s: s.clear(), "holds no LoRA"),
     ],
 )
 def test_a_lora_that_does_not_fit_is_refused(
@@ -181,6 +186,7 @@ def test_a_lora_that_does_not_fit_is_refused(
     with pytest.raises(BadInput, match=message) as caught:
         read_lora(WeightFile(tmp_path / "bad.safetensors"), layout.shapes(source.shapes))
     assert "bad.safetensors" in str(caught.value)
+    assert "use the bad.safetensors" in str(caught.value.hint), "the redux route's LoRA has another name"
 
 
 def test_damaged_and_missing_files_say_so(all_in_one: Path, tmp_path: Path) -> None:
@@ -189,6 +195,76 @@ def test_damaged_and_missing_files_say_so(all_in_one: Path, tmp_path: Path) -> N
     for name, message in (("cut", "cut short"), ("text", "damaged"), ("none", "no such file")):
         with pytest.raises(Missing, match=message):
             WeightFile(tmp_path / f"{name}.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (OSError("The paging file is too small for this operation to complete. (os error 1455)"), OutOfMemory, "room"),
+        (RuntimeError("Couldn't open file mapping: <a>, error code: <1455>"), OutOfMemory, "no room to map the file"),
+        (RuntimeError("unable to mmap 9 bytes from file <a>: Cannot allocate memory (12)"), OutOfMemory, "no room"),
+        (MemoryError("Cannot allocate memory (os error 12)"), OutOfMemory, "no room to map the file of 0.0 GB"),
+        (PermissionError("Permission denied (os error 13)"), Missing, "can't be read: Permission denied"),
+    ],
+)
+def test_what_the_system_refuses_is_not_called_damaged(
+    error: Exception, kind: type[Exception], message: str, all_in_one: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever follows `delete the file and download it again` gets the same 17 GB and the same error."""
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(weights, "safe_open", refuse)
+    with pytest.raises(kind, match=message) as caught:
+        WeightFile(all_in_one)
+    assert "delete" not in str(caught.value.hint)  # type: ignore[attr-defined]
+
+
+def test_a_lacking_tensor_is_said_of_the_published_file(tiny_flux: Path, all_in_one: Path, tmp_path: Path) -> None:
+    """Not of the LoRA that would change it, nor of the file that would be prepared from it."""
+    lora = shutil.copy(tiny_flux / "LTT" / "Kiss3DGen" / "rgb_normal.safetensors", tmp_path)
+    flux, union = tmp_path / all_in_one.name, tmp_path / "union.safetensors"
+    state = load_file(all_in_one)
+    del state["model.diffusion_model.double_blocks.0.img_mlp.0.weight"]
+    save_file({n: t for n, t in state.items() if not n.startswith("vae.")}, flux)
+    published = tiny_flux / "InstantX" / "FLUX.1-dev-Controlnet-Union" / "diffusion_pytorch_model.safetensors"
+    state = load_file(published)
+    del state["transformer_blocks.0.ff.net.2.weight"]
+    save_file(state, union)
+    with pytest.raises(Missing, match=r"ff\.net\.0\.proj\.weight is missing") as caught:
+        load_transformer(flux, Path(lora), 1.0, torch.float32, device=CPU)
+    assert caught.value.place == str(flux)
+    with pytest.raises(Missing, match=r"ff\.net\.2\.weight is missing") as caught:
+        load_controlnet(union, torch.float32)
+    assert caught.value.place == str(union)
+    assert not list(tmp_path.glob(f"*{SUFFIX}*"))
+    with pytest.raises(Missing, match=r"lacks tensors that a vae has \(for example '.*conv"):
+        load_vae(flux, torch.float32)
+
+
+@pytest.mark.parametrize("damage", ["cut short", "lacks a tensor"])
+def test_a_prepared_file_that_is_damaged_is_made_again(tiny_flux: Path, tmp_path: Path, damage: str) -> None:
+    folder = tiny_flux / "InstantX" / "FLUX.1-dev-Controlnet-Union"
+    source = Path(shutil.copy(folder / "diffusion_pytorch_model.safetensors", tmp_path))
+    load_controlnet(source, torch.float32)
+    (prepared,) = tmp_path.glob(f"*{SUFFIX}")
+    whole = prepared.read_bytes()
+    if damage == "cut short":
+        prepared.write_bytes(whole[:-1])
+    else:
+        save_file({n: t for n, t in load_file(prepared).items() if n != "x_embedder.weight"}, prepared)
+    load_controlnet(source, torch.float32)
+    assert prepared.read_bytes() == whole
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"hidden_size": "wide"}', '{"hidden_size": 7}'])
+def test_a_redux_that_is_configured_wrongly_is_refused(tiny_flux: Path, tmp_path: Path, content: str) -> None:
+    folder = shutil.copytree(tiny_flux / "black-forest-labs" / "FLUX.1-Redux-dev", tmp_path / "redux")
+    (folder / "image_encoder" / "config.json").write_text(content)
+    with pytest.raises(Missing) as caught:
+        load_redux(folder, torch.float32)
+    assert "image_encoder" in str(caught.value.place)
 
 
 def test_16_bit_weights_are_refused(all_in_one: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from kiss3d_cli.core.errors import BadInput, Missing
 from kiss3d_cli.models.flux import keys, networks, prepare
 from kiss3d_cli.models.flux.lora import read_lora
-from kiss3d_cli.models.weights import Layout, Shape, WeightFile, check_fp8, fill
+from kiss3d_cli.models.weights import Layout, Shape, WeightFile, check_fits, check_fp8, fill
 
 DEV_FILE = "flux1-dev-fp8.safetensors"
 _DEV_HINT = f"use {DEV_FILE} of Comfy-Org/flux1-dev: kiss3d models pull flux-dev"
@@ -74,6 +74,7 @@ def load_transformer(
     )
 
     def fold() -> None:
+        _check_whole(networks.transformer, layout.shapes(file.shapes), source, hint)
         changes = read_lora(WeightFile(lora), layout.shapes(file.shapes))
         prepare.fold_transformer(file, layout, changes, scale, target, device, progress)
 
@@ -91,7 +92,7 @@ def load_controlnet(source: Path, dtype: torch.dtype, *, progress: Progress = qu
     target = prepare.prepared_path(source, {"source": file_identity(source)})
 
     def narrow() -> None:
-        _checked(networks.controlnet, layout.shapes(file.shapes), source, _CONTROLNET_HINT)
+        _check_whole(networks.controlnet, layout.shapes(file.shapes), source, _CONTROLNET_HINT)
         prepare.narrow_controlnet(file, layout, target, progress)
 
     return _from_prepared(networks.controlnet, target, narrow, dtype)
@@ -156,18 +157,26 @@ def _checked(
         ) from error
 
 
+def _check_whole(
+    make: Callable[[dict[str, Shape]], nn.Module], shapes: dict[str, Shape], source: Path, hint: str
+) -> None:
+    """Raises Missing if the file lacks a tensor: said of this file, and not of what is prepared from it."""
+    check_fits(_checked(make, shapes, source, hint), shapes, str(source))
+
+
 def _from_prepared(
     make: Callable[[dict[str, Shape]], nn.Module], target: Path, prepare_it: Callable[[], None], dtype: torch.dtype
 ) -> nn.Module:
-    if not target.is_file():
-        prepare_it()
-    try:
+    def filled() -> nn.Module:
         file = WeightFile(target)
-    except Missing:  # our own file, damaged: made again
+        return _filled(make, file, keys.plain_layout(file.shapes), dtype)
+
+    if target.is_file():
+        with contextlib.suppress(Missing):  # our own file, damaged: made again
+            return filled()
         target.unlink(missing_ok=True)
-        prepare_it()
-        file = WeightFile(target)
-    return _filled(make, file, keys.plain_layout(file.shapes), dtype)
+    prepare_it()
+    return filled()
 
 
 @contextlib.contextmanager

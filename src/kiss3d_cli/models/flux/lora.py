@@ -64,35 +64,38 @@ def read_lora(file: WeightFile, weights: Mapping[str, Shape]) -> dict[str, list[
     """
     place = str(file.path)
     layers: dict[str, dict[str, str]] = {}
+    hint = f"use the {file.path.name} that LTT/Kiss3DGen publishes"
+    if not file.shapes:
+        raise BadInput("the file holds no LoRA", place=place, hint=hint)
     for name in file.shapes:
         kind = next((suffix for suffix in _KINDS if name.endswith(suffix)), None)
         if kind is None:
-            raise _unknown(name, place)
+            raise _unknown(name, place, hint)
         layers.setdefault(name.removesuffix(kind), {})[_KINDS[kind]] = name
     by_kohya = {layer.replace(".", "_"): layer for layer in original_layers(*_block_counts(weights))}
     found: dict[str, list[LowRank]] = {}
     for written, parts in layers.items():
         targets = _targets(written, by_kohya, weights)
         if not targets:
-            raise _unknown(next(iter(parts.values())), place)
+            raise _unknown(next(iter(parts.values())), place, hint)
         if "up" not in parts or "down" not in parts:
             raise BadInput(
-                f"the layer {written} has no {'up' if 'down' in parts else 'down'} part", place=place, hint=_HINT
+                f"the layer {written} has no {'up' if 'down' in parts else 'down'} part", place=place, hint=hint
             )
         up, down = file.tensor(parts["up"]), file.tensor(parts["down"])
         rows = [weights[f"{target}.weight"][0] for target in targets]
         columns = weights[f"{targets[0]}.weight"][1]
         if up.ndim != 2 or down.ndim != 2 or up.shape[1] != down.shape[0]:
-            raise BadInput(f"the two parts of {written} do not fit each other", place=place, hint=_HINT)
+            raise BadInput(f"the two parts of {written} do not fit each other", place=place, hint=hint)
         if (up.shape[0], down.shape[1]) != (sum(rows), columns):
             raise BadInput(
                 f"the layer {written} changes {up.shape[0]} x {down.shape[1]} weights; "
                 f"this transformer's has {sum(rows)} x {columns}",
                 place=place,
-                hint=_HINT,
+                hint=hint,
             )
         if not bool(up.isfinite().all() and down.isfinite().all()):
-            raise BadInput(f"{written} holds values that are not finite", place=place, hint=_HINT)
+            raise BadInput(f"{written} holds values that are not finite", place=place, hint=hint)
         rank = down.shape[0]
         factor = float(file.tensor(parts["alpha"])) / rank if "alpha" in parts else 1.0
         for target, part in zip(targets, torch.split(up, rows), strict=True):
@@ -100,11 +103,8 @@ def read_lora(file: WeightFile, weights: Mapping[str, Shape]) -> dict[str, list[
     return found
 
 
-_HINT = "use the LoRA that Kiss3DGen publishes: rgb_normal.safetensors of LTT/Kiss3DGen"
-
-
-def _unknown(name: str, place: str) -> BadInput:
-    return BadInput(f"the LoRA's tensor {name} belongs to no layer of the transformer", place=place, hint=_HINT)
+def _unknown(name: str, place: str, hint: str) -> BadInput:
+    return BadInput(f"the LoRA's tensor {name} belongs to no layer of the transformer", place=place, hint=hint)
 
 
 def _targets(written: str, by_kohya: Mapping[str, str], weights: Mapping[str, Shape]) -> tuple[str, ...]:

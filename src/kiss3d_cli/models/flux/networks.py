@@ -97,7 +97,7 @@ def vae(shapes: Mapping[str, Shape]) -> nn.Module:
     """AutoencoderKL from the shapes of its tensors, without memory."""
     from diffusers import AutoencoderKL
 
-    levels = 1 + max(int(name.split(".")[2]) for name in shapes if name.startswith("encoder.down_blocks."))
+    levels = _count(shapes, "encoder.down_blocks.", ".resnets.0.conv1.weight")
     channels = tuple(shapes[f"encoder.down_blocks.{level}.resnets.0.conv1.weight"][0] for level in range(levels))
     return build(
         lambda: AutoencoderKL(

@@ -46,10 +46,15 @@ class ReduxEncoder(nn.Module):
 
 def load_redux(folder: Path, dtype: torch.dtype) -> ReduxEncoder:
     """Redux from the published folder. Raises Missing if a part is not there or does not fit."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import SiglipVisionConfig, SiglipVisionModel
 
-    config = SiglipVisionConfig.from_dict(_json(folder / "image_encoder" / "config.json"))
-    vision = build(lambda: SiglipVisionModel(config))
+    place = folder / "image_encoder" / "config.json"
+    try:
+        config = SiglipVisionConfig.from_dict(_json(place))
+        vision = build(lambda: SiglipVisionModel(config))
+    except (TypeError, ValueError, StrictDataclassError) as error:
+        raise Missing(f"the file does not configure SigLIP: {error}", place=str(place), hint=_HINT) from error
     file = WeightFile(folder / "image_encoder" / "model.safetensors")
     # transformers 4 wrote `vision_model.` before every name, and version 5 has dropped it
     published = all(name.startswith("vision_model.") for name in file.shapes)
@@ -67,7 +72,7 @@ def load_redux(folder: Path, dtype: torch.dtype) -> ReduxEncoder:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+        return dict(loaded)
+    except (OSError, ValueError, TypeError):
         raise Missing("the file is missing or damaged", place=str(path), hint=_HINT) from None
-    return loaded
