@@ -161,6 +161,35 @@ def test_a_fault_of_our_own_keeps_its_traceback(tmp_path):
     assert "ZeroDivisionError" in json.loads((folder.failed(SECOND) / "error.json").read_text())["traceback"]
 
 
+@pytest.mark.parametrize("end", ["killed", "failed"])
+def test_what_an_attempt_left_is_taken_up_beside_an_older_result(tmp_path, monkeypatch, end):
+    """Steps of diffusion with another seed, say: the result of the first seed is whole all the while."""
+    folder = toy.create(tmp_path)
+    toy.run(folder)
+    toy.configure(folder, seed=7)
+    found = []
+
+    def repeat(context):
+        found.append(sorted(path.name for path in context.scratch.iterdir()))
+        (context.scratch / "steps").write_text("8")
+        if len(found) == 1:
+            raise RuntimeError("the power is off")
+        toy_repeat(context)
+
+    toy_repeat = toy.repeat
+    monkeypatch.setattr(toy, "repeat", repeat)
+    if end == "killed":
+        monkeypatch.setattr(runner, "_failed", lambda *_arguments: StageFailure("nothing is recorded"))
+    with pytest.raises(StageFailure):
+        toy.run(folder)
+    assert toy.statuses(toy.run(folder)) == ["skipped", "done", "skipped"]
+    assert found == [["key"], ["key", "steps"]]
+    toy.configure(folder, seed=8)
+    toy.run(folder)
+    assert found[2] == ["key"], "of another seed"
+    assert not folder.scratch(SECOND).exists()
+
+
 def test_whoever_keeps_the_error_keeps_nothing_of_the_failed_work(tmp_path, monkeypatch):
     """The page's server keeps the error of every job; the networks it failed with would stay on the GPU."""
     gone = []

@@ -41,6 +41,7 @@ from kiss3d_cli.core.stage import Stage
 SCHEMA_VERSION = 1
 RUN = "run.json"
 LOG = "log.jsonl"
+SCRATCH_KEY = "key"
 INPUT_NAMES = ("picture", "bundle", "ground_truth")
 
 
@@ -280,7 +281,8 @@ class RunFolder:
                 move(old, final)
         for leftover in (partial, old):
             remove(leftover)
-        if _whole(final):  # a kill right after it came to its place; scratch of an unfinished stage is still of use
+        # a kill right after it came to its place; scratch of an attempt at another result is still of use
+        if _whole(final) and self._scratch_key(stage) in (None, read_manifest(final).key):
             remove(self.scratch(stage))
 
     def begin(self, stage: Stage, key: str) -> Path:
@@ -288,12 +290,11 @@ class RunFolder:
         partial, scratch = self.partial(stage), self.scratch(stage)
         remove(partial)
         partial.mkdir()
-        marker = scratch / "key"
-        if scratch.exists() and (not marker.is_file() or marker.read_text() != key):
+        if scratch.exists() and self._scratch_key(stage) != key:
             remove(scratch)
         if not scratch.exists():
             scratch.mkdir()
-            marker.write_text(key)
+            (scratch / SCRATCH_KEY).write_text(key)
         return partial
 
     def put(self, stage: Stage, manifest: Manifest) -> None:
@@ -320,6 +321,13 @@ class RunFolder:
         write_durably(partial / "error.json", (json.dumps(error, indent=2, ensure_ascii=False) + "\n").encode())
         move(partial, failed)
         return failed
+
+    def _scratch_key(self, stage: Stage) -> str | None:
+        """The key of the attempt that left its scratch; None without one, or if it was killed before it was written."""
+        try:
+            return (self.scratch(stage) / SCRATCH_KEY).read_text() or None
+        except OSError:
+            return None
 
     def _failure(self, stage: Stage) -> str | None:
         try:
