@@ -10,6 +10,7 @@ import pytest
 import torch
 import toy
 
+from kiss3d_cli.core.device import DeviceInfo
 from kiss3d_cli.core.errors import BadInput, DamagedRun, OutOfMemory, RunInUse
 from kiss3d_cli.core.manifest import MANIFEST
 from kiss3d_cli.pipeline import runner
@@ -159,6 +160,30 @@ def test_a_fault_of_our_own_keeps_its_traceback(tmp_path):
         toy.run(folder)
     assert caught.value.exit_code == 1
     assert "ZeroDivisionError" in json.loads((folder.failed(SECOND) / "error.json").read_text())["traceback"]
+
+
+def test_every_stage_is_told_the_memory_that_is_free_when_it_begins(tmp_path, monkeypatch):
+    """The kernels of the stages before take some hundred MiB that were free when the run began."""
+    free = iter([5, 4, 3])
+    cuda = {
+        "mem_get_info": lambda _device: (next(free) * 2**30, 12 * 2**30),
+        "memory_reserved": lambda _device: 0,
+        "memory_allocated": lambda _device: 0,
+        "max_memory_allocated": lambda _device: 0,
+        "reset_peak_memory_stats": lambda _device: None,
+    }
+    for name, function in cuda.items():
+        monkeypatch.setattr(torch.cuda, name, function)
+    monkeypatch.setattr(runner.devices, "release", lambda _device: None)
+    monkeypatch.setattr(toy, "CPU", DeviceInfo("cuda:0", "GPU", "test", 12 * 2**30, 12 * 2**30))
+    seen = []
+    for name in ("upper", "repeat", "join"):
+        function = getattr(toy, name)
+        monkeypatch.setattr(
+            toy, name, lambda c, function=function: (seen.append(c.device.limit_bytes / 2**30), function(c))
+        )
+    toy.run(toy.create(tmp_path, device={"memory_limit": 4}))
+    assert seen == [4, 4, 3]
 
 
 @pytest.mark.parametrize("end", ["killed", "failed"])

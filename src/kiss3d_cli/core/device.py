@@ -92,17 +92,31 @@ def resolve(name: str = "auto", memory_limit: float | None = None) -> DeviceInfo
                 hint="use --set device.name=cuda:0",
             )
         properties = torch.cuda.get_device_properties(number)
-        free, _total = torch.cuda.mem_get_info(number)
-        # what torch keeps for itself between two runs of one process is free to the next
-        free += torch.cuda.memory_reserved(number) - torch.cuda.memory_allocated(number)
-        limit = free if memory_limit is None else min(free, int(memory_limit * GIB))
         why = "asked for" if kind == "cuda" else "auto: a CUDA device is there"
-        return DeviceInfo(f"cuda:{number}", properties.name, why, properties.total_memory, limit)
+        device = DeviceInfo(f"cuda:{number}", properties.name, why, properties.total_memory)
+        return with_free_memory(device, memory_limit)
     if kind == "mps":
         if not torch.backends.mps.is_available():
             raise Missing("there is no Metal device here", place="device.name=mps", hint="use --set device.name=cpu")
         return DeviceInfo("mps", "Apple GPU", "asked for")
     return DeviceInfo("cpu", "CPU", f"auto: {_no_cuda()}")
+
+
+def with_free_memory(device: DeviceInfo, memory_limit: float | None) -> DeviceInfo:
+    """The device with the limit that holds now: the libraries' kernels take some, and other programs come and go.
+
+    Args:
+        memory_limit: video memory that may be used, in GiB.
+    """
+    if not device.is_cuda:
+        return device
+    import torch
+
+    free, _total = torch.cuda.mem_get_info(device.torch)
+    # what torch keeps for itself between two networks is free to the next
+    free += torch.cuda.memory_reserved(device.torch) - torch.cuda.memory_allocated(device.torch)
+    limit = free if memory_limit is None else min(free, int(memory_limit * GIB))
+    return dataclasses.replace(device, limit_bytes=limit)
 
 
 def _no_cuda() -> str:

@@ -144,7 +144,7 @@ def _run_stage(
         output=folder.begin(stage, step.key),
         settings=settings,
         models={name: located.path for name, located in used.items()},
-        device=device,
+        device=devices.with_free_memory(device, record.config.device.memory_limit),
         progress=Progress(stage.name, reporter, cancelled),
         scratch=folder.scratch(stage),
     )
