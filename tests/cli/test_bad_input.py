@@ -225,6 +225,16 @@ def test_a_full_disk(tmp_path, picture):
         subprocess.run(["umount", place], check=True)
 
 
+def test_flux_on_metal_is_refused_before_any_work(tmp_path, picture, monkeypatch):
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    metal = ("--set", "device.name=mps", "--set", f"models.root={tmp_path / 'none'}")
+    answer = call("run", picture, "--preset", "12gb", "--out", tmp_path / "runs", *metal)
+    assert answer.code == 3
+    assert "Flux can't run on Metal: torch has no fp8 there" in answer.err
+    assert "bundle.method=reference" in answer.err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_flux_without_a_gpu_offers_the_draft_before_any_work(tmp_path, picture, monkeypatch):
     """Also where its 17 GB are not there yet: nobody shall download them for nothing."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)

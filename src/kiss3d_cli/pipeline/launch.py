@@ -351,9 +351,17 @@ def _require_packages(plan: Sequence[Step]) -> None:
 def _require_gpu(
     plan: Sequence[Step], config: Config, device: devices.DeviceInfo, models: Mapping[str, Located]
 ) -> None:
-    """Raises Missing if Flux at its full size would end up on a CPU that nobody asked for by name."""
+    """Raises Missing if Flux would end up on Metal, or at its full size on a CPU that nobody asked for by name."""
     name = "flux-dev"
-    if device.is_gpu or device.why == "asked for" or all(name not in m.models(config) for m in _working(plan)):
+    if all(name not in m.models(config) for m in _working(plan)):
+        return
+    if device.name == "mps":
+        raise Missing(
+            "Flux can't run on Metal: torch has no fp8 there",
+            place="device.name=mps",
+            hint="--preset draft, or --set bundle.method=reference",
+        )
+    if device.is_gpu or device.why == "asked for":
         return
     if store.bytes_of(lookup(name), models.get(name)) >= LARGE:
         raise Missing(
