@@ -244,5 +244,10 @@ def test_flux_without_a_gpu_offers_the_draft_before_any_work(tmp_path, picture, 
     assert "Flux needs a GPU" in answer.err
     assert "--preset draft" in answer.err
     assert not (tmp_path / "runs").exists()
+    dry = call("run", picture, "--preset", "12gb", *weights, "--dry-run")
+    assert "missing: flux-dev" in dry.out
+    assert "refused: bundle.method: Flux needs a GPU" in dry.out
+    dry = call("run", picture, "--preset", "12gb", *weights, "--dry-run", "--json")
+    assert "Flux needs a GPU" in dry.json["refused"]["cause"]
     answer = call("run", picture, "--preset", "12gb", "--out", tmp_path / "runs", *weights, "--set", "device.name=cpu")
     assert "these model weights are not on this machine" in answer.err

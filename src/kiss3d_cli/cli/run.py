@@ -164,6 +164,7 @@ def _show_dry_run(prepared: Any, json_output: bool) -> None:
         {"model": m.name, "repository": m.repository, "gigabytes": m.gigabytes, "licence": m.licence, "gated": m.gated}
         for m in prepared.missing
     ]
+    refused = _refusal(prepared)
     if json_output:
         print_json(
             {
@@ -172,6 +173,7 @@ def _show_dry_run(prepared: Any, json_output: bool) -> None:
                 "preset": prepared.record.preset,
                 "stages": rows,
                 "missing": missing,
+                "refused": None if refused is None else error_record(refused),
                 "device": prepared.device.name,
             }
         )
@@ -182,3 +184,16 @@ def _show_dry_run(prepared: Any, json_output: bool) -> None:
         gate = ", gated" if entry["gated"] else ""
         size = f"{entry['gigabytes']} GB{gate}"
         print(f"missing: {entry['model']} from {entry['repository']} ({size}; {entry['licence']})")
+    if refused is not None:
+        print(f"refused: {refused}\n  try: {refused.hint}")
+
+
+def _refusal(prepared: Any) -> Kiss3dError | None:
+    """Why the run would not start even with all weights there."""
+    from kiss3d_cli.pipeline import launch
+
+    try:
+        launch.require_machine(prepared)
+    except Kiss3dError as error:
+        return error
+    return None

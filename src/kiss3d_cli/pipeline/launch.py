@@ -155,10 +155,15 @@ def start(prepared: Prepared, reporter: Reporter | None = None, cancelled: threa
     return work(folder, prepared.models, prepared.request.until, reporter, cancelled)
 
 
-def open_run(prepared: Prepared) -> RunFolder:
-    """Make the run folder of a checked request. Raises Missing if packages, a GPU or weights are not there."""
+def require_machine(prepared: Prepared) -> None:
+    """Raises Missing if packages or a GPU are not there, which no download of weights would make good."""
     _require_packages(prepared.plan)
     _require_gpu(prepared.plan, prepared.record.config, prepared.device, prepared.models)
+
+
+def open_run(prepared: Prepared) -> RunFolder:
+    """Make the run folder of a checked request. Raises Missing if packages, a GPU or weights are not there."""
+    require_machine(prepared)
     if prepared.missing:
         raise store.missing_error(prepared.missing)
     folder = RunFolder.create(prepared.request.out, prepared.record, prepared.files)
