@@ -107,6 +107,27 @@ def test_the_layer_is_a_linear_layer_of_the_widened_weight(bias: bool) -> None:
     assert sum(p.numel() for p in layer.parameters()) == 0
 
 
+def test_the_layer_keeps_its_scale_where_torch_multiplies_in_float32() -> None:
+    codes = torch.tensor([[1.0, 1.375]]).to(FP8)
+    assert Fp8Linear(Fp8Weight(codes, torch.tensor(1.0))).scale is None, "one pass over the weights less"
+    layer = Fp8Linear(Fp8Weight(codes, torch.tensor(0.3)))
+    assert [name for name, _ in layer.named_buffers()] == ["codes"], "what moves to the GPU"
+    assert layer.scale == torch.tensor(0.3)
+    x = torch.tensor([[0.0, 1.0]], dtype=torch.bfloat16)
+    assert layer(x) == torch.tensor(0.3 * 1.375, dtype=torch.bfloat16)
+    assert layer(x) != torch.tensor(0.3, dtype=torch.bfloat16) * torch.tensor(1.375, dtype=torch.bfloat16)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_gpu_widens_to_the_same_bits(dtype: torch.dtype) -> None:
+    codes = torch.arange(256, dtype=torch.uint8).view(FP8)
+    for scale in (None, 0.3, 1 / 448, 2.0**-9):
+        here, there = widen(codes, scale, dtype), widen(codes.cuda(), scale, dtype).cpu()
+        torch.testing.assert_close(there, here, rtol=0, atol=0, equal_nan=True)
+
+
 def test_the_layer_shares_the_stored_codes() -> None:
     codes = torch.zeros(4, 4, dtype=FP8)
     assert Fp8Linear(Fp8Weight(codes)).codes.data_ptr() == codes.data_ptr()

@@ -248,8 +248,9 @@ def test_copies_and_arithmetic_on_two_streams_are_ordered(monkeypatch: pytest.Mo
     for model in models.values():
         for block in model.get_submodule("blocks").children():
             next(block.children()).register_forward_pre_hook(computing)
-    limit = sum(module_bytes(model) for model in models.values()) - 1
+    limit = sum(module_bytes(model) for model in models.values()) * 4 // 5
     with Residence(models, ["blocks"], CPU, limit=limit, working=0, what="it", poison=True) as residence:
+        assert sum(name.startswith("main/") for name in residence.plan.streamed) >= SLOTS
         residence.expect(forecast)
         run(models, CALLS)
     assert len(read) == (SLOTS if forecast else 1)

@@ -29,10 +29,13 @@ class Fp8Weight:
         return widen(self.codes, self.scale, dtype)
 
 
-def widen(codes: Tensor, scale: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """The stored weight in a wider dtype: exact without a scale or with a power of two as scale, else rounded once."""
+def widen(codes: Tensor, scale: Tensor | float | None, dtype: torch.dtype) -> Tensor:
+    """The stored weight in a wider dtype: exact without a scale or with a power of two as scale, else rounded once.
+
+    Once, that is, on the host, or with a number as scale: it leaves the dtype alone, and torch multiplies in float32
+    before it rounds. A scale in a GPU's memory is itself rounded to the dtype first.
+    """
     wide = codes.to(dtype)
-    # A tensor without dimensions leaves the dtype alone, and torch multiplies in float32 before it rounds.
     return wide if scale is None else wide * scale
 
 
@@ -101,13 +104,13 @@ class Fp8Linear(nn.Module):
 
     Attributes:
         codes: (outputs, inputs) in e4m3.
-        scale: a scalar that the codes are multiplied by, or None.
+        scale: a number that the codes are multiplied by, or None for 1. Not a tensor: it would go to the GPU.
         bias: (outputs,) in the dtype of the activations, or None.
         weight: None. Networks that look at a layer's weight to choose a dtype for their activations find none.
     """
 
     codes: Tensor
-    scale: Tensor | None
+    scale: float | None
     bias: Tensor | None
     weight = None
 
@@ -115,7 +118,8 @@ class Fp8Linear(nn.Module):
         super().__init__()
         self.out_features, self.in_features = weight.codes.shape
         self.register_buffer("codes", weight.codes)
-        self.register_buffer("scale", weight.scale)
+        scale = 1.0 if weight.scale is None else float(weight.scale)
+        self.scale = None if scale == 1 else scale
         self.register_buffer("bias", bias)
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
