@@ -143,8 +143,22 @@ def test_until_stops_and_resume_goes_on(kiss3d, tmp_path, picture):
     assert answer.json["mesh"] is None
     assert [stage["status"] for stage in answer.json["stages"][:3]] == ["done", "done", "later"]
     assert kiss3d("status", answer.json["run_dir"]).code == 0
-    resumed = kiss3d("resume", answer.json["run_dir"], "--json")
+    resumed = kiss3d("resume", answer.json["run_dir"], "--until", "bundle", "--json")
+    assert resumed.json["mesh"] is None
     assert [stage["status"] for stage in resumed.json["stages"][:3]] == ["skipped", "skipped", "done"]
+    assert by_name(resumed.json)["bundle"]["status"] == "done"
+    assert by_name(resumed.json)["reconstruct"]["status"] == "later"
+
+
+def test_resume_until_says_that_it_stopped_beside_an_older_mesh(kiss3d, tmp_path, finished_run):
+    folder = shutil.copytree(finished_run["run_dir"], tmp_path / "run")
+    answer = kiss3d("resume", folder, "--from", "caption", "--until", "caption")
+    assert answer.code == 0
+    assert "stopped as asked" in answer.err
+    assert "mesh.glb" not in answer.out
+    wrong = kiss3d("resume", folder, "--until", "colour")
+    assert wrong.code == 2
+    assert "there is no stage 'colour'" in wrong.err
 
 
 def test_auto_says_which_preset_and_why(kiss3d, tmp_path, picture, monkeypatch):

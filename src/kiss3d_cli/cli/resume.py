@@ -17,6 +17,7 @@ def resume(
     from_stage: Annotated[
         str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all after it again.")
     ] = None,
+    until: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
     ] = None,
@@ -39,6 +40,7 @@ def resume(
             run_dir,
             tuple(assignments or ()),
             from_stage,
+            until,
             command=command_line(),
             reporter=reporter,
             announce=announce,

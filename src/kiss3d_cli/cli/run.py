@@ -122,7 +122,8 @@ def carry_out(folder: Any, do: Any, json_output: bool) -> None:
         print_json(run_record(folder, finished.outcomes))
         return
     seconds = sum(outcome.seconds for outcome in finished.outcomes)
-    if finished.mesh is not None:
+    stopped = any(outcome.status == "later" for outcome in finished.outcomes)  # a mesh may be there, of before
+    if finished.mesh is not None and not stopped:
         note(f"done in {seconds:.1f} s")
         print(shown_path(finished.mesh))
     else:

@@ -203,6 +203,7 @@ def resume(
     path: Path,
     settings: Sequence[str] = (),
     force_from: str | None = None,
+    until: str | None = None,
     command: str = "",
     reporter: Reporter | None = None,
     cancelled: threading.Event | None = None,
@@ -214,6 +215,7 @@ def resume(
         path: the run folder.
         settings: `key=value` assignments, kept in run.json.
         force_from: the first stage to run again even if it is done.
+        until: the last stage to run.
         announce: called with the plan before the work starts.
 
     Raises:
@@ -230,7 +232,7 @@ def resume(
                 configuration.settings_layer(settings),
             )
             record = dataclasses.replace(record, config=configuration.load(*layers))
-        plan, models, absent = plan_resume(folder, record, force_from)
+        plan, models, absent = plan_resume(folder, record, force_from, until)
         _require_packages(plan)
         device = devices.resolve(record.config.device.name, record.config.device.memory_limit)
         _require_gpu(plan, record.config, device, models)
@@ -248,6 +250,7 @@ def resume(
             STAGES,
             models,
             device,
+            until=until,
             force_from=force_from,
             reporter=reporter,
             cancelled=cancelled,
@@ -257,11 +260,11 @@ def resume(
 
 
 def plan_resume(
-    folder: RunFolder, record: RunRecord, force_from: str | None = None
+    folder: RunFolder, record: RunRecord, force_from: str | None = None, until: str | None = None
 ) -> tuple[list[Step], dict[str, Located], list[Model]]:
     """The plan of a run folder as it is, the models that are there, and those that are needed and missing."""
     models = store.find_all(needed_models(record.config), _root(record.config))
-    plan = plan_run(record, STAGES, inspect_all(folder, STAGES), models, force_from=force_from)
+    plan = plan_run(record, STAGES, inspect_all(folder, STAGES), models, until=until, force_from=force_from)
     return plan, models, _missing(plan, record.config, models)
 
 
