@@ -249,6 +249,17 @@ def test_the_packed_mesh_unpacks_to_the_same():
     assert packed.modes == ("colors", "shaded", "wireframe", "normals", "error")
 
 
+def test_counts_of_the_mesh_are_set_alike_and_foreign_values_are_text(copy):
+    path = copy.path / "07-refine" / "manifest.json"
+    record = json.loads(path.read_text())
+    record["facts"]["mesh"] |= {"vertices": 15000, "genus": "<b>7</b>", "watertight": True}
+    path.write_text(json.dumps(record))
+    page = write_report(copy).read_text()
+    assert "15,000" in page
+    assert "&lt;b&gt;7&lt;/b&gt;" in page
+    assert "<b>7</b>" not in page
+
+
 def test_a_large_mesh_is_simplified(copy, monkeypatch):
     monkeypatch.setattr("kiss3d_cli.report.shape.MOST_FACES", 500)
     shape = read_shape(read_run(copy))

@@ -194,12 +194,19 @@ def _shape_facts(run: RunView, shape: Shape | None) -> str:
     for name in ("vertices", "watertight", "components", "genus"):
         value = report.get(name)
         if value is not None:
-            rows.append([name, ("yes" if value else "no") if isinstance(value, bool) else text(value)])
+            rows.append([name, _told(value)])
     names = [name for name in ("mesh.glb", "mesh.obj", "mesh.ply") if run.artifact(f"refine/{name}") is not None]
     if names:
         folder = next(stage.folder for stage in STAGES if stage.name == "refine")
         rows.append(["files", ", ".join(f'<a href="{folder}/{name}">{name}</a>' for name in names)])
     return "<h3>Mesh</h3>" + table((), rows)
+
+
+def _told(value: Any) -> str:
+    """A property of the mesh as its record has it, which may hold anything."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else text(value)
 
 
 def _drawings(run: RunView, shape: Shape | None, errors: Errors | None) -> str:
