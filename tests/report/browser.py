@@ -88,11 +88,11 @@ class Browser:
         page = Page(self, session)
         for domain in ("Page", "Runtime", "Network", "Log"):
             page.call(f"{domain}.enable")
+        page.call("Page.setLifecycleEventsEnabled", enabled=True)
         page.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         page.call("Emulation.setEmulatedMedia", features=[scheme])
-        page.call("Page.navigate", url=url)
-        page.wait_for(lambda: page.evaluate("document.readyState") == "complete")
+        page.load(url)
         return page
 
     def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
@@ -109,6 +109,12 @@ class Browser:
                 if answer.get("id") == self._number:
                     assert "error" not in answer, f"{method}: {answer['error']}"
                     return answer["result"]
+
+    def await_event(self, session: str, method: str, **what: Any) -> None:
+        """Return once an event with these parameters has come, now or before."""
+        end = time.monotonic() + PATIENCE
+        while not any(what.items() <= event.items() for event in self.events(session, method)):
+            self._receive(end - time.monotonic())
 
     def events(self, session: str, method: str) -> list[dict[str, Any]]:
         return [e["params"] for e in self._inbox if e.get("sessionId") == session and e.get("method") == method]
@@ -133,6 +139,16 @@ class Page:
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         return self._browser.call(method, self._session, **parameters)
+
+    def load(self, url: str) -> None:
+        """Go to an address, be it the same again, and wait for the new document.
+
+        Nothing is asked of the page in between: the browser answers a question that meets the change of documents
+        with an error.
+        """
+        gone = self.call("Page.navigate", url=url)
+        assert "errorText" not in gone, f"{url}: {gone['errorText']}"
+        self._browser.await_event(self._session, "Page.lifecycleEvent", name="load", loaderId=gone["loaderId"])
 
     def evaluate(self, expression: str) -> Any:
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)

@@ -110,7 +110,6 @@ def test_it_fits_the_window_in_both_colour_schemes(browser, report, width, dark)
 def test_without_webgl_the_page_says_so(browser, report):
     page = browser.open("about:blank")
     page.call("Page.addScriptToEvaluateOnNewDocument", source="HTMLCanvasElement.prototype.getContext = () => null;")
-    page.call("Page.navigate", url=report.as_uri())
-    page.wait_for(lambda: page.evaluate("document.readyState === 'complete' && location.protocol === 'file:'"))
+    page.load(report.as_uri())
     assert "no WebGL 2" in page.evaluate("document.getElementById('viewer-message').textContent")
     assert page.evaluate("!document.getElementById('viewer-message').hidden")

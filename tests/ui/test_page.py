@@ -70,6 +70,11 @@ def browser():
         yield program
 
 
+def finished(outputs: Path) -> Path:
+    """The run that was there before the page."""
+    return next(run.path for run in find_runs(outputs) if run.path.name.startswith("before-"))
+
+
 def has(page: Page, selector: str) -> None:
     page.wait_for(lambda: page.evaluate(f"!!document.querySelector({json.dumps(selector)})"))
 
@@ -80,12 +85,6 @@ def says(page: Page, selector: str, words: str) -> None:
 
 def click(page: Page, selector: str) -> None:
     page.evaluate(f"document.querySelector({json.dumps(selector)}).click()")
-
-
-def reload(page: Page) -> None:
-    page.evaluate("window.before = true")
-    page.call("Page.reload")
-    page.wait_for(lambda: page.evaluate("!window.before && !!document.querySelector('#resume')"))
 
 
 def upload(page: Page, selector: str, path: Path) -> None:
@@ -133,33 +132,40 @@ def test_a_picture_becomes_a_mesh_that_the_page_shows(browser, site, tmp_path):
     assert all(address.startswith(url) for address in page.requests), "nothing from elsewhere"
 
 
-def test_a_cancel_and_a_reload_in_the_middle_lose_nothing(browser, site, tmp_path, monkeypatch):
+@pytest.fixture
+def held(monkeypatch) -> Iterator[threading.Event]:
+    """The refinement waits, telling its progress, until it is cancelled or this is set: at the latest with the test."""
     from kiss3d_cli.stages import refine
 
-    url, outputs = site
-    held, original = threading.Event(), refine.isomer
+    let_go, original = threading.Event(), refine.isomer
 
-    def slow(context):
-        held.set()
-        for _ in range(1200):
+    def waits(context):
+        while not let_go.wait(0.05):
             context.progress(0.3, "held by the test")
-            time.sleep(0.05)
+        return original(context)
 
-    monkeypatch.setattr(refine, "isomer", slow)
+    monkeypatch.setattr(refine, "isomer", waits)
+    yield let_go
+    let_go.set()
+
+
+def test_a_cancel_and_a_reload_in_the_middle_lose_nothing(browser, site, tmp_path, held):
+    url, outputs = site
     page = browser.open(url)
     fill(page, draw_figure(tmp_path / "second.png"), QUICK)
     click(page, "#start")
-    assert held.wait(60)
     says(page, "#state", "held by the test")
-    reload(page)
+    page.load(url)
     says(page, "#state", "held by the test")
+    has(page, "#cancel")
     folder = next(run for run in find_runs(outputs) if run.path.name.startswith("second-"))
     click(page, "#cancel")
     says(page, "#state", "Cancelled")
     has(page, "#result iframe")
-    monkeypatch.setattr(refine, "isomer", original)
-    reload(page)
+    held.set()
+    page.load(url)
     says(page, "#state", "Cancelled")
+    has(page, "#resume")
     click(page, "#resume")
     says(page, "#state", "Done")
     assert page.evaluate("document.querySelector('#state').innerText").count("skipped") >= 5
@@ -198,7 +204,7 @@ def test_a_file_that_is_no_picture_is_told_and_nothing_is_made(browser, site, tm
 
 def test_a_run_is_measured_against_an_uploaded_mesh(browser, site, tmp_path):
     url, outputs = site
-    run = next(run.path for run in find_runs(outputs) if run.path.name.startswith("before-"))
+    run = finished(outputs)
     (tmp_path / "empty.obj").write_text("# nothing\n")
     ball = trimesh.creation.icosphere(subdivisions=2)
     ball.apply_scale([0.5, 0.8, 0.4])
@@ -229,7 +235,7 @@ def test_a_run_is_measured_against_an_uploaded_mesh(browser, site, tmp_path):
 
 def test_a_damaged_run_and_one_that_goes_away_are_said_once(browser, site):
     url, outputs = site
-    whole = next(run.path for run in find_runs(outputs) if run.path.name.startswith("before-"))
+    whole = finished(outputs)
     broken = shutil.copytree(whole, outputs / "broken")
     (broken / "run.json").write_text("{")
     page = browser.open(url)
@@ -258,7 +264,7 @@ def test_a_damaged_run_and_one_that_goes_away_are_said_once(browser, site):
 def test_nothing_else_is_readable(site, path):
     url, outputs = site
     (outputs.parent / "secret.html").write_text("secret")
-    name = find_runs(outputs)[0].path.name
+    name = finished(outputs).name
     status, body = fetch(url, path.replace("NAME", name).replace("OUT", str(outputs)))
     assert status in (400, 403, 404)
     assert b"secret" not in body
@@ -273,7 +279,7 @@ def test_a_file_of_the_machine_is_no_upload(site, tmp_path):
     answer = ask(url, "begin", picture, "draft", 1, 1000, None, "\n".join(QUICK))
     assert "not uploaded" in answer["output"]["error"]
     mesh = {"path": str(outputs.parent / "before.png"), "meta": {"_type": "gradio.FileData"}}
-    answer = ask(url, "compare", before[0].path.name, mesh, "none")
+    answer = ask(url, "compare", finished(outputs).name, mesh, "none")
     assert "not uploaded" in answer["output"]["error"]
     assert [run.path for run in find_runs(outputs)] == [run.path for run in before]
 
@@ -287,7 +293,7 @@ def test_no_other_site_acts_through_the_browser(site, origin):
 
 def test_a_link_out_of_a_run_is_not_followed(site):
     url, outputs = site
-    folder = next(run.path for run in find_runs(outputs) if run.path.name.startswith("before-"))
+    folder = finished(outputs)
     page = (folder / "report.html").read_bytes()
     (outputs.parent / "outside.html").write_text("outside")
     (folder / "report.html").unlink()
