@@ -39,6 +39,10 @@ PATIENCE = 60.0
 """Seconds; a busy machine without a GPU takes some."""
 
 
+class Navigated(AssertionError):
+    """The document that was asked was replaced by another before it answered."""
+
+
 class Browser:
     """One process; every page is a context of its own. A context manager."""
 
@@ -107,7 +111,10 @@ class Browser:
         while True:
             for answer in self._receive(end - time.monotonic()):
                 if answer.get("id") == self._number:
-                    assert "error" not in answer, f"{method}: {answer['error']}"
+                    fault = answer.get("error", {}).get("message")
+                    if fault == "Inspected target navigated or closed":
+                        raise Navigated(method)
+                    assert fault is None, f"{method}: {fault}"
                     return answer["result"]
 
     def await_event(self, session: str, method: str, **what: Any) -> None:
@@ -156,8 +163,16 @@ class Page:
         return answer["result"].get("value")
 
     def wait_for(self, check: Callable[[], object]) -> None:
+        """Ask until it is so. A page that goes elsewhere, as Gradio's does when it was cut off, is asked again."""
+
+        def holds() -> object:
+            try:
+                return check()
+            except Navigated:
+                return False
+
         end = time.monotonic() + PATIENCE
-        while not check():
+        while not holds():
             assert time.monotonic() < end, "the page did not come to it in time"
             time.sleep(0.05)
 
