@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,13 @@ from PIL import Image
 
 from checkpoints.spheres import PATCHES, RADIUS, VIEW_PATCHES
 from conftest import Answer, call
+from kiss3d_cli.core.device import DeviceInfo
 from kiss3d_cli.core.stage import Context, Method
 from kiss3d_cli.imaging.png import read_png
+from kiss3d_cli.models.offload import Residence
+from kiss3d_cli.stages import flux
 from pictures import draw_figure
+from simulated_gpu import SIMULATED, SimulatedGpu, simulated_gpu
 
 SMALL = (
     "device.name=cpu",
@@ -138,6 +143,72 @@ def test_the_multiview_route_needs_no_flux(mended_run: Path, tmp_path: Path) -> 
         **dict.fromkeys(["bundle", "reconstruct", "refine"], "done"),
         "eval": "off",
     }
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedGpu]:
+    """Notes what the host waits for between the first step of Flux and the end of the last."""
+    with simulated_gpu() as device:
+        denoise = flux.denoise
+
+        def watched(*arguments: Any, after_step: Any, **named: Any) -> torch.Tensor:
+            schedule = arguments[2]
+
+            def told(index: int, latents: torch.Tensor) -> None:
+                last = index + 1 == schedule.steps
+                device.watched = not last and device.watched
+                after_step(index, latents)
+                device.watched = not last
+
+            return denoise(*arguments, after_step=told, **named)
+
+        monkeypatch.setattr(flux, "denoise", watched)
+        yield device
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    manifests = [json.loads(path.read_text()) for path in sorted(folder.glob("*/manifest.json"))]
+    return {f"{m['stage']}/{file['path']}": file["sha256"] for m in manifests for file in m["artifacts"]}
+
+
+@SIMULATED
+def test_a_gpu_too_small_for_flux_comes_to_the_bits_of_the_cpu(
+    gpu: SimulatedGpu, mended_run: Path, picture: Path, tiny_models: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(DeviceInfo, "half", torch.float32)
+
+    def confined(*arguments: Any, **named: Any) -> Residence:
+        if named["what"] == "Flux":
+            named["limit"] = 551_500_000  # of which 0.5 GiB are left to libraries; all weights need a little more
+        return Residence(*arguments, **named)
+
+    monkeypatch.setattr(flux, "Residence", confined)
+    root = Path(shutil.copytree(tiny_models, tmp_path / "weights"))
+    out = ("--out", tmp_path / "runs", *options(root, "device.name=cuda:0"))
+    answer = call("run", picture, "--preset", "12gb", *out, "--json")
+    assert answer.code == 0, answer.err
+    folder = Path(answer.json["run_dir"])
+    assert hashes(folder) == hashes(mended_run)
+    bundle = json.loads((folder / "05-bundle" / "manifest.json").read_text())
+    assert bundle["facts"]["streamed_bytes"] > 0
+    assert bundle["peak_vram_bytes"] > 0
+    assert gpu.waits == [], "nothing between two steps may wait"
+    assert gpu.live == 0, "the networks are gone"
+
+
+@SIMULATED
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_every_network_runs_in_half_precision(
+    gpu: SimulatedGpu, tiny_models: Path, tmp_path: Path, monkeypatch: Any, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(DeviceInfo, "half", dtype)
+    root = Path(shutil.copytree(tiny_models, tmp_path / "weights"))
+    opaque = draw_figure(tmp_path / "opaque.png", "RGB")
+    until = ("--until", "bundle", *options(root, "device.name=cuda:0", "bundle.steps=4"))
+    answer = call("run", opaque, "--preset", "12gb", "--out", tmp_path / "runs", *until, "--json")
+    assert answer.code == 0, answer.err
+    assert [name for name, status in statuses(answer).items() if status == "done"] == STAGES[:6]
+    assert gpu.waits == []
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,12 @@ class LatentFile:
     def __init__(self, path: Path, every: int) -> None:
         self._path, self._every = path, every
         self._pending: tuple[int, Tensor, Any] | None = None
+        self._host: Tensor | None = None
+
+    def reserve(self, shape: torch.Size, device: torch.device) -> None:
+        """Take the page-locked memory for copies from a GPU: later, in the middle of steps, it would wait for them."""
+        if device.type == "cuda":
+            self._host = torch.empty(shape, pin_memory=True)
 
     def read(self, steps: int, shape: torch.Size) -> Saved | None:
         """What an earlier attempt left; None if there is nothing, or nothing that fits."""
@@ -52,7 +58,7 @@ class LatentFile:
         """Take note of the latents after so many steps."""
         self._write_if_there(wait=False)
         if self._pending is None and (last or done % self._every == 0):
-            self._pending = (done, *_start_copy(latents))
+            self._pending = (done, *self._start_copy(latents))
         self._write_if_there(wait=last)
 
     def _write_if_there(self, *, wait: bool) -> None:
@@ -67,16 +73,11 @@ class LatentFile:
         self._pending = None
         write_durably(self._path, save({"done": torch.tensor(done), "latents": latents}))
 
-
-def _start_copy(latents: Tensor) -> tuple[Tensor, Any]:
-    """A copy in host memory and the event after which it is whole; no event if it is whole at once."""
-    if latents.device.type == "cpu":
-        return latents.clone(), None
-    module: Any = torch.get_device_module(latents.device)
-    if not hasattr(module, "current_stream"):
-        return latents.to("cpu"), None
-    host = torch.empty(latents.shape, dtype=latents.dtype, pin_memory=True)
-    host.copy_(latents, non_blocking=True)
-    event = module.Event()
-    event.record(module.current_stream(latents.device))  # not that of the current device, which may be another one
-    return host, event
+    def _start_copy(self, latents: Tensor) -> tuple[Tensor, Any]:
+        """A copy in host memory and the event after which it is whole; no event if it is whole at once."""
+        if self._host is None:
+            return latents.to("cpu", copy=True), None
+        self._host.copy_(latents, non_blocking=True)
+        event = torch.cuda.Event()
+        event.record(torch.cuda.current_stream(latents.device))  # not that of the current device, which may be another
+        return self._host, event
