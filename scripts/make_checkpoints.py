@@ -26,11 +26,14 @@ SEED = 5
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=("tiny", "full"), default="tiny", help="full: the published sizes, 14 GB")
+    sizes = "full: the published sizes, 35 GB; hollow: the same, but of zeros that take no room, for flux alone"
+    parser.add_argument("--size", choices=("tiny", "full", "hollow"), default="tiny", help=sizes)
     parser.add_argument("--out", type=Path, required=True, help="the folder for models.root")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--only", nargs="*", choices=sorted(MODELS), help="write these alone")
     options = parser.parse_args()
+    if options.size == "hollow" and options.only != ["flux"]:
+        parser.error("--size hollow needs --only flux")
     for name in options.only or MODELS:
         MODELS[name](options.out, options.size, options.seed)
         print(f"{name}: written to {options.out}")

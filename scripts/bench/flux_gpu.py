@@ -3,6 +3,10 @@
 python scripts/make_checkpoints.py --size full --only flux --out ROOT        # 25 GB, and 15 GB more when prepared
 python scripts/bench/flux_gpu.py --root ROOT --picture image.png [--limit 12]
 python scripts/bench/flux_gpu.py --root TINY --picture image.png --device cpu --tile 128 --steps 2   # does it run?
+
+Without a GPU its memory can still be counted, on a simulated one without numbers (`simulated_gpu`):
+python scripts/make_checkpoints.py --size hollow --only flux --out ROOT       # takes no room, but 15 GB when prepared
+python scripts/bench/flux_gpu.py --root ROOT --picture image.png --device hollow
 """
 
 from __future__ import annotations
@@ -10,18 +14,23 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
-from kiss3d_cli.core import device as devices
 from kiss3d_cli.core.device import GIB, DeviceInfo
 from kiss3d_cli.core.machine import Measured, measure
-from kiss3d_cli.pipeline.launch import Request, prepare, start
+from kiss3d_cli.pipeline.launch import Request, prepare, resume, start
 from kiss3d_cli.pipeline.work import stage_work
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from simulated_gpu import NAME, bench_device
 
 HEAD = "limit, GiB | stage | seconds | peak video, GiB | peak RAM, GiB | streamed, GiB | to first step, s | s per call"
 
@@ -45,46 +54,60 @@ class Reading:
         return float(self.stages["bundle"]["facts"]["seconds_of_steps"])
 
 
-def run(
-    picture: Path, root: Path, device: DeviceInfo, limit: float | None, out: Path, tile: int = 320, steps: int = 14
-) -> Reading:
-    """A draft run up to the bundle, which Flux draws as in the 12gb preset.
+def begin(picture: Path, root: Path, out: Path, tile: int = 320, steps: int = 14, more: Sequence[str] = ()) -> Path:
+    """A draft run on the CPU, of which Flux is to draw the bundle as in the 12gb preset.
 
     Args:
+        more: settings, `key=value`.
+
+    Returns:
+        The run's folder.
+    """
+    settings = (
+        "bundle.method=flux",
+        "bundle.scheduler=heun",
+        f"bundle.steps={steps}",
+        f"bundle.tile={tile}",
+        "device.name=cpu",
+        f"models.root={root}",
+        *more,
+    )
+    request = Request(picture=picture, preset="draft", settings=settings, out=out, until="reference")
+    return start(prepare(request)).folder.path
+
+
+def run(folder: Path, device: DeviceInfo, limit: float | None) -> Reading:
+    """The stages of Flux.
+
+    Args:
+        folder: of `begin`.
         limit: GiB of video memory, for kiss3d's plan and for torch's allocator; None takes nearly all there is.
     """
     if limit is None:
         limit = 0.95 * (device.memory_bytes or psutil.virtual_memory().total) / GIB
     if device.is_cuda and device.memory_bytes is not None:
         torch.cuda.set_per_process_memory_fraction(min(1.0, limit * GIB / device.memory_bytes), device.torch)
-    settings = (
-        "bundle.method=flux",
-        "bundle.scheduler=heun",
-        f"bundle.steps={steps}",
-        f"bundle.tile={tile}",
-        f"device.name={device.name}",
-        f"device.memory_limit={limit}",
-        f"models.root={root}",
-    )
-    finished = start(prepare(Request(picture=picture, preset="draft", settings=settings, out=out, until="bundle")))
-    paths = finished.folder.path.glob("[0-9][0-9]-*/manifest.json")
+    settings = [f"device.name={device.name}", f"device.memory_limit={limit}"]
+    finished = resume(folder, settings, force_from="prompt", until="bundle")
+    paths = folder.glob("[0-9][0-9]-*/manifest.json")
     records = {record["stage"]: record for record in (json.loads(path.read_text()) for path in paths)}
     return Reading(limit, records, stage_work(finished.record.config, limit * GIB)["bundle"].flops)
 
 
-def rows(reading: Reading, rates: Measured) -> list[str]:
-    """The lines of the table of one run."""
+def rows(reading: Reading, rates: Measured | None) -> list[str]:
+    """The lines of the table of one run; without rates the times mean nothing and are left out."""
     lines = []
     for stage in ("prompt", "bundle"):
         record = reading.stages[stage]
         facts, video = record["facts"], record["peak_vram_bytes"]
-        cells = [f"{reading.limit:.1f}", stage, f"{record['seconds']:.1f}"]
-        cells += ["" if video is None else f"{video / GIB:.2f}", f"{record['peak_rss_bytes'] / GIB:.2f}"]
-        cells += [f"{facts.get('streamed_bytes', facts.get('t5_streamed_bytes')) / GIB:.2f}"]
-        if stage == "bundle":
-            cells += [f"{facts['seconds_to_first_step']:.1f}"]
-            cells += [f"{facts['seconds_of_steps'] / facts['transformer_calls']:.3f}"]
-            cells += [f"{facts['seconds_of_steps'] * rates.matrix / reading.counted:.2f}"]
+        seconds = [record["seconds"], facts.get("seconds_to_first_step"), None, None]
+        if stage == "bundle" and rates is not None:
+            seconds[2] = facts["seconds_of_steps"] / facts["transformer_calls"]
+            seconds[3] = facts["seconds_of_steps"] * rates.matrix / reading.counted
+        shown = ["" if value is None or rates is None else f"{value:.3g}" for value in seconds]
+        streamed = facts.get("streamed_bytes", facts.get("t5_streamed_bytes"))
+        sizes = ["" if size is None else f"{size / GIB:.2f}" for size in (video, record["peak_rss_bytes"], streamed)]
+        cells = [f"{reading.limit:.1f}", stage, shown[0], *sizes, *shown[1:]]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -97,17 +120,24 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=12, help="GiB that the allocator may give out")
     parser.add_argument("--tile", type=int, default=320)
     parser.add_argument("--steps", type=int, default=14)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="other settings of the stage")
     options = parser.parse_args()
-    device = devices.resolve(options.device)
-    rates = measure(device, seconds=1.0 if device.is_gpu else 0.1)
-    print(f"{device.model}: {rates.matrix / 1e12:.1f} TFLOP/s measured, host to device {rates.host / 1e9:.1f} GB/s\n")
+    with bench_device(options.device) as device:
+        rates = None if device.model == NAME else measure(device, seconds=1.0 if device.is_gpu else 0.1)
+        if rates is not None:
+            speeds = f"{rates.matrix / 1e12:.1f} TFLOP/s measured, host to device {rates.host / 1e9:.1f} GB/s"
+            print(f"{device.model}: {speeds}\n")
+        report(options, device, rates)
+
+
+def report(options: argparse.Namespace, device: DeviceInfo, rates: Measured | None) -> None:
+    """Print the table: a run that prepares the weights, one with them prepared, one with all that the device has."""
     print(f"| {HEAD} | x counted |\n|{'---|' * (HEAD.count('|') + 2)}")
     with tempfile.TemporaryDirectory() as out:
-        # the first run prepares the weights; the second is measured; the third has all that the device has
-        for limit, shown in ((options.limit, False), (options.limit, True), (None, True)):
-            reading = run(options.picture, options.root, device, limit, Path(out), options.tile, options.steps)
-            if shown:
-                print("\n".join(rows(reading, rates)), flush=True)
+        sizes = (options.tile, options.steps, options.set)
+        folder = begin(options.picture, options.root, Path(out), *sizes)
+        for limit in (options.limit, options.limit, None):
+            print("\n".join(rows(run(folder, device, limit), rates)), flush=True)
 
 
 if __name__ == "__main__":

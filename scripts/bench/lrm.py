@@ -1,6 +1,7 @@
 """Time and memory of the large reconstruction model at full size, on random weights of the published shapes.
 
     python scripts/bench/lrm.py --threads 2
+    python scripts/bench/lrm.py --device simulated --dtype bfloat16     # video memory, where there is no GPU
 
 Prints a Markdown table. Random weights cost what trained ones do, but their field has no object in it: the level set
 through its median is taken as the surface. With --surface smooth the planes vary slowly, as an object's do; with
@@ -10,6 +11,7 @@ through its median is taken as the surface. With --surface smooth the planes var
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,6 +27,10 @@ from kiss3d_cli.models.lrm.config import PRM
 from kiss3d_cli.models.lrm.field import grid_axis
 from kiss3d_cli.models.lrm.network import LargeReconstructionModel
 from kiss3d_cli.stages.lrm import extract
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from simulated_gpu import bench_device
 
 ROWS: list[tuple[str, str]] = []
 
@@ -99,7 +105,11 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    device = torch.device(options.device)
+    with bench_device(options.device) as device:
+        report(options, device.torch)
+
+
+def report(options: argparse.Namespace, device: torch.device) -> None:
     print(f"| {options.device}, {options.dtype}, {options.threads} threads, {options.surface} surface | |\n|---|---|")
     bench_flexicubes()
     with tempfile.TemporaryDirectory() as folder:

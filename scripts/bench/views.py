@@ -5,6 +5,10 @@ python scripts/bench/views.py load --root ROOT
 python scripts/bench/views.py views --root ROOT --device cuda --tile 512 --steps 50
 python scripts/bench/views.py caption --root ROOT --device cuda
 
+The memory without a GPU, on simulated ones (`simulated_gpu`); the times mean nothing there:
+python scripts/bench/views.py views --root ROOT --device hollow --steps 2
+python scripts/bench/views.py caption --root ROOT --device simulated
+
 Random weights take the memory and the time of the real ones; a caption of random words runs to its last token.
 """
 
@@ -31,6 +35,10 @@ from kiss3d_cli.models.pretrained import load_module, load_weights
 from kiss3d_cli.models.zero123plus import pipeline
 from kiss3d_cli.models.zero123plus.attention import ReferenceUnet
 from kiss3d_cli.models.zero123plus.sampler import Condition, Noise, denoise
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from simulated_gpu import bench_device
 
 FLORENCE = "florence-community/Florence-2-large"
 ZERO123PLUS = "sudo-ai/zero123plus-v1.2"
@@ -177,7 +185,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--tokens", type=int, default=1024)
     options = parser.parse_args()
-    device = devices.resolve(options.device)
+    with bench_device(options.device) as device:
+        report(options, device)
+
+
+def report(options: argparse.Namespace, device: DeviceInfo) -> None:
     if options.what == "load-one":
         print(json.dumps({"bytes": load_one(options.root, options.part, device)}))
         return

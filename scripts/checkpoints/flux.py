@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from checkpoints.spheres import open_gates, wire_embedder, wire_painting, wire_siglip
 from checkpoints.wired import wire_controlnet, wire_lora, wire_transformer, wire_vae
-from kiss3d_cli.models.weights import Entry, write_weights
+from kiss3d_cli.models.weights import Entry, file_header, write_weights
 
 LISTS = Path(__file__).parents[2] / "tests" / "fixtures" / "parity" / "flux"
 FP8 = torch.float8_e4m3fn
@@ -47,11 +47,12 @@ def write(root: Path, size: str, seed: int, *, wired: bool = True) -> None:
     """Write every model of the bundle stage below `root`, as `<owner>/<repository>/<file>`.
 
     Args:
-        size: `tiny`, or `full` for the published sizes, 25 GB, for runs on a GPU; without the merge with schnell.
+        size: `tiny`; `full` for the published sizes, 25 GB, for runs on a GPU, without the merge with schnell; or
+            `hollow`, which is `full` with zeros that take no room on the disk.
         wired: give a few tiny tensors the values of `checkpoints.wired`, so that what comes out is a bundle.
     """
-    if size == "full":
-        _write_full(root, seed)
+    if size != "tiny":
+        _write_full(root, seed, hollow=size == "hollow")
         return
     random = torch.Generator().manual_seed(seed)
     published = _list("flux1_dev_fp8_names_shapes.json")
@@ -82,7 +83,7 @@ PATTERN = 2**20
 """Random numbers that a full-size tensor repeats: more would take minutes to draw and nothing would come of it."""
 
 
-def _write_full(root: Path, seed: int) -> None:
+def _write_full(root: Path, seed: int, *, hollow: bool) -> None:
     pattern = torch.randn(PATTERN, generator=torch.Generator().manual_seed(seed))
 
     def entry(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Entry:
@@ -95,7 +96,10 @@ def _write_full(root: Path, seed: int) -> None:
 
     def save(path: Path, entries: list[Entry]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_weights(path, entries, lambda _share: None)
+        if hollow:
+            _write_hollow(path, entries)
+        else:
+            write_weights(path, entries, lambda _share: None)
 
     published = _list("flux1_dev_fp8_names_shapes.json")
     kinds = {"vae.": torch.bfloat16, "text_encoders.clip_l.": torch.float16}
@@ -119,6 +123,14 @@ def _write_full(root: Path, seed: int) -> None:
     for name in ("rgb_normal.safetensors", "rgb_normal_redux.safetensors"):
         _save(root / "LTT" / "Kiss3DGen" / name, lora)
     _tokenizers(root, t5_words=32128, clip_words=49408)
+
+
+def _write_hollow(path: Path, entries: list[Entry]) -> None:
+    """A file that ends where it should, but of which only the header was ever written."""
+    head, size = file_header(entries)
+    with path.open("wb") as stream:
+        stream.write(head)
+        stream.truncate(len(head) + size)
 
 
 def _tokenizers(root: Path, t5_words: int, clip_words: int) -> None:

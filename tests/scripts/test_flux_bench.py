@@ -9,19 +9,37 @@ from pathlib import Path
 import pytest
 
 from bench import flux_gpu
-from pictures import draw_figure
+from pictures import QUICK, draw_figure
+from simulated_gpu import SIMULATED
+
+
+def table(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], device: str
+) -> list[list[str]]:
+    weights = shutil.copytree(root, tmp_path / "weights")
+    picture = draw_figure(tmp_path / "figure.png")
+    size = ["--device", device, "--tile", "128", "--steps", "2", *(f"--set={setting}" for setting in QUICK)]
+    monkeypatch.setattr(sys, "argv", ["flux_gpu.py", "--root", str(weights), "--picture", str(picture), *size])
+    flux_gpu.main()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert len(rows[0]) == len(rows[1]) == len(rows[-1]) == 9
+    assert [row[1] for row in rows[2:]] == ["prompt", "bundle"] * 3
+    return rows[2:]
 
 
 def test_the_bench_runs(
     tiny_flux: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = shutil.copytree(tiny_flux, tmp_path / "weights")
-    picture = draw_figure(tmp_path / "figure.png")
-    size = ["--device", "cpu", "--tile", "128", "--steps", "2"]
-    monkeypatch.setattr(sys, "argv", ["flux_gpu.py", "--root", str(root), "--picture", str(picture), *size])
-    flux_gpu.main()
-    table = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    assert len(table) == 2 + 2 * 2
-    assert len(table[0]) == len(table[1]) == len(table[-1]) == 9
-    assert [row[1].strip() for row in table[2:]] == ["prompt", "bundle"] * 2
-    assert float(table[-1][-2]) > 0
+    last = table(tiny_flux, tmp_path, monkeypatch, capsys, "cpu")[-1]
+    assert float(last[7]) > 0
+    assert last[3] == ""
+
+
+@SIMULATED
+def test_the_bench_counts_video_memory_without_a_gpu(
+    tiny_flux: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = table(tiny_flux, tmp_path, monkeypatch, capsys, "simulated")[-1]
+    assert float(last[3]) > 0
+    assert last[7] == "", "times mean nothing"

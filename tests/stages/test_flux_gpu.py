@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.flux_gpu import Reading, run
+from bench.flux_gpu import Reading, begin, run
 from checkpoints.flux import write
 from kiss3d_cli.core import device as devices
 from kiss3d_cli.core.device import GIB
@@ -28,11 +28,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reading]:
     folder = tmp_path_factory.mktemp("full")
     picture, device = draw_figure(folder / "figure.png"), devices.resolve("cuda")
     write(folder / "weights", "full", 0)
+    begun = begin(picture, folder / "weights", folder)
     limits = {"first": LIMIT, "capped": LIMIT, "resident": None}
     return {
-        name: run(picture, folder / "weights", device, limit, folder / name)
-        for name, limit in limits.items()
-        if limit or (device.memory_bytes or 0) > WHOLE
+        name: run(begun, device, limit) for name, limit in limits.items() if limit or (device.memory_bytes or 0) > WHOLE
     }
 
 

@@ -223,13 +223,8 @@ class Entry:
 _NAMES = {FP8: "F8_E4M3", torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32"}
 
 
-def write_weights(target: Path, entries: Iterable[Entry], progress: Callable[[float], None]) -> None:
-    """Write a safetensors file one tensor after the other; it appears whole or not at all.
-
-    Raises:
-        Missing: no room, or no right to write there.
-    """
-    entries = list(entries)
+def file_header(entries: Iterable[Entry]) -> tuple[bytes, int]:
+    """How a safetensors file of these tensors begins, in their order, and how many bytes follow."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for entry in entries:
@@ -241,10 +236,21 @@ def write_weights(target: Path, entries: Iterable[Entry], progress: Callable[[fl
         end += entry.bytes
     head = json.dumps(header).encode()
     head += b" " * (-len(head) % 8)
+    return len(head).to_bytes(8, "little") + head, end
+
+
+def write_weights(target: Path, entries: Iterable[Entry], progress: Callable[[float], None]) -> None:
+    """Write a safetensors file one tensor after the other; it appears whole or not at all.
+
+    Raises:
+        Missing: no room, or no right to write there.
+    """
+    entries = list(entries)
+    head, end = file_header(entries)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as stream:
-            stream.write(len(head).to_bytes(8, "little") + head)
+            stream.write(head)
             done = 0
             for entry in entries:
                 tensor = entry.make().to("cpu", entry.dtype).contiguous()

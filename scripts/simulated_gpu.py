@@ -5,6 +5,9 @@ two devices in one operation, an array made of a tensor that is not on the host,
 the host wait for a real one is noted. As the arithmetic is the CPU's, a program must come to the same bits as on the
 CPU, or it does something else on a GPU by mistake. Speed, kernels and the order of streams are not simulated.
 
+A hollow one has no numbers: only shapes and bytes are followed, so that networks of any size show what memory they
+take, without their arithmetic. What comes back to the host is zeros, or a one where the program asks for one number.
+
 The tensors are a subclass of torch's that holds one of the host; a dispatch mode computes with what they hold. What
 torch does before it asks its dispatcher (lists made into tensors, the choice of an attention kernel, the threads of
 autograd's engine) is replaced. A mode holds for one thread: on others the simulated device can't be used.
@@ -31,8 +34,10 @@ from torch.utils._device import _device_constructors
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-GIB = 2**30
+from kiss3d_cli.core.device import GIB, DeviceInfo, resolve
+
 DEVICE = torch.device("cuda:0")
+NAME = "a simulated GPU"
 ROUNDING = 512
 """Bytes; of torch's allocator."""
 SIMULATED = pytest.mark.skipif(
@@ -101,13 +106,14 @@ class SimulatedGpu:
     """
     Attributes:
         memory: bytes that it has.
+        hollow: without numbers.
         live, peak: bytes of the tensors there are, and the most there were.
         watched: whether to note what the host waits for.
         waits: what it waited for, and from where.
     """
 
-    def __init__(self, memory: int) -> None:
-        self.memory = memory
+    def __init__(self, memory: int, hollow: bool = False) -> None:
+        self.memory, self.hollow = memory, hollow
         self.live = self.peak = 0
         self.watched = False
         self.waits: list[str] = []
@@ -121,7 +127,7 @@ class SimulatedGpu:
         """Take memory for a tensor, unless others share it already."""
         storage = held.untyped_storage()
         claim, size = _Claim(), -(-storage.nbytes() // ROUNDING) * ROUNDING
-        place = storage.data_ptr()
+        place = storage._cdata
         if not self._owners[place]:
             if size > self.free:
                 raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {size / GIB:.2f} GiB")
@@ -136,6 +142,9 @@ class SimulatedGpu:
         if not self._owners[place]:
             del self._owners[place]
             self.live -= size
+
+    def cap(self, memory: int) -> None:
+        self.memory = memory
 
     @property
     def free(self) -> int:
@@ -152,9 +161,13 @@ class SimulatedGpu:
         self._note_waits(function, arguments, named, ours, made_here)
         if function is aten.is_pinned.default:
             return False
+        if self.hollow and ours and not made_here:
+            return _nothing(function, arguments, named)
         inner, inner_named = tree_map_only(Simulated, lambda x: x.held, (arguments, named))
+        if self.hollow and ours and function in INDEXING:
+            inner = tree_map_only(Tensor, lambda x: x.to("meta"), inner)
         if made_here and inner_named.get("device") is not None:
-            inner_named["device"] = torch.device("cpu")
+            inner_named["device"] = torch.device("meta" if self.hollow else "cpu")
         inner_named = {key: value for key, value in inner_named.items() if key not in ("pin_memory", "non_blocking")}
         result = function(*(inner[:2] if function is aten.copy_.default else inner), **inner_named)
         if not made_here:
@@ -193,6 +206,16 @@ class SimulatedGpu:
                 self.wait(function)
 
 
+def _nothing(function: Any, arguments: Any, named: dict[str, Any]) -> Any:
+    """What a hollow device tells the host."""
+    if function is aten.copy_.default:
+        return arguments[0].zero_()
+    held = arguments[0].held
+    if function is aten._local_scalar_dense.default:
+        return torch.ones((), dtype=held.dtype).item()
+    return torch.zeros(held.shape, dtype=named.get("dtype") or held.dtype)
+
+
 def _makes_ours(function: Any, arguments: Any, named: dict[str, Any], ours: bool) -> bool:
     """Whether the result is on the simulated device."""
     if named.get("device") is not None:
@@ -223,9 +246,9 @@ class _Mode(TorchDispatchMode):
 
 
 @contextlib.contextmanager
-def simulated_gpu(memory: int = 12 * GIB) -> Iterator[SimulatedGpu]:
+def simulated_gpu(memory: int = 12 * GIB, *, hollow: bool = False) -> Iterator[SimulatedGpu]:
     """Have a CUDA device `cuda:0`, on this thread, until the end of the context."""
-    gpu = SimulatedGpu(memory)
+    gpu = SimulatedGpu(memory, hollow)
     with pytest.MonkeyPatch.context() as patch, _device_guard():
         _replace_cuda(patch, gpu)
         _replace_what_comes_before_the_dispatcher(patch, gpu)
@@ -233,6 +256,16 @@ def simulated_gpu(memory: int = 12 * GIB) -> Iterator[SimulatedGpu]:
         patch.setenv("HF_DEACTIVATE_ASYNC_LOAD", "1")  # transformers loads weights on threads of its own
         with _Mode(gpu):
             yield gpu
+
+
+@contextlib.contextmanager
+def bench_device(name: str) -> Iterator[DeviceInfo]:
+    """A device of the machine, or a simulated one, `simulated` or `hollow`, where memory alone means anything."""
+    if name not in ("simulated", "hollow"):
+        yield resolve(name)
+        return
+    with simulated_gpu(24 * GIB, hollow=name == "hollow"):
+        yield resolve("cuda")
 
 
 @contextlib.contextmanager
@@ -269,7 +302,7 @@ def _replace_cuda(patch: pytest.MonkeyPatch, gpu: SimulatedGpu) -> None:
         def synchronize(self) -> None:
             gpu.wait("a stream")
 
-    properties = types.SimpleNamespace(name="a simulated GPU", total_memory=gpu.memory, major=8, minor=6)
+    properties = types.SimpleNamespace(name=NAME, total_memory=gpu.memory, major=8, minor=6)
     answers: dict[str, Callable[..., Any]] = {
         "is_available": lambda: True,
         "is_initialized": lambda: True,
@@ -286,6 +319,7 @@ def _replace_cuda(patch: pytest.MonkeyPatch, gpu: SimulatedGpu) -> None:
         "memory_allocated": lambda *_: gpu.live,
         "max_memory_allocated": lambda *_: gpu.peak,
         "reset_peak_memory_stats": lambda *_: gpu.reset_peak(),
+        "set_per_process_memory_fraction": lambda share, *_: gpu.cap(int(share * properties.total_memory)),
         "empty_cache": lambda: None,
         "synchronize": lambda *_: gpu.wait("the device"),
         "stream": lambda *_: contextlib.nullcontext(),
@@ -321,6 +355,9 @@ def _replace_what_comes_before_the_dispatcher(patch: pytest.MonkeyPatch, gpu: Si
                 return original(*arguments, **named)
             gpu._refuse_mixing("attention", arguments, tensors, sum(isinstance(x, Simulated) for x in tensors))
             inner, inner_named = tree_map_only(Simulated, lambda x: x.held, (arguments, named))
+            if gpu.hollow:
+                query, value = (inner[i] if len(inner) > i else inner_named[n] for i, n in ((0, "query"), (2, "value")))
+                return Simulated(query.new_empty(*query.shape[:-1], value.shape[-1]), gpu)
             return Simulated(original(*inner, **inner_named), gpu)
 
         return call
