@@ -105,7 +105,7 @@ class _Claim:
 class SimulatedGpu:
     """
     Attributes:
-        memory: bytes that it has.
+        memory: bytes that it gives out, which may be fewer than it says it has.
         hollow: without numbers.
         live, peak: bytes of the tensors there are, and the most there were.
         watched: whether to note what the host waits for.
@@ -129,7 +129,7 @@ class SimulatedGpu:
         claim, size = _Claim(), -(-storage.nbytes() // ROUNDING) * ROUNDING
         place = storage._cdata
         if not self._owners[place]:
-            if size > self.free:
+            if self.live + size > self.memory:
                 raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {size / GIB:.2f} GiB")
             self.live += size
             self.peak = max(self.peak, self.live)
@@ -145,10 +145,6 @@ class SimulatedGpu:
 
     def cap(self, memory: int) -> None:
         self.memory = memory
-
-    @property
-    def free(self) -> int:
-        return self.memory - self.live
 
     def reset_peak(self) -> None:
         self.peak = self.live
@@ -314,7 +310,7 @@ def _replace_cuda(patch: pytest.MonkeyPatch, gpu: SimulatedGpu) -> None:
         "get_device_properties": lambda *_: properties,
         "get_device_capability": lambda *_: (properties.major, properties.minor),
         "is_bf16_supported": lambda **_: True,
-        "mem_get_info": lambda *_: (gpu.free, gpu.memory),
+        "mem_get_info": lambda *_: (properties.total_memory - gpu.live, properties.total_memory),
         "memory_reserved": lambda *_: gpu.live,
         "memory_allocated": lambda *_: gpu.live,
         "max_memory_allocated": lambda *_: gpu.peak,

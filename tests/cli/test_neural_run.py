@@ -16,7 +16,7 @@ from PIL import Image
 
 from checkpoints.spheres import PATCHES, RADIUS, VIEW_PATCHES
 from conftest import Answer, call
-from kiss3d_cli.core.device import DeviceInfo
+from kiss3d_cli.core.device import GIB, DeviceInfo
 from kiss3d_cli.core.stage import Context, Method
 from kiss3d_cli.imaging.png import read_png
 from kiss3d_cli.models.offload import Residence
@@ -194,6 +194,24 @@ def test_a_gpu_too_small_for_flux_comes_to_the_bits_of_the_cpu(
     assert bundle["peak_vram_bytes"] > 0
     assert gpu.waits == [], "nothing between two steps may wait"
     assert gpu.live == 0, "the networks are gone"
+
+
+@SIMULATED
+def test_running_out_of_video_memory_leaves_it_empty(
+    gpu: SimulatedGpu, picture: Path, tiny_models: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(tiny_models, tmp_path / "weights"))
+    out = ("--out", tmp_path / "runs", *options(root, "device.name=cuda:0"))
+    gpu.cap(2_000_000)  # more than the caption takes, less than the views do
+    answer = call("run", picture, "--preset", "12gb", "--until", "multiview", *out)
+    assert answer.code == 4, answer.err
+    assert "stage multiview: out of memory" in answer.err
+    assert gpu.live == 0
+    gpu.cap(12 * GIB)
+    (folder,) = (path.parent for path in tmp_path.glob("runs/*/run.json"))
+    answer = call("resume", folder, "--until", "multiview", "--json")
+    assert statuses(answer)["multiview"] == "done"
+    assert gpu.live == 0
 
 
 @SIMULATED

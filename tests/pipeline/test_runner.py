@@ -222,8 +222,12 @@ def test_whoever_keeps_the_error_keeps_nothing_of_the_failed_work(tmp_path, monk
     def fail(_context):
         network = torch.nn.Linear(1, 1)
         weakref.finalize(network, gone.append, "network")
+
+        def ask():  # a function holds what it closes over, and its call holds the function
+            raise RuntimeError(f"CUDA out of memory in {network}")
+
         try:
-            raise RuntimeError("CUDA out of memory")
+            ask()
         except RuntimeError as error:
             raise OutOfMemory("out of memory in step 2") from error
 

@@ -222,10 +222,15 @@ def _failed(folder: RunFolder, stage: Stage, error: BaseException, reporter: Rep
 
 
 def _let_go(error: BaseException) -> None:
-    """Forget the variables of the calls that failed: who keeps the error would keep their networks on the device."""
+    """Forget the calls that failed: who keeps the error would keep their networks on the device.
+
+    Their variables are not enough, as a call also holds its function and what that closes over. The traceback's text
+    is in `error.json`.
+    """
     chain: BaseException | None = error
     while chain is not None:
         traceback.clear_frames(chain.__traceback__)
+        chain.__traceback__ = None
         chain = chain.__cause__ or chain.__context__
 
 
