@@ -18,6 +18,7 @@ ALLOWED = {
     "pipeline": {"core", "models", "geometry", "imaging", "stages", "report"},
     "ui": {"core", "geometry", "imaging", "stages", "pipeline", "report"},
     "cli": {"core", "models", "geometry", "imaging", "stages", "pipeline", "report", "ui"},
+    "__main__.py": {"cli"},
 }
 
 

@@ -24,6 +24,11 @@ def test_help_loads_nothing_heavy(arguments):
     assert not {"torch", "cv2", "scipy", "trimesh", "numpy", "pymeshlab", "transformers"} & set(modules)
 
 
+def test_it_can_be_called_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "kiss3d_cli", "--help"], capture_output=True, text=True, check=True)
+    assert "Usage: kiss3d " in done.stdout
+
+
 def test_help_names_every_command():
     done = subprocess.run([sys.executable, "-c", LIST_MODULES, "--help"], capture_output=True, text=True, check=True)
     assert all(f" {name} " in done.stdout for name in ("run", "resume", "status", "eval", "models"))

@@ -133,6 +133,20 @@ def test_another_seed_loads_no_encoder(mended_run: Path, tmp_path: Path) -> None
     assert "seed" not in manifest["settings"]
 
 
+def test_the_plan_tells_a_model_that_is_new_from_one_that_changed(mended_run: Path, tmp_path: Path) -> None:
+    from kiss3d_cli.pipeline.launch import plan_resume
+    from kiss3d_cli.pipeline.run_folder import RunFolder
+
+    folder = RunFolder(Path(shutil.copytree(mended_run, tmp_path / "run")))
+    path = folder.path / "04-prompt" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["models"]["flux-redux"]
+    manifest["models"]["flux-dev"] = manifest["key"] = "0" * 64
+    path.write_text(json.dumps(manifest))
+    reasons = {step.stage.name: step.reason for step in plan_resume(folder, folder.record())[0]}
+    assert reasons["prompt"] == "the weights of flux-dev changed; flux-redux was not used before"
+
+
 def test_the_multiview_route_needs_no_flux(mended_run: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(mended_run, tmp_path / "run")
     answer = call("resume", copy, "--set", "bundle.method=reference", "--json")

@@ -144,7 +144,7 @@ def test_too_small_a_limit_names_the_smallest_that_works() -> None:
     ) as caught:
         plan_memory(blocks, fixed=GIB, working=GIB // 4, limit=2 * GIB, what="Flux")
     assert caught.value.hint is not None
-    assert "device.memory_limit=3.3" in caught.value.hint
+    assert "leave it 3.3 GiB" in caught.value.hint
     plan_memory(blocks, fixed=GIB, working=GIB // 4, limit=int(3.3 * GIB), what="Flux")
 
 

@@ -88,7 +88,8 @@ def plan_memory(blocks: Sequence[Block], *, fixed: int, working: int, limit: int
             f"{what} can't work in {limit / GIB:.2f} GiB of video memory; the smallest that works is "
             f"{least / GIB:.2f} GiB",
             place="device.memory_limit",
-            hint=f"--set device.memory_limit={_up(least)}, a smaller bundle.tile, or --set bundle.method=reference",
+            hint=f"leave it {_up(least)} GiB (close what else is on the GPU, set device.memory_limit no lower), or use "
+            "a smaller bundle.tile, or --set bundle.method=reference",
         )
     share = (everything + SLOTS * largest - limit) / total
     resident, streamed = [], []

@@ -187,11 +187,11 @@ def _changes(
     changed += [r for r in manifest.inputs if r not in reads]
     if changed:
         changes.append(f"{', '.join(_stages_of(changed))} changed")
-    changes += [
-        f"the weights of {model} changed"
-        for model in method.models(config)
-        if manifest.models.get(model, "") != models.get(model, "")
-    ]
+    for model in method.models(config):
+        if model not in manifest.models:
+            changes.append(f"{model} was not used before")
+        elif manifest.models[model] != models.get(model, ""):
+            changes.append(f"the weights of {model} changed")
     if not changes and manifest.version != method.version:
         changes.append(f"kiss3d's {name} is newer (version {manifest.version} to {method.version})")
     return "; ".join(changes)

@@ -31,5 +31,8 @@ def drawn(context: Context) -> Bundle:
     try:
         return load_bundle(context.inputs["bundle/bundle.png"])
     except BadInput as error:
-        error.hint = "look at it; then resume with --set seed=NUMBER for another, or --set bundle.method=reference"
+        error.hint = (
+            "look at it; then resume with --set seed=NUMBER for another, or, if Flux drew it, without Flux: "
+            "--set bundle.method=reference"
+        )
         raise

@@ -63,7 +63,7 @@ def _draw(context: Context, side: int, reference: Picture | None, strength: floa
         start, controls = _encoded(context, reference, names, rows, columns)
         idle = [c.mode for c in controls if not any(_acting(c, schedule))]
         if idle and schedule.steps:
-            context.warnings.append(f"The control {', '.join(idle)} acts in none of the {schedule.steps} steps.")
+            context.warnings.append(f"The control {', '.join(idle)} acts in no step: there are too few of them.")
         if schedule.steps:
             noise = latent.noise(rows, columns, start.shape[-1] // latent.PATCH**2, settings["seed"])
             level = schedule.levels[0]
