@@ -75,7 +75,8 @@ def _draw(context: Context, side: int, reference: Picture | None, strength: floa
             context.facts["resumed_at_step"] = first
         if first < schedule.steps:
             doing = "while loading Flux"
-            keep.reserve(start.shape, context.device.torch)
+            if context.device.is_cuda:
+                keep.reserve(start.shape)
 
             def after_step(index: int, latents: Tensor) -> None:
                 nonlocal doing

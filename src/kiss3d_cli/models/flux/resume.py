@@ -38,10 +38,9 @@ class LatentFile:
         self._pending: tuple[int, Tensor, Any] | None = None
         self._host: Tensor | None = None
 
-    def reserve(self, shape: torch.Size, device: torch.device) -> None:
+    def reserve(self, shape: torch.Size) -> None:
         """Take the page-locked memory for copies from a GPU: later, in the middle of steps, it would wait for them."""
-        if device.type == "cuda":
-            self._host = torch.empty(shape, pin_memory=True)
+        self._host = torch.empty(shape, pin_memory=True)
 
     def read(self, steps: int, shape: torch.Size) -> Saved | None:
         """What an earlier attempt left; None if there is nothing, or nothing that fits."""
