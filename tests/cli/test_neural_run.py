@@ -24,6 +24,7 @@ from kiss3d_cli.stages import flux
 from pictures import draw_figure
 from simulated_gpu import SIMULATED, SimulatedGpu, simulated_gpu
 
+pytestmark = pytest.mark.timeout(1200)  # whole runs, and the fixtures' before them: a busy machine takes its time
 SMALL = (
     "device.name=cpu",
     "preprocess.size=128",
