@@ -17,10 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from kiss3d_cli.geometry.cameras import orbit_cameras
-from kiss3d_cli.geometry.load import read_mesh
+from kiss3d_cli.geometry.io.load import read_mesh
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.render import render_colors, render_normals, render_texture
-from kiss3d_cli.geometry.texture import Texture
+from kiss3d_cli.geometry.texture.texture import Texture
 
 CLAY = 0.78
 """The grey of a mesh without colours."""

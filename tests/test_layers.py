@@ -1,4 +1,4 @@
-"""cli -> pipeline -> stages -> {models | geometry | imaging} -> core; nothing imports backwards or sideways."""
+"""cli -> pipeline -> stages -> {models | evaluation -> geometry | image} -> core; nothing imports backwards."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ ALLOWED = {
     "core": set(),
     "models": {"core"},
     "geometry": {"core"},
-    "imaging": {"core"},
-    "stages": {"core", "models", "geometry", "imaging"},
-    "report": {"core", "geometry", "imaging", "stages", "pipeline"},
-    "pipeline": {"core", "models", "geometry", "imaging", "stages", "report"},
-    "ui": {"core", "geometry", "imaging", "stages", "pipeline", "report"},
-    "cli": {"core", "models", "geometry", "imaging", "stages", "pipeline", "report", "ui"},
+    "image": {"core"},
+    "evaluation": {"core", "geometry"},
+    "stages": {"core", "models", "geometry", "image", "evaluation"},
+    "report": {"core", "geometry", "image", "evaluation", "stages", "pipeline"},
+    "pipeline": {"core", "models", "geometry", "image", "evaluation", "stages", "report"},
+    "web": {"core", "geometry", "image", "evaluation", "stages", "pipeline", "report"},
+    "cli": {"core", "models", "geometry", "image", "evaluation", "stages", "pipeline", "report", "web"},
     "__main__.py": {"cli"},
 }
 

@@ -27,16 +27,16 @@ import numpy as np
 import torch
 import trimesh
 
+from kiss3d_cli.evaluation.compare import evaluate
 from kiss3d_cli.geometry.cameras import BUNDLE_RADIUS, FIELD_OF_VIEW, orbit_cameras
-from kiss3d_cli.geometry.double_sheet import double_sheet
-from kiss3d_cli.geometry.evaluation import evaluate
-from kiss3d_cli.geometry.inflate import inflate, sample_coverage
-from kiss3d_cli.geometry.load import read_mesh
+from kiss3d_cli.geometry.inflate.double_sheet import double_sheet
+from kiss3d_cli.geometry.inflate.inflate import inflate, sample_coverage
+from kiss3d_cli.geometry.io.load import read_mesh
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.render import render_normals
-from kiss3d_cli.imaging.framing import Framed, frame_foreground
-from kiss3d_cli.imaging.picture import load_picture
-from kiss3d_cli.imaging.png import write_png
+from kiss3d_cli.image.framing import Framed, frame_foreground
+from kiss3d_cli.image.picture import load_picture
+from kiss3d_cli.image.png import write_png
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = "from kiss3d_cli.cli.app import main; main()"

@@ -20,12 +20,12 @@ import numpy as np
 import torch
 import trimesh
 
-from kiss3d_cli.geometry.align import JUDGE_POINTS, align, distinct, refine
-from kiss3d_cli.geometry.evaluation import evaluate
-from kiss3d_cli.geometry.load import read_mesh
-from kiss3d_cli.geometry.metrics import SurfaceSample, distances, nearest, sample_surface
-from kiss3d_cli.geometry.rotation_search import RotationObjective, brute_force_rotations, search_rotations
-from kiss3d_cli.geometry.volume import volume_overlap
+from kiss3d_cli.evaluation.align.align import JUDGE_POINTS, align, distinct, refine
+from kiss3d_cli.evaluation.align.rotation_search import RotationObjective, brute_force_rotations, search_rotations
+from kiss3d_cli.evaluation.compare import evaluate
+from kiss3d_cli.evaluation.metrics import SurfaceSample, distances, nearest, sample_surface
+from kiss3d_cli.evaluation.volume import volume_overlap
+from kiss3d_cli.geometry.io.load import read_mesh
 
 NAMES = ("cow", "spot", "stanford-bunny", "teapot", "rocker-arm")
 

@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from checkpoints.flux import kohya_lora
 from kiss3d_cli.models.flux import keys, networks
 from kiss3d_cli.models.flux.lora import LowRank, read_lora
-from kiss3d_cli.models.fp8 import FP8, Fp8Linear, Fp8Weight, quantize, quantize_change
-from kiss3d_cli.models.weights import WeightFile, fill
+from kiss3d_cli.models.runtime.fp8 import FP8, Fp8Linear, Fp8Weight, quantize, quantize_change
+from kiss3d_cli.models.runtime.weights import WeightFile, fill
 
 BLOCKS = 3
 RANK = 16

@@ -17,7 +17,7 @@ import torch
 import trimesh
 
 from kiss3d_cli.geometry.mesh import Mesh
-from kiss3d_cli.imaging.bundle_grid import Bundle, split_bundle
+from kiss3d_cli.image.bundle import Bundle, split_bundle
 
 MESHES = ("spot", "stanford-bunny", "teapot", "rocker-arm", "cow")
 SHARED = Path(__file__).parents[2] / ".." / "shared"

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 from kiss3d_cli.core.memory import PeakMemory
-from kiss3d_cli.geometry.flexicubes import CubeWeights, dual_grid, flexicubes
+from kiss3d_cli.geometry.extract.flexicubes import CubeWeights, dual_grid, flexicubes
 from kiss3d_cli.models.lrm.cameras import BUNDLE_AZIMUTHS, MULTIVIEW_AZIMUTHS, camera_vectors
 from kiss3d_cli.models.lrm.checkpoint import load
 from kiss3d_cli.models.lrm.config import PRM

@@ -27,18 +27,18 @@ import torch
 import trimesh
 from ground_truth import MESHES, Case, add_shared, load_case
 
+from kiss3d_cli.evaluation.compare import evaluate
 from kiss3d_cli.geometry.cameras import BUNDLE_RADIUS, bundle_cameras, orbit_cameras
-from kiss3d_cli.geometry.evaluation import evaluate
-from kiss3d_cli.geometry.export import write_mesh
-from kiss3d_cli.geometry.hull import visual_hull
-from kiss3d_cli.geometry.isomer import IsomerSettings, refine
+from kiss3d_cli.geometry.extract.hull import visual_hull
+from kiss3d_cli.geometry.io.export import write_mesh
 from kiss3d_cli.geometry.mesh import Mesh
-from kiss3d_cli.geometry.remesh_optimizer import RemeshSettings
+from kiss3d_cli.geometry.refine.isomer import IsomerSettings, refine
 from kiss3d_cli.geometry.render import render_normals
-from kiss3d_cli.geometry.repair import decimate
-from kiss3d_cli.geometry.topology import report
-from kiss3d_cli.imaging.bundle_grid import Bundle, join_bundle, load_bundle
-from kiss3d_cli.imaging.png import write_png
+from kiss3d_cli.geometry.surface.remesh_optimizer import RemeshSettings
+from kiss3d_cli.geometry.surface.repair import decimate
+from kiss3d_cli.geometry.surface.topology import report
+from kiss3d_cli.image.bundle import Bundle, join_bundle, load_bundle
+from kiss3d_cli.image.png import write_png
 
 PUBLISHED = {  # of the released code on the same bundles: Chamfer, F@0.01, F@0.02, F@0.05
     "cow": (0.0121, 0.510, 0.826, 0.997),

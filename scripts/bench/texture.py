@@ -25,12 +25,12 @@ from ground_truth import add_shared, load_caster
 from PIL import Image
 from torch import Tensor
 
-from kiss3d_cli.geometry.bake import bake, unwrap
 from kiss3d_cli.geometry.cameras import View, bundle_cameras, orbit_cameras
-from kiss3d_cli.geometry.export import write_mesh
+from kiss3d_cli.geometry.io.export import write_mesh
 from kiss3d_cli.geometry.mesh import Mesh
-from kiss3d_cli.geometry.project import Photographs, project_colors
 from kiss3d_cli.geometry.render import render_colors, render_texture
+from kiss3d_cli.geometry.texture.bake import bake, unwrap
+from kiss3d_cli.geometry.texture.project import Photographs, project_colors
 
 SIDE = 512
 VALIDATE = """

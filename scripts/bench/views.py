@@ -31,7 +31,7 @@ from kiss3d_cli.core import device as devices
 from kiss3d_cli.core.device import GIB, DeviceInfo
 from kiss3d_cli.core.memory import PeakMemory
 from kiss3d_cli.models import florence2
-from kiss3d_cli.models.pretrained import load_module, load_weights
+from kiss3d_cli.models.runtime.pretrained import load_module, load_weights
 from kiss3d_cli.models.zero123plus import pipeline
 from kiss3d_cli.models.zero123plus.attention import ReferenceUnet
 from kiss3d_cli.models.zero123plus.sampler import Condition, Noise, denoise

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from checkpoints.spheres import open_gates, wire_embedder, wire_painting, wire_siglip
 from checkpoints.wired import wire_controlnet, wire_lora, wire_transformer, wire_vae
-from kiss3d_cli.models.weights import Entry, file_header, write_weights
+from kiss3d_cli.models.runtime.weights import Entry, file_header, write_weights
 
 LISTS = Path(__file__).parents[2] / "tests" / "fixtures" / "parity" / "flux"
 FP8 = torch.float8_e4m3fn

@@ -12,10 +12,10 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from kiss3d_cli.geometry.export import write_mesh
-from kiss3d_cli.geometry.flexicubes import isosurface
-from kiss3d_cli.geometry.manifold import face_components, find_defects
+from kiss3d_cli.geometry.extract.flexicubes import isosurface
+from kiss3d_cli.geometry.io.export import write_mesh
 from kiss3d_cli.geometry.mesh import Mesh
+from kiss3d_cli.geometry.surface.manifold import face_components, find_defects
 
 from .clutter import cluttered
 from .field import Field, extent, project, resampled, sampled, surface

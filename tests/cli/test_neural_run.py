@@ -18,8 +18,8 @@ from checkpoints.spheres import PATCHES, RADIUS, VIEW_PATCHES
 from conftest import Answer, call
 from kiss3d_cli.core.device import GIB, DeviceInfo
 from kiss3d_cli.core.stage import Context, Method
-from kiss3d_cli.imaging.png import read_png
-from kiss3d_cli.models.offload import Residence
+from kiss3d_cli.image.png import read_png
+from kiss3d_cli.models.runtime.offload import Residence
 from kiss3d_cli.stages import flux
 from pictures import draw_figure
 from simulated_gpu import SIMULATED, SimulatedGpu, simulated_gpu

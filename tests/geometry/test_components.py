@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import torch
 
-from kiss3d_cli.geometry.components import keep_large_components
-from kiss3d_cli.geometry.flexicubes import isosurface
+from kiss3d_cli.geometry.extract.flexicubes import isosurface
 from kiss3d_cli.geometry.mesh import Mesh
+from kiss3d_cli.geometry.surface.components import keep_large_components
 
 
 def balls(*radii: float) -> Mesh:

@@ -7,7 +7,7 @@ import torch
 import trimesh
 from torch import Tensor
 
-from kiss3d_cli.geometry.diffuse import diffuse
+from kiss3d_cli.geometry.texture.diffuse import diffuse
 
 
 def grid(side: int) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from kiss3d_cli.geometry.double_sheet import connect, double_sheet
+from kiss3d_cli.geometry.inflate.double_sheet import connect, double_sheet
 
 
 def lifted(coverage: np.ndarray) -> trimesh.Trimesh:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from kiss3d_cli.geometry.dual_tables import CORNER_OFFSETS, EDGE_CORNERS, FACE_CORNERS, dual_tables
+from kiss3d_cli.geometry.extract.dual_tables import CORNER_OFFSETS, EDGE_CORNERS, FACE_CORNERS, dual_tables
 
 
 def loops_of(case: int) -> set[frozenset[int]]:

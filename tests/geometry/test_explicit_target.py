@@ -7,8 +7,8 @@ import trimesh
 
 from ellipsoids import Ellipsoid, cast
 from kiss3d_cli.geometry.cameras import View, bundle_cameras
-from kiss3d_cli.geometry.explicit_target import ExplicitTarget, TargetViews
 from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
+from kiss3d_cli.geometry.refine.explicit_target import ExplicitTarget, TargetViews
 
 SIZE = 128
 

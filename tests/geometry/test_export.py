@@ -15,12 +15,12 @@ import torch
 import trimesh
 from PIL import Image
 
+from kiss3d_cli.core.color_space import linear_to_srgb, srgb_to_linear
 from kiss3d_cli.core.errors import BadInput
-from kiss3d_cli.geometry.color_space import linear_to_srgb, srgb_to_linear
-from kiss3d_cli.geometry.export import SUFFIXES, write_mesh
-from kiss3d_cli.geometry.load import read_mesh
+from kiss3d_cli.geometry.io.export import SUFFIXES, write_mesh
+from kiss3d_cli.geometry.io.load import read_mesh
 from kiss3d_cli.geometry.mesh import Mesh
-from kiss3d_cli.geometry.texture import Texture
+from kiss3d_cli.geometry.texture.texture import Texture
 
 TETRAHEDRON = Mesh(
     torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3]]),

@@ -13,8 +13,8 @@ from scipy.spatial import cKDTree
 from torch.testing import assert_close
 
 from kiss3d_cli.core.errors import BadInput
-from kiss3d_cli.geometry.dual_tables import dual_tables
-from kiss3d_cli.geometry.flexicubes import CubeWeights, dual_grid, flexicubes, isosurface
+from kiss3d_cli.geometry.extract.dual_tables import dual_tables
+from kiss3d_cli.geometry.extract.flexicubes import CubeWeights, dual_grid, flexicubes, isosurface
 from kiss3d_cli.geometry.mesh import Mesh
 
 

@@ -7,8 +7,8 @@ import torch
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.cameras import BUNDLE_RADIUS, bundle_cameras, orbit_cameras
-from kiss3d_cli.geometry.hull import HullField, silhouette_distance, visual_hull
-from kiss3d_cli.geometry.manifold import find_defects
+from kiss3d_cli.geometry.extract.hull import HullField, silhouette_distance, visual_hull
+from kiss3d_cli.geometry.surface.manifold import find_defects
 
 
 def _disc_masks(size: int, radius: float, views: int = 4) -> torch.Tensor:
@@ -20,7 +20,7 @@ def _disc_masks(size: int, radius: float, views: int = 4) -> torch.Tensor:
 
 
 def test_distance_of_a_drawn_mask(monkeypatch):
-    monkeypatch.setattr("kiss3d_cli.geometry.hull._SMOOTHING", 0.0)
+    monkeypatch.setattr("kiss3d_cli.geometry.extract.hull._SMOOTHING", 0.0)
     mask = torch.tensor([[0, 0, 0, 0], [0, 1, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1.0]])
     half_root = math.sqrt(2) - 0.5
     expected = torch.tensor(

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.cameras import bundle_cameras, orbit_cameras
-from kiss3d_cli.geometry.heights import height_field, symmetry
-from kiss3d_cli.geometry.inflate import inflate, pixel_rays, sample_coverage, shrink_into_views
+from kiss3d_cli.geometry.inflate.heights import height_field, symmetry
+from kiss3d_cli.geometry.inflate.inflate import inflate, pixel_rays, sample_coverage, shrink_into_views
 from kiss3d_cli.geometry.mesh import Mesh
 
 

@@ -10,12 +10,12 @@ import torch
 from ellipsoids import HALF_FIELD, RADIUS, Cast, Ellipsoid, cast
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.cameras import bundle_cameras
-from kiss3d_cli.geometry.depth_maps import DepthMaps, camera_rays
-from kiss3d_cli.geometry.fuse import fuse_depths
-from kiss3d_cli.geometry.hull import HullField, hull_depths
-from kiss3d_cli.geometry.integrate import IntegrationSettings, integrate_normals
-from kiss3d_cli.geometry.manifold import find_defects
-from kiss3d_cli.geometry.topology import report
+from kiss3d_cli.geometry.depth.fuse import fuse_depths
+from kiss3d_cli.geometry.depth.integrate import IntegrationSettings, integrate_normals
+from kiss3d_cli.geometry.depth.maps import DepthMaps, camera_rays
+from kiss3d_cli.geometry.extract.hull import HullField, hull_depths
+from kiss3d_cli.geometry.surface.manifold import find_defects
+from kiss3d_cli.geometry.surface.topology import report
 
 SIZE = 128
 PIXEL = 2 * RADIUS * math.tan(HALF_FIELD) / SIZE

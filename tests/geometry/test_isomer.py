@@ -12,15 +12,15 @@ import trimesh
 
 from ellipsoids import HALF_FIELD, RADIUS, Cast, Ellipsoid, cast
 from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.evaluation.compare import evaluate
 from kiss3d_cli.geometry.cameras import bundle_cameras
-from kiss3d_cli.geometry.evaluation import evaluate
-from kiss3d_cli.geometry.integrate import IntegrationSettings
-from kiss3d_cli.geometry.isomer import IsomerSettings, Refined, refine
-from kiss3d_cli.geometry.manifold import find_defects
+from kiss3d_cli.geometry.depth.integrate import IntegrationSettings
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.rasterize import BUILT_IN, Backend
+from kiss3d_cli.geometry.refine.isomer import IsomerSettings, Refined, refine
 from kiss3d_cli.geometry.render import render_normals
-from kiss3d_cli.geometry.topology import report
+from kiss3d_cli.geometry.surface.manifold import find_defects
+from kiss3d_cli.geometry.surface.topology import report
 
 SIZE = 96
 PIXEL = 2 * RADIUS * math.tan(HALF_FIELD) / SIZE
@@ -100,7 +100,7 @@ def test_tiles_of_another_size_than_asked_for():
 
 def test_three_views_weigh_the_same(monkeypatch):
     """Two of them are drawn by one thread and the third by another: the gradient is that of all three at once."""
-    from kiss3d_cli.geometry import isomer
+    from kiss3d_cli.geometry.refine import isomer
 
     seen = cast([BODY], SIZE)
     three = (seen.normals[:3], seen.mask[:3], bundle_cameras()[[0, 1, 2]])
@@ -127,7 +127,7 @@ def test_the_same_mesh_on_one_thread_and_on_two(seen):
 
 
 def test_the_target_is_renewed_as_asked(seen, monkeypatch):
-    from kiss3d_cli.geometry.explicit_target import TargetViews
+    from kiss3d_cli.geometry.refine.explicit_target import TargetViews
 
     calls = []
     gather = TargetViews.gather

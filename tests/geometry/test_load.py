@@ -15,8 +15,8 @@ import trimesh
 from PIL import Image
 
 from kiss3d_cli.core.errors import BadInput
-from kiss3d_cli.geometry import load
-from kiss3d_cli.geometry.load import check_mesh, read_mesh
+from kiss3d_cli.geometry.io import load
+from kiss3d_cli.geometry.io.load import check_mesh, read_mesh
 from kiss3d_cli.geometry.mesh import Mesh
 
 # an asymmetric tetrahedron, faces counter-clockwise from outside

@@ -2,7 +2,7 @@
 
 import torch
 
-from kiss3d_cli.geometry.manifold import (
+from kiss3d_cli.geometry.surface.manifold import (
     Defects,
     face_components,
     find_defects,

@@ -12,14 +12,14 @@ import trimesh
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput, Missing
-from kiss3d_cli.geometry.bake import Atlas, bake, unwrap
 from kiss3d_cli.geometry.cameras import bundle_cameras
-from kiss3d_cli.geometry.export import write_mesh
-from kiss3d_cli.geometry.load import read_mesh
+from kiss3d_cli.geometry.io.export import write_mesh
+from kiss3d_cli.geometry.io.load import read_mesh
 from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
-from kiss3d_cli.geometry.project import Photographs, Projector, project_colors
 from kiss3d_cli.geometry.rasterize import rasterize
 from kiss3d_cli.geometry.render import render_texture
+from kiss3d_cli.geometry.texture.bake import Atlas, bake, unwrap
+from kiss3d_cli.geometry.texture.project import Photographs, Projector, project_colors
 
 BALLS = ((torch.tensor([0.0, -0.1, -0.3]), 0.6), (torch.tensor([0.25, 0.2, 0.65]), 0.22))
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 import trimesh
 
-from kiss3d_cli.geometry.manifold import find_defects, find_edges
 from kiss3d_cli.geometry.mesh import face_normals
-from kiss3d_cli.geometry.remesh import collapse_edges, flip_edges, remesh, split_edges
+from kiss3d_cli.geometry.surface.manifold import find_defects, find_edges
+from kiss3d_cli.geometry.surface.remesh import collapse_edges, flip_edges, remesh, split_edges
 
 TETRAHEDRON = torch.tensor([[0, 1, 2], [0, 3, 1], [1, 3, 2], [2, 3, 0]])
 
@@ -147,7 +147,7 @@ def test_flip_restores_the_one_edge_that_was_turned():
 
 def test_flip_never_makes_a_second_edge_between_two_vertices(monkeypatch):
     """A waist of two vertices, 2 and 3, and the edge 0-1 across: turning that edge would join 2 and 3 once more."""
-    monkeypatch.setattr("kiss3d_cli.geometry.remesh._MIN_COSINE", -2.0)
+    monkeypatch.setattr("kiss3d_cli.geometry.surface.remesh._MIN_COSINE", -2.0)
     faces = [(0, 1, 2), (1, 0, 3)]
     for tip, path in ((0, [2, *range(4, 12), 3]), (1, [3, *range(12, 20), 2])):
         centre = 20 + tip
@@ -189,7 +189,7 @@ def test_random_meshes_stay_closed_manifolds(seed, length):
 @pytest.mark.parametrize("seed", range(4))
 def test_topology_is_kept_without_any_help_from_geometry(seed, monkeypatch):
     """Faces may turn any way, every edge is too short, and flips choose among random vertices: only topology guards."""
-    monkeypatch.setattr("kiss3d_cli.geometry.remesh._MIN_COSINE", -2.0)
+    monkeypatch.setattr("kiss3d_cli.geometry.surface.remesh._MIN_COSINE", -2.0)
     rows, faces = _random_mesh(seed)
     euler = _genus_sum(rows, faces)
     generator = torch.Generator().manual_seed(seed)

@@ -8,9 +8,9 @@ import trimesh
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
-from kiss3d_cli.geometry.manifold import find_defects
 from kiss3d_cli.geometry.mesh import Mesh
-from kiss3d_cli.geometry.repair import decimate, repair
+from kiss3d_cli.geometry.surface.manifold import find_defects
+from kiss3d_cli.geometry.surface.repair import decimate, repair
 
 
 def bean(subdivisions: int = 3) -> Mesh:

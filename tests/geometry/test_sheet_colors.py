@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from kiss3d_cli.geometry.inflate import inflate
-from kiss3d_cli.geometry.sheet_colors import continued, half_thickness, sample, sheet_colors, unfringed
+from kiss3d_cli.geometry.inflate.inflate import inflate
+from kiss3d_cli.geometry.inflate.sheet_colors import continued, half_thickness, sample, sheet_colors, unfringed
 
 SIDE = 256
 

@@ -5,7 +5,7 @@ import torch
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.cameras import bundle_cameras
-from kiss3d_cli.geometry.flexicubes import isosurface
+from kiss3d_cli.geometry.extract.flexicubes import isosurface
 from kiss3d_cli.geometry.render import render_normals
 from kiss3d_cli.geometry.silhouette import silhouette_scale
 

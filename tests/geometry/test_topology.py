@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from kiss3d_cli.geometry.topology import report, weld
+from kiss3d_cli.geometry.surface.topology import report, weld
 
 TORUS = trimesh.creation.torus(1.0, 0.3)
 BOX = trimesh.creation.box((1, 2, 3))

@@ -16,10 +16,10 @@ from fake_hub import serving
 
 from cli.conftest import call
 from kiss3d_cli.core.errors import BadInput, Missing
-from kiss3d_cli.models.download import Download, fetch, plan_downloads
-from kiss3d_cli.models.registry import MODELS, lookup
-from kiss3d_cli.models.store import find
-from kiss3d_cli.models.verify import verify
+from kiss3d_cli.models.store.download import Download, fetch, plan_downloads
+from kiss3d_cli.models.store.locate import find
+from kiss3d_cli.models.store.registry import MODELS, lookup
+from kiss3d_cli.models.store.verify import verify
 
 FLORENCE = "florence-community/Florence-2-large"
 CODE = "from kiss3d_cli.cli.app import main; main()"

@@ -8,7 +8,15 @@ import pytest
 import torch
 from torch.nn import functional
 
-from kiss3d_cli.models.fp8 import FP8, Fp8Linear, Fp8Weight, power_of_two_scale, quantize, quantize_change, widen
+from kiss3d_cli.models.runtime.fp8 import (
+    FP8,
+    Fp8Linear,
+    Fp8Weight,
+    power_of_two_scale,
+    quantize,
+    quantize_change,
+    widen,
+)
 
 
 def e4m3(code: int) -> float:

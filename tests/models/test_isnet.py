@@ -6,7 +6,7 @@ from PIL import Image
 
 from checkpoints import isnet as stand_in
 from kiss3d_cli.core.errors import BadInput, Missing
-from kiss3d_cli.imaging.matting import require_foreground
+from kiss3d_cli.image.matting import require_foreground
 from kiss3d_cli.models.isnet import FILE, matte
 
 pytest.importorskip("onnxruntime")

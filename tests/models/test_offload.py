@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from kiss3d_cli.core.errors import OutOfMemory
-from kiss3d_cli.models import offload
-from kiss3d_cli.models.fp8 import Fp8Linear, quantize
-from kiss3d_cli.models.offload import GIB, SLOTS, Block, Residence, module_bytes, plan_memory
+from kiss3d_cli.models.runtime import offload
+from kiss3d_cli.models.runtime.fp8 import Fp8Linear, quantize
+from kiss3d_cli.models.runtime.offload import GIB, SLOTS, Block, Residence, module_bytes, plan_memory
 
 CPU = torch.device("cpu")
 

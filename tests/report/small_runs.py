@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 import trimesh
 
-from kiss3d_cli.geometry.export import write_mesh
+from kiss3d_cli.geometry.io.export import write_mesh
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.pipeline import launch
 from kiss3d_cli.pipeline.run_folder import RunFolder

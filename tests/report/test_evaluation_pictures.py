@@ -12,8 +12,8 @@ import trimesh
 from PIL import Image
 
 from kiss3d_cli.core.errors import Missing
-from kiss3d_cli.geometry.evaluation import Evaluation, evaluate
-from kiss3d_cli.geometry.load import read_mesh
+from kiss3d_cli.evaluation.compare import Evaluation, evaluate
+from kiss3d_cli.geometry.io.load import read_mesh
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.report import evaluation_pictures
 

@@ -31,9 +31,9 @@ from examples.sdf import (
     union,
 )
 from kiss3d_cli.geometry.cameras import bundle_cameras
-from kiss3d_cli.geometry.load import read_mesh
-from kiss3d_cli.geometry.manifold import face_components, find_defects
-from kiss3d_cli.imaging.bundle_grid import split_bundle
+from kiss3d_cli.geometry.io.load import read_mesh
+from kiss3d_cli.geometry.surface.manifold import face_components, find_defects
+from kiss3d_cli.image.bundle import split_bundle
 
 DATA = Path(__file__).parents[2] / "data"
 EXAMPLES = DATA / "examples"

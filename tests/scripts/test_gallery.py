@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import make_gallery
-from kiss3d_cli.geometry.export import write_mesh
+from kiss3d_cli.geometry.io.export import write_mesh
 from kiss3d_cli.geometry.mesh import Mesh
 
 

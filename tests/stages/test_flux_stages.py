@@ -19,8 +19,8 @@ from kiss3d_cli.core.device import GIB, DeviceInfo
 from kiss3d_cli.core.errors import BadInput, Interrupted, Kiss3dError, Missing, OutOfMemory
 from kiss3d_cli.core.progress import Progress, Silent
 from kiss3d_cli.core.stage import Context, Settings
-from kiss3d_cli.imaging.png import read_png, write_png
-from kiss3d_cli.models import store
+from kiss3d_cli.image.png import read_png, write_png
+from kiss3d_cli.models.store import locate as store
 from kiss3d_cli.stages import STAGES, flux
 
 METHODS = {entry.name: entry.methods for entry in STAGES}

@@ -18,12 +18,12 @@ from kiss3d_cli.core.errors import BadInput, Missing
 from kiss3d_cli.core.progress import Progress
 from kiss3d_cli.core.stage import Context, Settings
 from kiss3d_cli.geometry.cameras import bundle_cameras
-from kiss3d_cli.geometry.flexicubes import isosurface
-from kiss3d_cli.geometry.load import read_mesh
+from kiss3d_cli.geometry.extract.flexicubes import isosurface
+from kiss3d_cli.geometry.io.load import read_mesh
 from kiss3d_cli.geometry.render import render_normals
-from kiss3d_cli.imaging.bundle_grid import Bundle, join_bundle, load_bundle
-from kiss3d_cli.imaging.png import read_png, write_png
-from kiss3d_cli.imaging.views import VIEW_NAMES, read_views, to_bytes, write_views
+from kiss3d_cli.image.bundle import Bundle, join_bundle, load_bundle
+from kiss3d_cli.image.png import read_png, write_png
+from kiss3d_cli.image.views import VIEW_NAMES, read_views, to_bytes, write_views
 from kiss3d_cli.models.lrm.checkpoint import read_config
 from kiss3d_cli.models.lrm.config import PRM, LrmConfig
 from kiss3d_cli.stages import STAGES

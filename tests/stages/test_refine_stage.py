@@ -14,10 +14,10 @@ from kiss3d_cli.core.device import DeviceInfo
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.core.progress import Progress
 from kiss3d_cli.core.stage import Context, Settings
-from kiss3d_cli.geometry.export import write_mesh
+from kiss3d_cli.geometry.io.export import write_mesh
 from kiss3d_cli.geometry.mesh import Mesh
-from kiss3d_cli.imaging.bundle_grid import Bundle, join_bundle
-from kiss3d_cli.imaging.png import write_png
+from kiss3d_cli.image.bundle import Bundle, join_bundle
+from kiss3d_cli.image.png import write_png
 from kiss3d_cli.stages import STAGES
 
 ISOMER = {entry.name: entry.methods for entry in STAGES}["refine"]["isomer"]

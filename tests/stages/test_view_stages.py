@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from cli.conftest import call
-from kiss3d_cli.imaging.png import read_png
+from kiss3d_cli.image.png import read_png
 from kiss3d_cli.models import florence2
 from kiss3d_cli.models.florence2 import Caption
 

@@ -105,8 +105,8 @@ def _packages(device: str) -> list[dict[str, Any]]:
 def _models(root: Path | None) -> list[dict[str, Any]]:
     from huggingface_hub import get_token
 
-    from kiss3d_cli.models.registry import MODELS
-    from kiss3d_cli.models.store import find_all
+    from kiss3d_cli.models.store.locate import find_all
+    from kiss3d_cli.models.store.registry import MODELS
 
     here = find_all(MODELS, root)
     token = get_token() is not None
@@ -128,7 +128,7 @@ def _preset(name: str, machine: Any, measured: Any, root: Path | None) -> dict[s
 
     from kiss3d_cli.core import config as configuration
     from kiss3d_cli.core.machine import free_disk
-    from kiss3d_cli.models import store
+    from kiss3d_cli.models.store import locate as store
     from kiss3d_cli.pipeline.estimate import Rates, estimate
     from kiss3d_cli.pipeline.launch import needed_models
     from kiss3d_cli.pipeline.work import CONTROLNET, FLUX

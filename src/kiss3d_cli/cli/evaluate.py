@@ -12,7 +12,7 @@ from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.core.shell import typed
 
 if TYPE_CHECKING:
-    from kiss3d_cli.geometry.evaluation import Evaluation
+    from kiss3d_cli.evaluation.compare import Evaluation
     from kiss3d_cli.pipeline.measure import MeasureOptions
 
 

@@ -20,8 +20,8 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")
 @handles_errors
 def list_models(root: Root = None, json_output: Json = False) -> None:
     """List every model with its size, its licence and whether it is on this machine."""
-    from kiss3d_cli.models.registry import MODELS
-    from kiss3d_cli.models.store import find_all
+    from kiss3d_cli.models.store.locate import find_all
+    from kiss3d_cli.models.store.registry import MODELS
 
     here = find_all(MODELS, root)
     if json_output:
@@ -50,7 +50,7 @@ def pull(
     """Download model weights. What was begun before goes on where it stopped."""
     import sys
 
-    from kiss3d_cli.models.download import fetch, plan_downloads
+    from kiss3d_cli.models.store.download import fetch, plan_downloads
 
     models = _chosen(names or ["12gb"], root)
     if not models:
@@ -82,9 +82,9 @@ def verify_models(
     json_output: Json = False,
 ) -> None:
     """Check the files of the models that are here, without the network."""
-    from kiss3d_cli.models.registry import MODELS
-    from kiss3d_cli.models.store import home
-    from kiss3d_cli.models.verify import verify
+    from kiss3d_cli.models.store.locate import home
+    from kiss3d_cli.models.store.registry import MODELS
+    from kiss3d_cli.models.store.verify import verify
 
     models = _chosen(names, root, absent_only=False) if names else list(MODELS.values())
     rows = []
@@ -133,8 +133,8 @@ class _Bar:
 def _chosen(names: list[str], root: Path | None, absent_only: bool = True) -> list[Any]:
     """The models of these presets and names, each once; those that are here are left out where asked."""
     from kiss3d_cli.core import config as configuration
-    from kiss3d_cli.models.registry import lookup
-    from kiss3d_cli.models.store import find
+    from kiss3d_cli.models.store.locate import find
+    from kiss3d_cli.models.store.registry import lookup
     from kiss3d_cli.pipeline.launch import needed_models
 
     wanted: dict[str, None] = {}

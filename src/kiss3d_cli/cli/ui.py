@@ -27,8 +27,8 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 7860,
 ) -> None:
     """Serve a page to make meshes from, to watch runs and to measure them."""
-    from kiss3d_cli.ui.jobs import Jobs
-    from kiss3d_cli.ui.server import check_gradio, serve
+    from kiss3d_cli.web.jobs import Jobs
+    from kiss3d_cli.web.server import check_gradio, serve
 
     check_gradio()
     if host not in ("127.0.0.1", "localhost", "::1"):

@@ -12,7 +12,7 @@ from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.cameras import Cameras
 from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
 from kiss3d_cli.geometry.rasterize import BUILT_IN, Backend, Edges, Fragments, antialias, interpolate, rasterize
-from kiss3d_cli.geometry.texture import Texture
+from kiss3d_cli.geometry.texture.texture import Texture
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 
 from kiss3d_cli.core.errors import Missing
 from kiss3d_cli.models.florence2 import one_line
-from kiss3d_cli.models.pretrained import damage_as_missing, load_module, quiet
+from kiss3d_cli.models.runtime.pretrained import damage_as_missing, load_module, quiet
 
 SYSTEM_PROMPT = (
     "You write prompts for a picture that shows one object from four sides. You are given a caption of its front. "

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image
 
-from kiss3d_cli.models.pretrained import damage_as_missing, load_module, quiet
+from kiss3d_cli.models.runtime.pretrained import damage_as_missing, load_module, quiet
 
 TASK = "<MORE_DETAILED_CAPTION>"
 HINT = "get the files again: kiss3d models pull florence2"

@@ -20,9 +20,9 @@ from kiss3d_cli.core.packages import require_packages
 from kiss3d_cli.core.progress import Reporter
 from kiss3d_cli.core.schema import Config
 from kiss3d_cli.core.stage import Method
-from kiss3d_cli.models import store
-from kiss3d_cli.models.registry import Model, lookup
-from kiss3d_cli.models.store import Located
+from kiss3d_cli.models.store import locate as store
+from kiss3d_cli.models.store.locate import Located
+from kiss3d_cli.models.store.registry import Model, lookup
 from kiss3d_cli.pipeline.lock import locked
 from kiss3d_cli.pipeline.plan import Action, Step, check_stage, chosen_method
 from kiss3d_cli.pipeline.run_folder import Absent, RunFolder, RunRecord, run_name
@@ -325,9 +325,9 @@ def _check_files(request: Request) -> tuple[dict[str, Path], bool]:
     Returns:
         The files by input name, and whether the picture's alpha channel cuts the object out already.
     """
-    from kiss3d_cli.geometry.load import read_mesh
-    from kiss3d_cli.imaging.bundle_grid import load_bundle
-    from kiss3d_cli.imaging.picture import load_picture
+    from kiss3d_cli.geometry.io.load import read_mesh
+    from kiss3d_cli.image.bundle import load_bundle
+    from kiss3d_cli.image.picture import load_picture
 
     if request.picture is not None and request.bundle is not None:
         raise BadInput("both a PICTURE and --bundle were given", place="--bundle", hint="give one of the two")

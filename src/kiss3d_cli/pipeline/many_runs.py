@@ -23,13 +23,13 @@ from kiss3d_cli.core.errors import Interrupted, Kiss3dError, from_exception
 from kiss3d_cli.core.files import move, sync_folder, write_durably
 from kiss3d_cli.core.hashing import file_sha256
 from kiss3d_cli.core.progress import Reporter
+from kiss3d_cli.evaluation.scores import Score, ScoreTable, make_table
 from kiss3d_cli.pipeline import launch
 from kiss3d_cli.pipeline.dataset import Job
 from kiss3d_cli.pipeline.launch import Prepared, Request
 from kiss3d_cli.pipeline.measure import columns_of
 from kiss3d_cli.pipeline.plan import Action
 from kiss3d_cli.pipeline.run_folder import RunFolder, find_runs
-from kiss3d_cli.report.scores import Score, ScoreTable, make_table
 from kiss3d_cli.stages import STAGES
 
 SCHEMA_VERSION = 1

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from kiss3d_cli.core.errors import BadInput, Kiss3dError
 from kiss3d_cli.core.files import write_durably
 from kiss3d_cli.core.hashing import file_sha256
+from kiss3d_cli.evaluation.scores import Score, ScoreTable, make_table
 from kiss3d_cli.pipeline.pairing import Pair, Pairing, find_results, find_truths, pair
-from kiss3d_cli.report.scores import Score, ScoreTable, make_table
 
 if TYPE_CHECKING:
-    from kiss3d_cli.geometry.evaluation import Evaluation
+    from kiss3d_cli.evaluation.compare import Evaluation
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def measure_pair(prediction: Path, ground_truth: Path, options: MeasureOptions) 
     """Read two meshes and compare them. Raises BadInput as `read_mesh` and `evaluate` do."""
     import torch
 
-    from kiss3d_cli.geometry.evaluation import evaluate
-    from kiss3d_cli.geometry.load import read_mesh
+    from kiss3d_cli.evaluation.compare import evaluate
+    from kiss3d_cli.geometry.io.load import read_mesh
 
     truth = read_mesh(ground_truth, torch.float64)  # first: the likelier mistake
     mesh = read_mesh(prediction, torch.float64)
@@ -97,7 +97,7 @@ def measure_folders(
     Raises:
         BadInput: nothing could be paired, or an option is wrong.
     """
-    from kiss3d_cli.geometry.protocols import get_alignment, get_protocol
+    from kiss3d_cli.evaluation.protocols import get_alignment, get_protocol
 
     protocol = get_protocol(options.protocol)
     kind = protocol.alignment if options.alignment is None else get_alignment(options.alignment)

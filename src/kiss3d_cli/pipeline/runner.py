@@ -19,7 +19,7 @@ from kiss3d_cli.core.manifest import MANIFEST, Artifact, Manifest
 from kiss3d_cli.core.memory import PeakMemory
 from kiss3d_cli.core.progress import Progress, Reporter, Silent
 from kiss3d_cli.core.stage import Context, Settings, Stage
-from kiss3d_cli.models.store import Located
+from kiss3d_cli.models.store.locate import Located
 from kiss3d_cli.pipeline.plan import Action, Step, make_plan
 from kiss3d_cli.pipeline.run_folder import Complete, RunFolder, RunRecord, StageState
 

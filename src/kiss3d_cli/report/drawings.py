@@ -10,7 +10,7 @@ from torch import Tensor
 from kiss3d_cli.geometry.cameras import Cameras
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.render import RenderedColors, render_colors, render_normals, render_texture
-from kiss3d_cli.imaging.views import to_bytes
+from kiss3d_cli.image.views import to_bytes
 from kiss3d_cli.report.shape import Shape
 
 _LEAST_MASK = 1 / 512

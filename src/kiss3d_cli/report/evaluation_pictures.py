@@ -13,11 +13,11 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from kiss3d_cli.core.errors import Missing
+from kiss3d_cli.evaluation.compare import EvaluatedMesh, Evaluation
+from kiss3d_cli.evaluation.metrics import f_score
 from kiss3d_cli.geometry.cameras import View, bundle_cameras
-from kiss3d_cli.geometry.evaluation import EvaluatedMesh, Evaluation
-from kiss3d_cli.geometry.export import write_mesh
+from kiss3d_cli.geometry.io.export import write_mesh
 from kiss3d_cli.geometry.mesh import Mesh
-from kiss3d_cli.geometry.metrics import f_score
 from kiss3d_cli.geometry.render import render_colors, render_normals
 
 SIZE = 384

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from kiss3d_cli.imaging.picture import load_picture
+from kiss3d_cli.image.picture import load_picture
 
 QUALITY = 86
 

@@ -11,7 +11,7 @@ from kiss3d_cli.core import config as configuration
 from kiss3d_cli.core.errors import Kiss3dError
 from kiss3d_cli.core.files import write_durably
 from kiss3d_cli.geometry.cameras import bundle_cameras
-from kiss3d_cli.imaging.views import VIEW_NAMES
+from kiss3d_cli.image.views import VIEW_NAMES
 from kiss3d_cli.pipeline.run_folder import RunFolder
 from kiss3d_cli.report.chart import Bar, bars
 from kiss3d_cli.report.drawings import draw_colors, draw_normals, draw_vertex_colors

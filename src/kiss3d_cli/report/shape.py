@@ -13,10 +13,10 @@ from jaxtyping import Float
 from PIL import Image
 
 from kiss3d_cli.core.errors import BadInput
-from kiss3d_cli.geometry.load import read_mesh
+from kiss3d_cli.geometry.io.load import read_mesh
 from kiss3d_cli.geometry.mesh import Mesh
-from kiss3d_cli.geometry.repair import decimate
-from kiss3d_cli.geometry.texture import Texture
+from kiss3d_cli.geometry.surface.repair import decimate
+from kiss3d_cli.geometry.texture.texture import Texture
 from kiss3d_cli.report.run_view import RunView
 
 MOST_FACES = 100_000
@@ -110,7 +110,7 @@ def measure_errors(run: RunView, mesh: Mesh) -> Errors | None:
     """
     from scipy.spatial import KDTree
 
-    from kiss3d_cli.geometry.metrics import sample_surface
+    from kiss3d_cli.evaluation.metrics import sample_surface
 
     metrics, path = run.json("eval/metrics.json"), run.input("ground_truth")
     if not metrics or path is None:

@@ -16,7 +16,7 @@ from kiss3d_cli.core.files import move
 from kiss3d_cli.core.shell import typed
 from kiss3d_cli.geometry.cameras import orbit_cameras
 from kiss3d_cli.geometry.render import render_colors, render_normals, render_texture
-from kiss3d_cli.imaging.views import to_bytes
+from kiss3d_cli.image.views import to_bytes
 from kiss3d_cli.report.run_view import RunView
 from kiss3d_cli.report.shape import Shape, read_shape
 

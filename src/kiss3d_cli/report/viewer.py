@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 
 from kiss3d_cli.geometry.mesh import vertex_normals
-from kiss3d_cli.geometry.topology import weld
+from kiss3d_cli.geometry.surface.topology import weld
 from kiss3d_cli.report.pictures import pixels_uri
 from kiss3d_cli.report.shape import Shape
 

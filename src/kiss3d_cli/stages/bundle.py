@@ -6,8 +6,8 @@ import shutil
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.core.stage import Context
-from kiss3d_cli.imaging.bundle_grid import Bundle, join_bundle, load_bundle
-from kiss3d_cli.imaging.png import write_png
+from kiss3d_cli.image.bundle import Bundle, join_bundle, load_bundle
+from kiss3d_cli.image.png import write_png
 
 
 def reference(context: Context) -> None:

@@ -12,8 +12,8 @@ from kiss3d_cli.core.cache import cache_folder
 from kiss3d_cli.core.files import write_durably
 from kiss3d_cli.core.hashing import file_sha256, json_sha256
 from kiss3d_cli.core.stage import Context
-from kiss3d_cli.imaging.describe import describe as describe_picture
-from kiss3d_cli.imaging.png import read_png
+from kiss3d_cli.image.describe import describe as describe_picture
+from kiss3d_cli.image.png import read_png
 
 
 def describe(context: Context) -> None:
@@ -37,8 +37,8 @@ def florence2(context: Context) -> None:
 
 def _seen(context: Context) -> dict[str, Any]:
     from kiss3d_cli.models.florence2 import TASK, VERSION
-    from kiss3d_cli.models.registry import lookup
-    from kiss3d_cli.models.store import identify
+    from kiss3d_cli.models.store.locate import identify
+    from kiss3d_cli.models.store.registry import lookup
 
     picture, folder = context.inputs["preprocess/image.png"], context.models["florence2"]
     beams, longest = context.settings["caption.beams"], context.settings["caption.max_tokens"]

@@ -7,8 +7,8 @@ import json
 import torch
 
 from kiss3d_cli.core.stage import Context
-from kiss3d_cli.geometry.evaluation import evaluate
-from kiss3d_cli.geometry.load import read_mesh
+from kiss3d_cli.evaluation.compare import evaluate
+from kiss3d_cli.geometry.io.load import read_mesh
 
 
 def surface(context: Context) -> None:

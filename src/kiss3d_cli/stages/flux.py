@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from kiss3d_cli.core.device import release
 from kiss3d_cli.core.errors import DamagedRun, Kiss3dError
 from kiss3d_cli.core.stage import Context
-from kiss3d_cli.imaging.conditions import condition, fit_bundle
-from kiss3d_cli.imaging.png import read_png, write_png
-from kiss3d_cli.imaging.views import to_bytes
+from kiss3d_cli.image.conditions import condition, fit_bundle
+from kiss3d_cli.image.png import read_png, write_png
+from kiss3d_cli.image.views import to_bytes
 from kiss3d_cli.models.flux import latents as latent
 from kiss3d_cli.models.flux.denoise import Control, Prompt, calls, denoise, working_bytes
 from kiss3d_cli.models.flux.loading import DEV_FILE, load_controlnet, load_transformer, load_vae, transformer_file
 from kiss3d_cli.models.flux.resume import LatentFile
 from kiss3d_cli.models.flux.schedule import Schedule, acts, make_schedule
-from kiss3d_cli.models.offload import Residence, module_bytes
+from kiss3d_cli.models.runtime.offload import Residence, module_bytes
 from kiss3d_cli.stages.memory import explained
 
 Picture = UInt8[np.ndarray, "H W 3"]

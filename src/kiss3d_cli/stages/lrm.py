@@ -14,16 +14,16 @@ from torch import Tensor
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.core.stage import Context
 from kiss3d_cli.geometry.cameras import bundle_cameras
-from kiss3d_cli.geometry.components import keep_large_components
-from kiss3d_cli.geometry.export import write_mesh
-from kiss3d_cli.geometry.flexicubes import CubeWeights, dual_grid, flexicubes_at
+from kiss3d_cli.geometry.extract.flexicubes import CubeWeights, dual_grid, flexicubes_at
+from kiss3d_cli.geometry.io.export import write_mesh
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.render import render_normals
 from kiss3d_cli.geometry.silhouette import silhouette_scale
-from kiss3d_cli.geometry.topology import report
-from kiss3d_cli.imaging.bundle_grid import Bundle, join_bundle
-from kiss3d_cli.imaging.png import write_png
-from kiss3d_cli.imaging.views import VIEW_NAMES, read_views, to_bytes
+from kiss3d_cli.geometry.surface.components import keep_large_components
+from kiss3d_cli.geometry.surface.topology import report
+from kiss3d_cli.image.bundle import Bundle, join_bundle
+from kiss3d_cli.image.png import write_png
+from kiss3d_cli.image.views import VIEW_NAMES, read_views, to_bytes
 from kiss3d_cli.models.lrm.cameras import BUNDLE_AZIMUTHS, MULTIVIEW_AZIMUTHS, camera_vectors, to_world
 from kiss3d_cli.models.lrm.checkpoint import load, prepare, read_config
 from kiss3d_cli.models.lrm.config import LrmConfig

@@ -6,12 +6,12 @@ import torch
 
 from kiss3d_cli.core.stage import Context
 from kiss3d_cli.geometry.cameras import bundle_cameras
-from kiss3d_cli.geometry.export import write_mesh
-from kiss3d_cli.geometry.inflate import inflate as inflate_silhouette
-from kiss3d_cli.geometry.inflate import shrink_into_views
+from kiss3d_cli.geometry.inflate.inflate import inflate as inflate_silhouette
+from kiss3d_cli.geometry.inflate.inflate import shrink_into_views
+from kiss3d_cli.geometry.io.export import write_mesh
 from kiss3d_cli.geometry.render import render_colors
-from kiss3d_cli.imaging.png import read_png
-from kiss3d_cli.imaging.views import VIEW_NAMES, split_grid, to_bytes, write_views
+from kiss3d_cli.image.png import read_png
+from kiss3d_cli.image.views import VIEW_NAMES, split_grid, to_bytes, write_views
 
 
 def inflate(context: Context) -> None:

@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from kiss3d_cli.core.stage import Context
-from kiss3d_cli.imaging.framing import frame_foreground
-from kiss3d_cli.imaging.front import front_notes
-from kiss3d_cli.imaging.matting import Matte, cut_out, require_foreground
-from kiss3d_cli.imaging.picture import load_picture
-from kiss3d_cli.imaging.png import write_png
+from kiss3d_cli.image.framing import frame_foreground
+from kiss3d_cli.image.front import front_notes
+from kiss3d_cli.image.matting import Matte, cut_out, require_foreground
+from kiss3d_cli.image.picture import load_picture
+from kiss3d_cli.image.png import write_png
 
 NO_OBJECT = "give a picture with a transparent background, or use --set preprocess.method=grabcut"
 

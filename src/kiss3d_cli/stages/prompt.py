@@ -17,11 +17,11 @@ from kiss3d_cli.core.device import release
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.core.files import write_durably
 from kiss3d_cli.core.stage import Context
-from kiss3d_cli.imaging.png import read_png
+from kiss3d_cli.image.png import read_png
 from kiss3d_cli.models.flux.loading import DEV_FILE, load_clip, load_t5
 from kiss3d_cli.models.flux.redux import load_redux
 from kiss3d_cli.models.flux.text import CLIP_LENGTH, T5_LENGTH, Tokenizer, clip_summary, t5_states
-from kiss3d_cli.models.offload import Residence
+from kiss3d_cli.models.runtime.offload import Residence
 from kiss3d_cli.stages.memory import explained
 
 BUNDLE_PROMPT = "A grid of 2x4 multi-view image, elevation 5. White background."

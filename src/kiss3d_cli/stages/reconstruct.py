@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from kiss3d_cli.core.stage import Context
 from kiss3d_cli.geometry.cameras import bundle_cameras
-from kiss3d_cli.geometry.export import write_mesh
-from kiss3d_cli.geometry.hull import visual_hull
+from kiss3d_cli.geometry.extract.hull import visual_hull
+from kiss3d_cli.geometry.io.export import write_mesh
 from kiss3d_cli.stages.bundle import drawn
 
 

@@ -6,11 +6,11 @@ import shutil
 
 from kiss3d_cli.core.stage import Context
 from kiss3d_cli.geometry.cameras import bundle_cameras
-from kiss3d_cli.geometry.load import read_mesh
+from kiss3d_cli.geometry.io.load import read_mesh
 from kiss3d_cli.geometry.render import render_normals
-from kiss3d_cli.imaging.bundle_grid import Bundle, join_bundle
-from kiss3d_cli.imaging.png import write_png
-from kiss3d_cli.imaging.views import VIEW_NAMES, read_views
+from kiss3d_cli.image.bundle import Bundle, join_bundle
+from kiss3d_cli.image.png import write_png
+from kiss3d_cli.image.views import VIEW_NAMES, read_views
 
 
 def surface(context: Context) -> None:

@@ -7,15 +7,15 @@ import dataclasses
 import torch
 
 from kiss3d_cli.core.stage import Context, Settings
-from kiss3d_cli.geometry.bake import bake, unwrap
 from kiss3d_cli.geometry.cameras import bundle_cameras
-from kiss3d_cli.geometry.export import write_mesh
-from kiss3d_cli.geometry.isomer import IsomerSettings, refine
-from kiss3d_cli.geometry.load import read_mesh
-from kiss3d_cli.geometry.project import Photographs, project_colors
+from kiss3d_cli.geometry.io.export import write_mesh
+from kiss3d_cli.geometry.io.load import read_mesh
 from kiss3d_cli.geometry.rasterize import find_backend
-from kiss3d_cli.geometry.repair import decimate
-from kiss3d_cli.geometry.topology import report
+from kiss3d_cli.geometry.refine.isomer import IsomerSettings, refine
+from kiss3d_cli.geometry.surface.repair import decimate
+from kiss3d_cli.geometry.surface.topology import report
+from kiss3d_cli.geometry.texture.bake import bake, unwrap
+from kiss3d_cli.geometry.texture.project import Photographs, project_colors
 from kiss3d_cli.stages.bundle import drawn
 
 

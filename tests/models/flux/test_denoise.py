@@ -13,7 +13,7 @@ from kiss3d_cli.models.flux import latents as latent
 from kiss3d_cli.models.flux.denoise import MODES, Control, Prompt, calls, denoise
 from kiss3d_cli.models.flux.loading import load_controlnet, load_transformer
 from kiss3d_cli.models.flux.schedule import Schedule, acts, make_schedule
-from kiss3d_cli.models.offload import Residence, module_bytes
+from kiss3d_cli.models.runtime.offload import Residence, module_bytes
 
 CPU = torch.device("cpu")
 H, W = 8, 12

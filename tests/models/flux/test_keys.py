@@ -12,7 +12,7 @@ from torch import nn
 
 from kiss3d_cli.core.errors import Missing
 from kiss3d_cli.models.flux import keys, networks
-from kiss3d_cli.models.weights import Layout, check_fits
+from kiss3d_cli.models.runtime.weights import Layout, check_fits
 
 
 @pytest.fixture(scope="module")

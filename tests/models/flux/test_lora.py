@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kiss3d_cli.core.errors import BadInput, Missing, OutOfMemory
-from kiss3d_cli.models import weights
 from kiss3d_cli.models.flux import keys, networks
 from kiss3d_cli.models.flux.loading import load_controlnet, load_transformer, load_vae
 from kiss3d_cli.models.flux.lora import read_lora
 from kiss3d_cli.models.flux.prepare import SUFFIX, fold_transformer, prepared_path
 from kiss3d_cli.models.flux.redux import load_redux
-from kiss3d_cli.models.weights import Layout, WeightFile, check_fp8, fill
+from kiss3d_cli.models.runtime import weights
+from kiss3d_cli.models.runtime.weights import Layout, WeightFile, check_fp8, fill
 
 CPU = torch.device("cpu")
 

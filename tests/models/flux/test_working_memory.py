@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from kiss3d_cli.models.flux import keys, latents, networks
 from kiss3d_cli.models.flux.denoise import Control, Prompt, denoise, working_bytes
 from kiss3d_cli.models.flux.schedule import Schedule
-from kiss3d_cli.models.fp8 import FP8, Fp8Linear, Fp8Weight
+from kiss3d_cli.models.runtime.fp8 import FP8, Fp8Linear, Fp8Weight
 
 HALF = torch.bfloat16
 WORDS = 512 + 729

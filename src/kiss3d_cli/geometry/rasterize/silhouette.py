@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kiss3d_cli.geometry import manifold
+from kiss3d_cli.geometry.surface import manifold
 
 
 @dataclass(frozen=True)

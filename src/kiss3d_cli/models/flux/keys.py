@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from kiss3d_cli.core.errors import Missing
-from kiss3d_cli.models.weights import Layout, Place, Shape
+from kiss3d_cli.models.runtime.weights import Layout, Place, Shape
 
 TRANSFORMER = "model.diffusion_model."
 VAE = "vae."

@@ -12,7 +12,7 @@ from torch import nn
 from kiss3d_cli.core.errors import BadInput, Missing
 from kiss3d_cli.models.flux import keys, networks, prepare
 from kiss3d_cli.models.flux.lora import read_lora
-from kiss3d_cli.models.weights import Layout, Shape, WeightFile, check_fits, check_fp8, fill
+from kiss3d_cli.models.runtime.weights import Layout, Shape, WeightFile, check_fits, check_fp8, fill
 
 DEV_FILE = "flux1-dev-fp8.safetensors"
 _DEV_HINT = f"use {DEV_FILE} of Comfy-Org/flux1-dev: kiss3d models pull flux-dev"

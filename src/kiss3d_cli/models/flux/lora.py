@@ -11,8 +11,8 @@ from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.models.flux.keys import original_layers, split_layer
-from kiss3d_cli.models.fp8 import Fp8Weight, quantize_change
-from kiss3d_cli.models.weights import Shape, WeightFile
+from kiss3d_cli.models.runtime.fp8 import Fp8Weight, quantize_change
+from kiss3d_cli.models.runtime.weights import Shape, WeightFile
 
 _KINDS = {
     ".lora_up.weight": "up",

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from kiss3d_cli.models.weights import Shape, build
+from kiss3d_cli.models.runtime.weights import Shape, build
 
 LATENT_SCALE, LATENT_SHIFT = 0.3611, 0.1159
 """Flux's VAE: latents are `(encoded - LATENT_SHIFT) * LATENT_SCALE`."""

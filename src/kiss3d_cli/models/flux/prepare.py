@@ -17,8 +17,8 @@ from torch import Tensor
 
 from kiss3d_cli.core.hashing import json_sha256
 from kiss3d_cli.models.flux.lora import LowRank, fold
-from kiss3d_cli.models.fp8 import FP8, Fp8Weight, quantize
-from kiss3d_cli.models.weights import Entry, Layout, Place, Shape, WeightFile, write_weights
+from kiss3d_cli.models.runtime.fp8 import FP8, Fp8Weight, quantize
+from kiss3d_cli.models.runtime.weights import Entry, Layout, Place, Shape, WeightFile, write_weights
 
 VERSION = 1
 """Of the preparation: raised when the same files give other weights."""

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from kiss3d_cli.core.errors import Missing
 from kiss3d_cli.models.flux.keys import plain_layout
-from kiss3d_cli.models.weights import WeightFile, build, fill
+from kiss3d_cli.models.runtime.weights import WeightFile, build, fill
 
 _HINT = "download black-forest-labs/FLUX.1-Redux-dev again, or --set bundle.redux=false"
 

@@ -11,9 +11,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput, Missing
-from kiss3d_cli.models.convert import convert_pickle
 from kiss3d_cli.models.lrm.config import CHECKPOINT_ENTRY, CHECKPOINT_PREFIX, PRM, LrmConfig
 from kiss3d_cli.models.lrm.network import LargeReconstructionModel, require_memory
+from kiss3d_cli.models.runtime.convert import convert_pickle
 
 FETCH_HINT = "delete the file and fetch it again: kiss3d models pull prm"
 HEADS = "synthesizer."

@@ -16,8 +16,8 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput, Kiss3dError, Missing
-from kiss3d_cli.models.convert import convert_pickle
-from kiss3d_cli.models.pretrained import check_shapes, load_module, load_weights, read_json
+from kiss3d_cli.models.runtime.convert import convert_pickle
+from kiss3d_cli.models.runtime.pretrained import check_shapes, load_module, load_weights, read_json
 from kiss3d_cli.models.zero123plus.attention import ReferenceUnet
 from kiss3d_cli.models.zero123plus.preprocess import FeatureExtractor
 from kiss3d_cli.models.zero123plus.sampler import Condition, Noise, OnStep, denoise, draw

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from kiss3d_cli.core.errors import Missing
-from kiss3d_cli.models.pretrained import read_json
+from kiss3d_cli.models.runtime.pretrained import read_json
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,299 @@
+"""One prediction against one ground truth, by a protocol, with everything recorded that decides the numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.evaluation.align.align import Alignment, align
+from kiss3d_cli.evaluation.metrics import Distances, Nearest, SurfaceSample, distances, nearest, sample_surface
+from kiss3d_cli.evaluation.pictures import RenderedMetrics, compare_renderings
+from kiss3d_cli.evaluation.protocols import NORMALISATIONS, Protocol, get_alignment, get_protocol
+from kiss3d_cli.evaluation.volume import VolumeOverlap, volume_overlap
+from kiss3d_cli.geometry.io.load import check_mesh
+from kiss3d_cli.geometry.mesh import Mesh
+from kiss3d_cli.geometry.surface.topology import MeshReport, report
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class EvaluatedMesh:
+    """One of the two meshes as measured.
+
+    Attributes:
+        vertices: (N, 3) in the normalised (and, for the prediction, aligned) frame.
+        faces: (F, 3).
+        matrix: (4, 4) from the mesh as given to `vertices`.
+        sample: the points that were compared, in the same frame.
+        digest: sha256 of the mesh as given (float64 vertices, int64 faces).
+        report: of the mesh as given.
+    """
+
+    vertices: Float[np.ndarray, "N 3"]
+    faces: np.ndarray
+    matrix: Float[np.ndarray, "4 4"]
+    sample: SurfaceSample
+    digest: str
+    report: MeshReport
+
+    def tensors(self, colors: Float[Tensor, "N 3"] | None = None) -> Mesh:
+        """The mesh in the common frame."""
+        return Mesh(torch.from_numpy(self.vertices), torch.from_numpy(self.faces), colors)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one comparison found and how it was made.
+
+    Attributes:
+        protocol: the protocol as published.
+        alignment: the kind that was used and the transform found, in the normalised frame.
+        points: samples on each mesh.
+        seed: of the samples and of the rotation search.
+        distances: the metrics, in the protocol's unit.
+        volume: volume IoU, or None with the reason.
+        rendered: the comparison of pictures, if it was asked for.
+        prediction, truth: the two meshes in the common frame.
+        nearest: distance and |cos| of every sample.
+        deviations: how the settings differ from the published protocol, as sentences.
+        warnings: what a reader of the numbers must know.
+        seconds: wall time of the comparison, without loading.
+    """
+
+    protocol: Protocol
+    alignment: Alignment
+    points: int
+    seed: int
+    distances: Distances
+    volume: VolumeOverlap
+    rendered: RenderedMetrics | None
+    prediction: EvaluatedMesh
+    truth: EvaluatedMesh
+    nearest: Nearest = field(repr=False)
+    deviations: tuple[str, ...]
+    warnings: tuple[str, ...]
+    seconds: float
+
+    def record(self) -> dict[str, Any]:
+        """All of it as plain values for metrics.json; only `seconds` differs between two runs."""
+        values = asdict(self.distances)
+        values["f_scores"] = [asdict(score) for score in self.distances.f_scores]
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "protocol": {"id": self.protocol.name, "version": self.protocol.version, "source": self.protocol.source},
+            "as_published": not self.deviations,
+            "deviations": list(self.deviations),
+            "warnings": list(self.warnings),
+            "normalisation": {
+                "kind": self.protocol.normalisation,
+                "meaning": NORMALISATIONS[self.protocol.normalisation],
+                "unit": self.protocol.unit,
+            },
+            "alignment": self.alignment.record(),
+            "points": self.points,
+            "seed": self.seed,
+            "definitions": {
+                "chamfer_l1": {"squared": False, "directions": "mean"},
+                "chamfer_l2": {"squared": True, "directions": "sum"},
+                "hausdorff": {"squared": False, "directions": "max"},
+                "hausdorff_95": {"squared": False, "directions": "max of the 95th percentiles"},
+                "normal_consistency": {"value": "|cos|", "directions": "mean"},
+                "f_scores": {"hit": "distance < threshold", "unit": self.protocol.unit},
+            },
+            "metrics": {**values, "volume_iou": self.volume.iou},
+            "volume_iou": asdict(self.volume),
+            "rendered": None if self.rendered is None else asdict(self.rendered),
+            "prediction": _mesh_record(self.prediction),
+            "ground_truth": _mesh_record(self.truth),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def _mesh_record(mesh: EvaluatedMesh) -> dict[str, Any]:
+    return {"sha256": mesh.digest, "to_common_frame": mesh.matrix.tolist(), "report": asdict(mesh.report)}
+
+
+@dataclass(frozen=True)
+class _Given:
+    vertices: Float[np.ndarray, "N 3"]
+    faces: np.ndarray
+    used: Float[np.ndarray, "M 3"]
+    place: str
+
+
+def evaluate(
+    prediction: Mesh,
+    ground_truth: Mesh,
+    *,
+    protocol: str = "kiss3d",
+    alignment: str | None = None,
+    points: int | None = None,
+    seed: int = 0,
+    looks: tuple[Mesh, Mesh] | None = None,
+    workers: int = -1,
+    prediction_place: str = "prediction",
+    ground_truth_place: str = "ground truth",
+) -> Evaluation:
+    """Compare a prediction with its ground truth.
+
+    Args:
+        prediction, ground_truth: any units and frames; float64 vertices keep what the files hold.
+        protocol: a name in `protocols.PROTOCOLS`.
+        alignment: another kind than the protocol's, recorded as a deviation.
+        points: another number of samples than the protocol's, likewise.
+        seed: the same seed gives the same numbers to the last digit, on any number of threads.
+        looks: to also compare pictures: the prediction and the ground truth again, as they are to be rendered. They
+            may have other vertices (a texture splits them) and colours, and are in the same frames.
+        workers: threads of the nearest-neighbour searches, -1 for all cores.
+        prediction_place, ground_truth_place: names for messages.
+
+    Raises:
+        BadInput: an unusable mesh (see `load.check_mesh`) or option.
+    """
+    started = time.perf_counter()
+    chosen = get_protocol(protocol)
+    kind = chosen.alignment if alignment is None else get_alignment(alignment)
+    count = chosen.points if points is None else points
+    if count < 1:
+        raise BadInput(f"{count} points are not a sample", place="--points", hint="ask for 1 or more")
+    if seed < 0:
+        raise BadInput(f"a seed cannot be negative ({seed})", place="--seed", hint="use 0 or more")
+    pair = (_given(prediction, prediction_place), _given(ground_truth, ground_truth_place))
+
+    # one stream for each role, so that a mesh against itself is compared through different points
+    streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2)]
+    frames = normalisation_matrices(chosen, pair[0], pair[1])
+    samples = [
+        sample_surface(mesh.vertices, mesh.faces, count, stream).transformed(frame)
+        for mesh, frame, stream in zip(pair, frames, streams, strict=True)
+    ]
+    found = align(kind, samples[0], samples[1], workers=workers)
+    samples[0] = samples[0].transformed(found.matrix)
+    matrices = [found.matrix @ frames[0], frames[1]]
+    neighbours = nearest(samples[0], samples[1], workers)
+    with ThreadPoolExecutor(1 if workers == 1 else 2) as pool:
+        reports = list(pool.map(lambda mesh: report(mesh.vertices, mesh.faces), pair))
+    measured = [
+        EvaluatedMesh(
+            vertices=_apply(matrix, mesh.vertices),
+            faces=mesh.faces,
+            matrix=matrix,
+            sample=sample,
+            digest=_digest(mesh),
+            report=described,
+        )
+        for mesh, matrix, sample, described in zip(pair, matrices, samples, reports, strict=True)
+    ]
+    overlap = volume_overlap(
+        measured[0].vertices,
+        measured[0].faces,
+        measured[0].report.closed,
+        measured[1].vertices,
+        measured[1].faces,
+        measured[1].report.closed,
+    )
+    rendered = None
+    if looks is not None:
+        rendered = compare_renderings(_moved(looks[0], matrices[0]), _moved(looks[1], matrices[1]))
+    return Evaluation(
+        protocol=chosen,
+        alignment=found,
+        points=count,
+        seed=seed,
+        distances=distances(neighbours, chosen.thresholds),
+        volume=overlap,
+        rendered=rendered,
+        prediction=measured[0],
+        truth=measured[1],
+        nearest=neighbours,
+        deviations=_deviations(chosen, kind, count),
+        warnings=_warnings(chosen, kind, pair),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _given(mesh: Mesh, place: str) -> _Given:
+    check_mesh(mesh, place)
+    vertices = mesh.vertices.detach().cpu().to(torch.float64).numpy()
+    faces = mesh.faces.cpu().numpy()
+    used = np.zeros(len(vertices), dtype=bool)
+    used[faces] = True
+    return _Given(vertices, faces, vertices[used], place)
+
+
+def normalisation_matrices(
+    protocol: Protocol, prediction: _Given, truth: _Given
+) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, "4 4"]]:
+    """The (4, 4) matrices that bring both meshes into the protocol's frame. Unused vertices do not count."""
+    if protocol.normalisation == "ground-truth-box":
+        frame = _box_matrix(truth.used, 1.0)
+        return frame, frame
+    if protocol.normalisation == "own-box":
+        return _box_matrix(prediction.used, 2.0), _box_matrix(truth.used, 2.0)
+    return _centroid_matrix(prediction), _centroid_matrix(truth)
+
+
+def _box_matrix(vertices: Float[np.ndarray, "N 3"], side: float) -> Float[np.ndarray, "4 4"]:
+    low, high = vertices.min(0), vertices.max(0)
+    return _scaling(side / float((high - low).max()), (low + high) / 2)
+
+
+def _centroid_matrix(mesh: _Given) -> Float[np.ndarray, "4 4"]:
+    a, b, c = (mesh.vertices[mesh.faces[:, corner]] for corner in range(3))
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=-1)
+    centroid = np.einsum("f,fi->i", area, (a + b + c) / 3) / area.sum()
+    return _scaling(1 / float(np.linalg.norm(mesh.used - centroid, axis=-1).max()), centroid)
+
+
+def _scaling(scale: float, center: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "4 4"]:
+    matrix = np.diag([scale, scale, scale, 1.0])
+    matrix[:3, 3] = -scale * center
+    return matrix
+
+
+def _apply(matrix: Float[np.ndarray, "4 4"], vertices: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
+    return np.asarray(np.einsum("nj,ij->ni", vertices, matrix[:3, :3]) + matrix[:3, 3])
+
+
+def _moved(mesh: Mesh, matrix: Float[np.ndarray, "4 4"]) -> Mesh:
+    vertices = _apply(matrix, mesh.vertices.detach().cpu().double().numpy())
+    return Mesh(torch.from_numpy(vertices), mesh.faces.cpu(), None if mesh.colors is None else mesh.colors.cpu())
+
+
+def _digest(mesh: _Given) -> str:
+    found = hashlib.sha256(np.ascontiguousarray(mesh.vertices, dtype="<f8").data)
+    found.update(np.ascontiguousarray(mesh.faces, dtype="<i8").data)
+    return found.hexdigest()
+
+
+def _deviations(protocol: Protocol, kind: str, points: int) -> tuple[str, ...]:
+    found = []
+    # the project's own protocol offers every alignment; the published ones fix it
+    if kind != protocol.alignment and protocol.name != "kiss3d":
+        found.append(f"alignment {kind} instead of {protocol.alignment}")
+    if points != protocol.points:
+        found.append(f"{points} points instead of {protocol.points}")
+    return tuple(found)
+
+
+def _warnings(protocol: Protocol, kind: str, pair: tuple[_Given, _Given]) -> tuple[str, ...]:
+    found = []
+    sides = [float(np.ptp(mesh.used, axis=0).max()) for mesh in pair]
+    ratio = max(sides) / min(sides)
+    if protocol.normalisation == "ground-truth-box" and kind != "similarity" and ratio > 2:
+        larger = "prediction" if sides[0] > sides[1] else "ground truth"
+        found.append(
+            f"The {larger} is {ratio:.4g} times as large as the other mesh, so the numbers mostly measure scale: "
+            "if the units differ, use --align similarity."
+        )
+    return tuple(found)

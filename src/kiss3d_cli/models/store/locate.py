@@ -1,0 +1,148 @@
+"""Finding model weights on this machine: in a folder of the user's, or in the caches of the tools that share them."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from kiss3d_cli.core.errors import Missing
+from kiss3d_cli.core.hashing import json_sha256
+from kiss3d_cli.models.store.registry import Model, lookup
+
+
+@dataclasses.dataclass(frozen=True)
+class Located:
+    """A model that is there.
+
+    Attributes:
+        path: its folder.
+        identity: hash of its files' names and contents; of their names and sizes where the cache has no content hash.
+    """
+
+    path: Path
+    identity: str
+
+
+def find(model: Model, root: Path | None = None) -> Located | None:
+    """Look a model up without loading it.
+
+    Args:
+        model: which.
+        root: a folder laid out as `<owner>/<repository>/<file>`; None for the Hugging Face cache (HF_HOME), and
+            for what is not on the hub the folder that rembg keeps it in (U2NET_HOME).
+    """
+    folder = home(model, root)
+    if folder is None or not folder.is_dir():
+        return None
+    needed = needed_files(model, folder)
+    exact = [pattern for pattern in model.files if not is_pattern(pattern)]
+    if not needed or any(name not in needed for name in exact):
+        return None
+    if any(name.endswith(".safetensors.index.json") for name in needed) and not _all_shards(folder, needed):
+        return None
+    return Located(folder, identify(model, folder))
+
+
+def identify(model: Model, folder: Path) -> str:
+    """Hash that changes when any needed file of the model does."""
+    return json_sha256({name: _file_identity(folder / name) for name in needed_files(model, folder)})
+
+
+def needed_files(model: Model, folder: Path) -> list[str]:
+    """Names of the needed files that are there, sorted. Hidden folders are the download tool's own."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    names = [name for name in names if not name.startswith(".")]
+    return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in model.files)]
+
+
+def find_all(names: Iterable[str], root: Path | None = None) -> dict[str, Located]:
+    """The models of these names that are there."""
+    found = {name: find(lookup(name), root) for name in names}
+    return {name: located for name, located in found.items() if located is not None}
+
+
+def bytes_of(model: Model, located: Located | None) -> float:
+    """Size of a model's files; the published one if they are not there."""
+    if located is None:
+        return (model.gigabytes or 0) * 1e9
+    return sum((located.path / name).stat().st_size for name in needed_files(model, located.path))
+
+
+def missing(names: Iterable[str], found: Mapping[str, Located]) -> list[Model]:
+    return [lookup(name) for name in names if name not in found]
+
+
+def missing_error(models: list[Model]) -> Missing:
+    """Names every model that is not there, its files, size and licence, and the command that gets it."""
+    lines = [
+        f"  - {m.name}: {', '.join(m.files[:2])}{', ...' if len(m.files) > 2 else ''} of {m.repository}" for m in models
+    ]
+    lines = [f"{line} ({m.size}; {m.licence}{_gate(m)})" for line, m in zip(lines, models, strict=True)]
+    commands = [f"kiss3d models pull {' '.join(m.name for m in models)}"]
+    commands += [f"or --set {m.without}, which does without {m.name}" for m in models if m.without is not None]
+    commands.append("or use --preset draft, which needs none")
+    return Missing(
+        "these model weights are not on this machine:\n" + "\n".join(lines),
+        place="models",
+        hint="\n       ".join(commands),
+    )
+
+
+def is_pattern(name: str) -> bool:
+    return any(sign in name for sign in "*?[")
+
+
+def home(model: Model, root: Path | None) -> Path | None:
+    """The folder in which a model's files are, or would be; None if the hub's cache has nothing of it."""
+    if root is not None:
+        return root / model.repository
+    return _cached_snapshot(model) if model.url is None else matting_home()
+
+
+def matting_home() -> Path:
+    """Where rembg keeps its models, so that one copy serves both."""
+    given = os.environ.get("U2NET_HOME")
+    base = Path(given) if given else Path(os.environ.get("XDG_DATA_HOME", "~")) / ".u2net"
+    return base.expanduser()
+
+
+def _gate(model: Model) -> str:
+    return f"; accept its terms at {model.page} first" if model.gated else ""
+
+
+def _cached_snapshot(model: Model) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        # without the patterns a snapshot of only these files counts as incomplete
+        patterns = list(model.files)
+        return Path(snapshot_download(model.repository, allow_patterns=patterns, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+
+
+def _all_shards(folder: Path, needed: list[str]) -> bool:
+    import json
+
+    for name in needed:
+        if name.endswith(".safetensors.index.json"):
+            try:
+                parts = set(json.loads((folder / name).read_text(encoding="utf-8"))["weight_map"].values())
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                return False
+            parent = (folder / name).parent
+            if not all((parent / str(part)).is_file() for part in parts):
+                return False
+    return True
+
+
+def _file_identity(path: Path) -> str:
+    # The hub's cache names each blob by its content hash; hashing tens of gigabytes on every plan would cost minutes.
+    target = path.resolve()
+    if target.parent.name == "blobs":
+        return target.name
+    return f"{path.stat().st_size}-{path.stat().st_mtime_ns}"

@@ -1,0 +1,124 @@
+"""What the page shows of a run, as HTML; everything from files is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from kiss3d_cli.core.errors import Kiss3dError
+from kiss3d_cli.image.views import VIEW_NAMES
+from kiss3d_cli.report.page import text
+from kiss3d_cli.report.pictures import file_uri
+from kiss3d_cli.report.run_report import REPORT
+from kiss3d_cli.report.run_view import RunView, own_file
+from kiss3d_cli.stages import STAGES
+from kiss3d_cli.web.jobs import Job
+
+_REFINE = next(stage.folder for stage in STAGES if stage.name == "refine")
+DOWNLOADS = tuple(f"{_REFINE}/mesh.{suffix}" for suffix in ("glb", "obj", "mtl", "png", "ply"))
+"""The files of a run that can be fetched, beside its report."""
+_PICTURES = (
+    "preprocess/image_rgba.png",
+    *(f"multiview/{name}.png" for name in VIEW_NAMES),
+    "reference/reference_bundle.png",
+    "bundle/bundle.png",
+)
+_SIDE = 200
+SANDBOX = "allow-scripts allow-downloads"
+"""What a report may do."""
+
+
+def progress(job: Job) -> str:
+    """The stages of a job, each with its bar."""
+    rows = []
+    told = job.stages()
+    for stage in STAGES:
+        entry = told.get(stage.name)
+        status = "waiting" if entry is None else entry.status
+        share = 0.0 if entry is None or status in ("off", "later") else entry.share
+        words = "" if entry is None else entry.doing or (f"{entry.seconds:.1f} s" if entry.seconds else "")
+        bar = (
+            f'<div class="bar" role="progressbar" aria-label="{text(stage.name)}" aria-valuenow="{100 * share:.0f}">'
+            f'<div style="width: {100 * share:.0f}%"></div></div>'
+        )
+        rows.append(f"<tr><td>{text(stage.name)}</td><td>{bar}</td><td>{text(status)}</td><td>{text(words)}</td></tr>")
+    head = {"waiting": "Waiting for the runs before it", "running": "At work"}.get(job.state, job.state.capitalize())
+    if job.active and job.cancelled.is_set():
+        head = "Stopping at the next safe point"
+    failed = problem(job.error) if job.error is not None and job.state == "failed" else ""
+    return f'<p class="job-state">{text(head)}</p><table class="stages">{"".join(rows)}</table>{failed}'
+
+
+def pictures(run: RunView) -> str:
+    """Thumbnails of what the finished stages made."""
+    found = []
+    for reference in _PICTURES:
+        path = run.artifact(reference)
+        try:
+            if path is not None:
+                found.append(f'<img src="{file_uri(path, 2 * _SIDE)}" alt="{text(reference)}" height="{_SIDE // 2}">')
+        except (Kiss3dError, OSError):
+            continue
+    return f'<div class="made">{"".join(found)}</div>'
+
+
+def result(run: RunView, version: str) -> str:
+    """The run's report in a frame, and its files.
+
+    Args:
+        version: part of the address, so that a browser does not show an older report.
+    """
+    name = quote(run.folder.path.name)
+    own = [path for path in DOWNLOADS if own_file(run.folder.path, path) is not None]
+    links = [f'<a href="/runs/{name}/{path}" download>{text(path.rpartition("/")[2])}</a>' for path in own]
+    if own_file(run.folder.path, REPORT) is not None:
+        links.append(f'<a href="/runs/{name}/{REPORT}" target="_blank" rel="noopener">the report alone</a>')
+    body = f'<p class="files">{" ".join(links)}</p>' if links else ""
+    if own_file(run.folder.path, REPORT) is not None:
+        body += f'<iframe src="/runs/{name}/{REPORT}?{quote(version)}" sandbox="{SANDBOX}" title="The report"></iframe>'
+    return body
+
+
+def scores(name: str, truth: str, columns: Mapping[str, float | None]) -> str:
+    """Args: name: of the run; truth: of the ground truth's file; columns: as of `measure.columns_of`."""
+    rows = [
+        f"<tr><td>{text(key.replace('_', ' '))}</td><td>{'-' if value is None else f'{value:.5g}'}</td></tr>"
+        for key, value in columns.items()
+    ]
+    return f'<p>{text(name)} against {text(truth)}</p><table class="scores">{"".join(rows)}</table>'
+
+
+def welcome(runs: int) -> str:
+    """Instead of a run: what to do."""
+    return "<p>Choose a run.</p>" if runs else "<p>There is no run yet. Drop a picture and make its mesh.</p>"
+
+
+def elsewhere() -> str:
+    return '<p class="job-state">Another process works on this run. Its report comes when that ends.</p>'
+
+
+def problem(error: Exception) -> str:
+    """Why a run can't be shown."""
+    hint = getattr(error, "hint", None)
+    return f'<p class="job-error"><b>{text(error)}</b>{f"<br>{text(hint)}" if hint else ""}</p>'
+
+
+CSS = """
+#state table, #numbers table { width: 100%; border-collapse: collapse; border: 0; }
+#state tr, #numbers tr, #state td, #numbers td { border: 0; padding: 3px 10px 3px 0; }
+#numbers table { width: auto; } #numbers td { font-variant-numeric: tabular-nums; }
+.stages td { white-space: nowrap; } .stages td:nth-child(2) { width: 45%; }
+.stages td:last-child { white-space: normal; min-width: 64px; }
+.bar { height: 8px; border-radius: 4px; background: #8883; overflow: hidden; }
+.bar div { height: 100%; background: #2f5fd0; }
+.job-state { font-weight: 600; } .job-error { color: #b3261e; overflow-wrap: anywhere; }
+.made { display: flex; flex-wrap: wrap; gap: 8px; } .made img { border-radius: 6px; background: #8882; }
+#made:not(:has(img)), #result:not(:has(.files, iframe)) { display: none; }
+.files a { margin-right: 12px; white-space: nowrap; }
+iframe { width: 100%; height: 85vh; border: 1px solid #8884; border-radius: 8px; }
+@media (max-width: 760px) {
+  #result, #result * { overflow: visible; }
+  iframe { width: 100vw; margin-left: calc(50% - 50vw); border-width: 1px 0; border-radius: 0; }
+}
+.dark .bar div { background: #86aaff; } .dark .job-error { color: #ff9d93; }
+"""
