@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import shutil
 
 import numpy as np
@@ -151,6 +152,73 @@ def test_the_feature_extractors_agree_with_the_library(published, name, shape):
     torch.testing.assert_close(found, expected.pixel_values, atol=1e-5, rtol=0)
 
 
+PUBLISHED_VAE = {
+    "crop_size": {"height": 512, "width": 512},
+    "do_center_crop": True,
+    "do_convert_rgb": True,
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": 0.5,
+    "image_processor_type": "CLIPImageProcessor",
+    "image_std": 0.8,
+    "resample": 2,
+    "rescale_factor": 0.00392156862745098,
+    "size": {"shortest_edge": 512},
+}
+"""`feature_extractor_vae` of sudo-ai/zero123plus-v1.2."""
+
+
+def but(*absent, **changes):
+    return {key: value for key, value in {**PUBLISHED_VAE, **changes}.items() if key not in absent}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        PUBLISHED_VAE,
+        but(image_mean=[0.5, 0.4, 0.3], size={"height": 50, "width": 60}, do_center_crop=False),
+        but("crop_size", do_center_crop=False, size=40),
+        but("image_mean", "image_std", do_normalize=False, size={"shortest_edge": 40}, crop_size=32),
+        but("size", do_resize=False, crop_size={"height": 20, "width": 33}),
+        but("rescale_factor", do_rescale=False, image_mean=127, size=24, crop_size={"height": 35, "width": 20}),
+        but("do_resize", "do_rescale", "do_normalize", "resample", "rescale_factor", size=36, crop_size=32),
+    ],
+)
+@pytest.mark.parametrize("shape", [(48, 48), (40, 77), (61, 40)])
+def test_every_form_of_a_preprocessor_config_is_read_as_the_library_reads_it(config, shape):
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    rgb = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    whole = {"image_mean": [0.5] * 3, "image_std": [0.8] * 3, **config}
+    whole |= {key: [whole[key]] * 3 for key in ("image_mean", "image_std") if not isinstance(whole[key], list)}
+    expected = CLIPImageProcessorPil.from_dict(whole)(images=Image.fromarray(rgb), return_tensors="pt").pixel_values
+    torch.testing.assert_close(FeatureExtractor.from_config(config)(rgb), expected, atol=1e-4, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"image_mean": None}, "image_mean is None"),
+        ({"image_mean": [0.5, 0.5]}, "image_mean is"),
+        ({"image_mean": "0.5"}, "image_mean is '0.5'"),
+        ({"image_mean": True}, "image_mean is True"),
+        ({"image_std": [0.5, float("nan"), 0.5]}, "image_std is nan"),
+        ({"image_std": 0}, "image_std is 0"),
+        ({"size": {"longest_edge": 512}}, "size is"),
+        ({"size": -5}, "size is -5"),
+        ({"size": None}, "size is None"),
+        ({"crop_size": {"height": 512}}, "crop_size is"),
+        ({"resample": 9}, "resample is 9"),
+        ({"resample": [1]}, "resample is"),
+        ({"rescale_factor": "x"}, "rescale_factor is 'x'"),
+    ],
+)
+def test_a_preprocessor_config_that_makes_no_sense_is_refused_by_the_setting(changes, cause):
+    with pytest.raises(ValueError, match=re.escape(cause)):
+        FeatureExtractor.from_config({**PUBLISHED_VAE, **changes})
+
+
 def test_a_pickle_is_converted_once(published, model):
     folder, picture, _ = published
     checkpoint = model.parent / "flexgen.ckpt"
@@ -247,7 +315,7 @@ def not_finite(path):
         ("unet/config.json", lambda path: path.write_text("{"), "damaged"),
         ("model_index.json", lambda path: path.write_text("{}"), "ramping coefficient"),
         ("scheduler/scheduler_config.json", lambda path: path.write_text("[]"), "no JSON object"),
-        ("feature_extractor_vae/preprocessor_config.json", lambda path: path.write_text("{}"), "KeyError"),
+        ("feature_extractor_vae/preprocessor_config.json", lambda path: path.write_text("{}"), "size is None"),
         ("tokenizer/vocab.json", lambda path: path.write_text("nonsense"), "tokenizer can't be read"),
     ],
 )
