@@ -177,7 +177,7 @@ def volume() -> None:
 
 
 def volume_row(name: str, a: trimesh.Trimesh, b: trimesh.Trimesh, exact: float) -> None:
-    arguments = [part for mesh in (a, b) for part in (np.asarray(mesh.vertices), np.asarray(mesh.faces), True)]
+    arguments = [part for mesh in (a, b) for part in (np.asarray(mesh.vertices), np.asarray(mesh.faces))]
     found = volume_overlap(*arguments).iou
     row(name, f"{found:.5f}", f"{exact:.5f}", f"{found - exact:+.5f}")
 

@@ -11,7 +11,7 @@ from kiss3d_cli.evaluation.volume import VolumeOverlap, _crossings, occupancy, v
 
 def overlap(prediction: trimesh.Trimesh, truth: trimesh.Trimesh) -> VolumeOverlap:
     a, b = (np.asarray(mesh.vertices, dtype=np.float64) for mesh in (prediction, truth))
-    return volume_overlap(a, np.asarray(prediction.faces), True, b, np.asarray(truth.faces), True)
+    return volume_overlap(a, np.asarray(prediction.faces), b, np.asarray(truth.faces))
 
 
 def box_iou(a: np.ndarray, b: np.ndarray) -> float:
@@ -101,12 +101,89 @@ def test_a_ray_through_a_shared_edge_meets_exactly_one_of_the_two_faces() -> Non
 def test_open_meshes_give_a_reason() -> None:
     box = trimesh.creation.box((1, 1, 1))
     vertices, faces = np.asarray(box.vertices), np.asarray(box.faces)
-    found = volume_overlap(vertices, faces[1:], False, vertices, faces, True)
+    found = volume_overlap(vertices, faces[1:], vertices, faces)
     assert found.iou is None
-    assert found.reason == "the prediction is not closed, so the volume is not defined"
-    both = volume_overlap(vertices, faces[1:], False, vertices, faces[1:], False)
-    assert "the prediction and the ground truth are" in str(both.reason)
+    assert found.reason == "the volume is not defined (the prediction: it is not closed)"
+    both = volume_overlap(vertices, faces[1:], vertices, faces[1:])
+    assert both.reason is not None
+    assert "the prediction: it is not closed; the ground truth: it is not closed" in both.reason
     flat = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2], [0, 2, 1]], process=False)
     nothing = overlap(flat, flat)
     assert nothing.iou is None
     assert "neither mesh" in str(nothing.reason)
+
+
+def box(low: tuple[float, ...], high: tuple[float, ...], *, inverted: bool = False) -> trimesh.Trimesh:
+    made = trimesh.creation.box(bounds=[low, high])
+    if inverted:
+        made.invert()
+    return made
+
+
+def together(*meshes: trimesh.Trimesh) -> trimesh.Trimesh:
+    return trimesh.util.concatenate(list(meshes))
+
+
+def doubled(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+    return together(mesh, trimesh.Trimesh(mesh.vertices, mesh.faces[:, ::-1], process=False))
+
+
+L_SHAPE = trimesh.util.concatenate(
+    [trimesh.creation.box(bounds=b) for b in ([[0, 0, 0], [2, 1, 1]], [[0, 1, 0], [1, 2, 1]])]
+)
+"""Two cells that share a wall, face for face once each way."""
+
+
+@pytest.mark.parametrize(
+    ("mesh", "volume"),
+    [
+        (box((0, 0, 0), (1, 2, 3)), 6),
+        (doubled(box((0, 0, 0), (1, 2, 3))), 6),
+        (together(box((0, 0, 0), (1, 1, 1)), doubled(box((2, 0, 0), (3, 1, 2)))), 3),
+        (together(box((0, 0, 0), (1, 1, 1)), box((0, 0, 0), (1, 1, 1))), 1),
+        (together(box((0, 0, 0), (2, 1, 1)), box((1, 0, 0), (3, 1, 1), inverted=True)), 3),
+        (together(box((0, 0, 0), (2, 1, 1), inverted=True), box((1, 0, 0), (3, 1, 1), inverted=True)), 3),
+        (together(box((0, 0, 0), (1, 1, 1)), box((2, 0, 0), (3, 1, 1), inverted=True)), 2),
+        (together(box((0, 0, 0), (3, 3, 3)), box((1, 1, 1), (2, 2, 2), inverted=True)), 26),
+        (together(box((0, 0, 0), (3, 3, 3), inverted=True), box((1, 1, 1), (2, 2, 2))), 26),
+        (
+            together(box((0, 0, 0), (5, 5, 5)), box((1, 1, 1), (4, 4, 4), inverted=True), box((2, 2, 2), (3, 3, 3))),
+            125 - 27 + 1,
+        ),
+        (L_SHAPE, 3),
+        (
+            together(
+                box((0, 0, 0), (1, 1, 1)), doubled(trimesh.Trimesh([[2, 0, 0], [3, 0, 0], [2, 1, 1]], [[0, 1, 2]]))
+            ),
+            1,
+        ),
+    ],
+)
+def test_the_solid_that_is_meant(mesh: trimesh.Trimesh, volume: float) -> None:
+    found = overlap(mesh, mesh)
+    assert found.iou == 1
+    assert found.truth_volume == pytest.approx(volume, rel=0.01)
+
+
+def test_half_of_the_faces_reversed_or_doubled_is_still_the_solid() -> None:
+    ball = trimesh.creation.icosphere(subdivisions=3)
+    generator = np.random.default_rng(0)
+    some = generator.random(len(ball.faces)) < 0.5
+    mixed = ball.faces.copy()
+    mixed[some] = mixed[some][:, ::-1]
+    half = np.concatenate([ball.faces, ball.faces[some][:, ::-1]])
+    for faces in (mixed, half, np.concatenate([half, ball.faces[:200]])):
+        assert overlap(trimesh.Trimesh(ball.vertices, faces, process=False), ball).iou == 1
+
+
+def test_what_can_not_be_told_has_a_reason() -> None:
+    """A Moebius strip's double is a sheet; a doubled box with a doubled wall inside meets itself in edges of three."""
+    cell = doubled(together(*(box((i, 0, 0), (i + 1, 1, 1)) for i in (0, 1))))
+    found = overlap(cell, cell)
+    assert found.iou is None
+    assert "edges of more than two" in str(found.reason)
+    whole = box((0, 0, 0), (1, 1, 1))
+    three = trimesh.Trimesh(
+        [[0, 0, 0], [0, 0, 1], [1, 0, 0], [0, 1, 0], [-1, -1, 0]], [[0, 1, 2], [0, 1, 3], [0, 1, 4]], process=False
+    )
+    assert "not closed" in str(overlap(three, whole).reason)

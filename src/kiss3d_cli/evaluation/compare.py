@@ -197,10 +197,8 @@ def evaluate(
     overlap = volume_overlap(
         measured[0].vertices,
         measured[0].faces,
-        measured[0].report.closed,
         measured[1].vertices,
         measured[1].faces,
-        measured[1].report.closed,
     )
     rendered = None
     if looks is not None:

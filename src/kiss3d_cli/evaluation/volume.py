@@ -1,4 +1,4 @@
-"""Volume overlap of two closed meshes on a grid."""
+"""Volume overlap of two solids on a grid."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from kiss3d_cli.evaluation.solid import Solid, solid_of
 from kiss3d_cli.geometry.surface.topology import weld
 
 RESOLUTION = 128
 """Cells along the longest side of the box around both meshes."""
+MOST_SHELLS = 200
+"""Shells of either winding that are told apart one by one."""
 _PAIRS_AT_ONCE = 2_000_000
 
 
@@ -35,45 +38,91 @@ class VolumeOverlap:
 def volume_overlap(
     prediction: Float[np.ndarray, "N 3"],
     prediction_faces: Int[np.ndarray, "F 3"],
-    prediction_closed: bool,
     truth: Float[np.ndarray, "M 3"],
     truth_faces: Int[np.ndarray, "G 3"],
-    truth_closed: bool,
     resolution: int = RESOLUTION,
 ) -> VolumeOverlap:
     """Volume IoU, from one sample in each cell of a cubic grid about both meshes.
 
-    A point is inside where the winding number is not 0, so overlapping parts count once and inner shells that
-    face inwards are holes. The samples are jittered inside their cells by fixed random numbers: on a regular grid
-    a face along an axis would be misplaced by up to half a cell as a whole.
+    What a mesh encloses is said by `solid_of` and `inside`. The samples are jittered inside their cells by fixed random
+    numbers: on a regular grid a face along an axis would be misplaced by up to half a cell as a whole.
 
     Args:
         prediction, truth: vertices in one frame.
-        prediction_closed, truth_closed: whether inside and outside are defined (`MeshReport.closed`).
+        prediction_faces, truth_faces: as given; open meshes give a reason instead of a number.
         resolution: cells along each axis.
     """
-    opened = [
-        name for name, closed in (("prediction", prediction_closed), ("ground truth", truth_closed)) if not closed
+    solids = [solid_of(prediction, prediction_faces), solid_of(truth, truth_faces)]
+    reasons = [
+        f"the {name}: {solid.reason}"
+        for name, solid in zip(("prediction", "ground truth"), solids, strict=True)
+        if solid.reason is not None
     ]
-    if opened:
-        are = "are" if len(opened) > 1 else "is"
-        reason = f"the {' and the '.join(opened)} {are} not closed, so the volume is not defined"
-        return VolumeOverlap(None, reason, resolution, None, None)
+    if reasons:
+        return VolumeOverlap(None, f"the volume is not defined ({'; '.join(reasons)})", resolution, None, None)
     used = np.concatenate([prediction[prediction_faces].reshape(-1, 3), truth[truth_faces].reshape(-1, 3)])
     low, high = used.min(0), used.max(0)
     side = float((high - low).max()) * (1 + 1e-6)
     low = (low + high) / 2 - side / 2
-    inside = [
-        occupancy(vertices, faces, low, side, resolution)
-        for vertices, faces in ((prediction, prediction_faces), (truth, truth_faces))
-    ]
-    union = int((inside[0] | inside[1]).sum())
+    found = []
+    for name, vertices, solid in zip(("prediction", "ground truth"), (prediction, truth), solids, strict=True):
+        filled = inside(vertices, solid, low, side, resolution)
+        if filled is None:
+            reason = f"the {name} has more than {MOST_SHELLS} shells of either winding that overlap"
+            return VolumeOverlap(None, reason, resolution, None, None)
+        found.append(filled)
+    union = int((found[0] | found[1]).sum())
     cell = (side / resolution) ** 3
-    volumes = [float(cell * int(mask.sum())) for mask in inside]
+    volumes = [float(cell * int(mask.sum())) for mask in found]
     if union == 0:
         reason = "neither mesh encloses the middle of any cell of the grid"
         return VolumeOverlap(None, reason, resolution, *volumes)
-    return VolumeOverlap(int((inside[0] & inside[1]).sum()) / union, None, resolution, *volumes)
+    return VolumeOverlap(int((found[0] & found[1]).sum()) / union, None, resolution, *volumes)
+
+
+def inside(
+    vertices: Float[np.ndarray, "N 3"], solid: Solid, low: Float[np.ndarray, " 3"], side: float, resolution: int
+) -> Bool[np.ndarray, "R R R"] | None:
+    """Which samples of a grid a solid holds, indexed [x, y, z].
+
+    Shells count as their union, but for one that lies wholly in another of opposite winding: a cavity. A shell that is
+    wound inside out and lies in no other, or only partly in one, is a solid like any other.
+
+    Returns:
+        None if more than `MOST_SHELLS` shells would have to be told apart.
+    """
+    alone = _apart(vertices, solid)
+    filled = occupancy(vertices, solid.faces[alone[solid.shell]], low, side, resolution)
+    shells = np.flatnonzero(~alone)
+    if len(shells) > MOST_SHELLS:
+        return None
+    # from the largest to the smallest: what holds a shell comes before it
+    painted: list[tuple[bool, Bool[np.ndarray, "R R R"]]] = []
+    for shell in shells[np.argsort(-np.abs(solid.volume[shells]), kind="stable")]:
+        own = occupancy(vertices, solid.faces[solid.shell == shell], low, side, resolution)
+        outward = bool(solid.volume[shell] > 0)
+        holder = next((sign for sign, whole in reversed(painted) if not (own & ~whole).any()), outward)
+        painted.append((outward, own))
+        filled = filled & ~own if holder != outward else filled | own
+    return filled
+
+
+def _apart(vertices: Float[np.ndarray, "N 3"], solid: Solid) -> Bool[np.ndarray, " S"]:
+    """Which shells have a box that meets none of the opposite winding: their union is where the winding is not 0."""
+    count = len(solid.volume)
+    apart = np.ones(count, dtype=bool)
+    outward = solid.volume > 0
+    if count < 2 or outward.all() or not outward.any():
+        return apart
+    corners = vertices[solid.faces]
+    low, high = np.full((count, 3), np.inf), np.full((count, 3), -np.inf)
+    np.minimum.at(low, solid.shell, corners.min(1))
+    np.maximum.at(high, solid.shell, corners.max(1))
+    for shell in np.flatnonzero(outward):
+        meets = ~outward & (low <= high[shell]).all(1) & (high >= low[shell]).all(1)
+        apart[meets] = False
+        apart[shell] = not meets.any()
+    return apart
 
 
 def occupancy(

@@ -69,7 +69,7 @@ def report(vertices: Float[np.ndarray, "N 3"], faces: Int[np.ndarray, "F 3"]) ->
     area = np.sqrt(np.einsum("fi,fi->f", normals, normals)) / 2
     collapsed = (welded == np.roll(welded, 1, 1)).any(1)
     solid = welded[~collapsed]
-    duplicates = len(solid) - _count_unique_faces(solid)
+    duplicates = len(solid) - len(unique_faces(solid)[0])
 
     tail, head = solid.reshape(-1), np.roll(solid, -1, 1).reshape(-1)
     number = np.int64(len(vertices))
@@ -110,10 +110,23 @@ def report(vertices: Float[np.ndarray, "N 3"], faces: Int[np.ndarray, "F 3"]) ->
     )
 
 
-def _count_unique_faces(faces: Int[np.ndarray, "F 3"]) -> int:
-    """How many sets of corners there are, told apart by a hash (see `weld`)."""
-    key = np.sort(_hash_rows(np.sort(faces, 1).view(np.uint64)))
-    return int(len(key) > 0) + int((np.diff(key) != 0).sum())
+def unique_faces(
+    faces: Int[np.ndarray, "F 3"],
+) -> tuple[Int[np.ndarray, " U"], Int[np.ndarray, " F"], Float[np.ndarray, " F"]]:
+    """Sets of corners, told apart by a hash (see `weld`).
+
+    Args:
+        faces: (F, 3), no corner twice in a face.
+
+    Returns:
+        The first face of each set, each face's set, and each face's sense: 1 or -1, opposite for a face and its
+        reverse.
+    """
+    key = _hash_rows(np.sort(faces, 1).view(np.uint64))
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    a, b, c = faces.T
+    sense = np.where((a < b) ^ (b < c) ^ (c < a), 1.0, -1.0)
+    return first, inverse.reshape(-1), sense
 
 
 def _hash_rows(rows: UInt64[np.ndarray, "N 3"]) -> UInt64[np.ndarray, " N"]:
