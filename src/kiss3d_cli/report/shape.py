@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
 
-from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.io.load import read_mesh
+from kiss3d_cli.geometry.io.textured import read_textured_glb
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.surface.repair import decimate
 from kiss3d_cli.geometry.texture.texture import Texture
@@ -71,35 +67,12 @@ def read_shape(run: RunView) -> Shape | None:
         if path is None:
             continue
         glb = run.artifact("refine/mesh.glb") if reference.startswith("refine/") else None
-        textured = None if glb is None else _textured(glb)
+        textured = None if glb is None else read_textured_glb(glb)
         if textured is not None and len(textured[0].faces) <= MOST_FACES:
             return Shape(*textured, title, len(textured[0].faces))
         mesh = read_mesh(path)
         return Shape(decimate(mesh, MOST_FACES), None, title, len(mesh.faces))
     return None
-
-
-def _textured(path: Path) -> tuple[Mesh, Texture] | None:
-    """A GLB of ours with its texture; None if it has none."""
-    import trimesh  # slow to import
-
-    try:
-        scene = trimesh.load_scene(io.BytesIO(path.read_bytes()), file_type="glb", process=False)
-        (found,) = scene.geometry.values()
-        uv = getattr(found.visual, "uv", None)
-        image: Any = getattr(getattr(found.visual, "material", None), "baseColorTexture", None)
-        if uv is None or not isinstance(image, Image.Image):
-            return None
-        faces = torch.from_numpy(np.array(found.faces, dtype=np.int64))
-        mesh = Mesh(torch.from_numpy(np.array(found.vertices, dtype=np.float32)), faces)
-        upright = np.array(uv, dtype=np.float32) * [1, -1] + [0, 1]  # trimesh turns v around
-        pixels = torch.from_numpy(np.array(image.convert("RGB")))
-    except MemoryError:
-        raise
-    except Exception as error:  # trimesh's readers raise whatever the damage leads to
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise BadInput(f"the mesh can't be read ({reason})", place=path.name) from error
-    return mesh, Texture(torch.from_numpy(upright.astype(np.float32)), faces, pixels)
 
 
 def measure_errors(run: RunView, mesh: Mesh) -> Errors | None:

@@ -1,0 +1,172 @@
+"""A mesh against the picture that it was made from: does its front show what the picture shows?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, UInt8
+from scipy import ndimage
+
+from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.geometry.cameras import Cameras
+from kiss3d_cli.geometry.mesh import Mesh
+from kiss3d_cli.geometry.rasterize import rasterize
+from kiss3d_cli.geometry.render import render_colors, render_texture
+from kiss3d_cli.geometry.surface.intersections import bent_edges, self_intersections
+from kiss3d_cli.geometry.surface.topology import report
+from kiss3d_cli.geometry.texture.texture import Texture
+
+THIN = 6 / 512
+"""Parts of the silhouette narrower than this share of the picture's side are thin."""
+BENT = 60.0
+"""Degrees between two faces from which their edge is ragged."""
+HIGHEST_PSNR = 99.0
+"""Decibels written for two pictures that do not differ."""
+
+
+@dataclass(frozen=True)
+class FrontCheck:
+    """How a mesh compares with its own picture.
+
+    Attributes:
+        mask_iou: intersection over union of the mesh's front silhouette and the picture's mask.
+        color_psnr: decibels between the mesh's front and the picture, over the mask's pixels; what the mesh does not
+            show counts as white; None if the mesh has neither a texture nor colours.
+        thin_kept: share of the mask's thin parts (under 6 pixels of 512) that the front shows, to a pixel; None if
+            there are none.
+        pieces: separate parts of the mesh.
+        mask_pieces: separate parts of the mask, specks of a pixel left out.
+        watertight: every edge belongs to exactly two faces.
+        self_intersections: pairs of faces that cut through each other.
+        ragged_edges: edges bent by more than 60 degrees, for each 1,000.
+        faces: their number.
+        scale: of the front against the picture; 1 where the mesh has the picture's own framing.
+    """
+
+    mask_iou: float
+    color_psnr: float | None
+    thin_kept: float | None
+    pieces: int
+    mask_pieces: int
+    watertight: bool
+    self_intersections: int
+    ragged_edges: float
+    faces: int
+    scale: float
+
+
+def check_front(
+    mesh: Mesh,
+    picture: UInt8[np.ndarray, "S S 3"],
+    mask: Bool[np.ndarray, "S S"],
+    camera: Cameras,
+    texture: Texture | None = None,
+) -> FrontCheck:
+    """Compare a mesh with the framed picture that it was made from.
+
+    A mesh may show the object at another size, or off the middle, than the picture: the front is moved and scaled so
+    that its box is the mask's, where that fits better.
+
+    Args:
+        mesh: on the CPU.
+        picture: what `mask` shows, sRGB-encoded.
+        mask: where the object is.
+        camera: the front one.
+        texture: of the mesh; its vertex colours are used without one.
+
+    Raises:
+        BadInput: the mask is empty, or the mesh has no faces.
+    """
+    if not mask.any():
+        raise BadInput("the picture's mask is empty", hint="look at mask.png of the preprocess stage")
+    if not len(mesh.faces):
+        raise BadInput("the mesh has no faces", hint="run the stages before again")
+    size = (len(mask), len(mask))
+    fitted, scale, shown = _fitted(mesh, camera, mask)
+    psnr = None
+    if texture is not None or mesh.colors is not None:
+        front = (
+            render_texture(mesh, texture, fitted, size, antialiased=False)
+            if texture is not None
+            else render_colors(mesh, fitted, size, antialiased=False)
+        )
+        colors = front.colors[0].double().numpy()
+        error = float(((colors - picture / 255.0)[mask] ** 2).mean())
+        psnr = HIGHEST_PSNR if error <= 0 else min(HIGHEST_PSNR, -10 * math.log10(error))
+    thin = thin_parts(mask)
+    near = ndimage.binary_dilation(shown, np.ones((3, 3), bool))
+    vertices, faces = mesh.vertices.double().numpy(), mesh.faces.numpy()
+    found = report(vertices, faces)
+    return FrontCheck(
+        mask_iou=_iou(shown, mask),
+        color_psnr=psnr,
+        thin_kept=float(near[thin].mean()) if thin.any() else None,
+        pieces=found.components,
+        mask_pieces=len(pieces_of(mask)),
+        watertight=found.watertight,
+        self_intersections=self_intersections(vertices, faces),
+        ragged_edges=bent_edges(vertices, faces, BENT),
+        faces=len(faces),
+        scale=scale,
+    )
+
+
+def thin_parts(mask: Bool[np.ndarray, "S S"]) -> Bool[np.ndarray, "S S"]:
+    """The parts of a mask narrower than `THIN`; corners of wide parts are none.
+
+    What an opening by a disc takes away is a part if it is longer than the disc is wide.
+    """
+    width = max(3, round(THIN * len(mask)))
+    inside = ndimage.distance_transform_edt(np.pad(mask, width))
+    core = inside > width / 2
+    opened = ndimage.distance_transform_edt(~core) <= width / 2 if core.any() else np.zeros_like(core)
+    rest = mask & ~opened[width:-width, width:-width]
+    labels, count = ndimage.label(rest, np.ones((3, 3)))
+    boxes = ndimage.find_objects(labels)
+    long = [max(side.stop - side.start for side in box) > width for box in boxes]
+    return np.asarray(np.array([False, *long])[labels]) if count else rest
+
+
+def pieces_of(mask: Bool[np.ndarray, "S S"]) -> list[int]:
+    """Pixels of each separate part of a mask, largest first; parts nowhere two pixels wide are specks and left out."""
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    solid = np.unique(labels[ndimage.binary_opening(mask, np.ones((2, 2), bool))])
+    areas = ndimage.sum_labels(mask, labels, np.arange(1, count + 1))
+    return sorted((int(areas[number - 1]) for number in solid if number), reverse=True)
+
+
+def _fitted(
+    mesh: Mesh, camera: Cameras, mask: Bool[np.ndarray, "S S"]
+) -> tuple[Cameras, float, Bool[np.ndarray, "S S"]]:
+    """The camera under which the mesh's front agrees best with the mask, its scale, and what it shows."""
+    size = (len(mask), len(mask))
+    clip = camera.clip(mesh.vertices)
+    plain = rasterize(clip, mesh.faces, size).mask[0].numpy()
+    best = _iou(plain, mask)
+    if best > 0.995:
+        return camera, 1.0, plain
+    seen = clip[0, mesh.faces.unique()]
+    flat = (seen[:, :2] / seen[:, 3:]).double()
+    low, high = flat.amin(0), flat.amax(0)
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    side = len(mask)
+    wanted_low = torch.tensor([2 * columns[0] / side - 1, 1 - 2 * (rows[-1] + 1) / side], dtype=torch.float64)
+    wanted_high = torch.tensor([2 * (columns[-1] + 1) / side - 1, 1 - 2 * rows[0] / side], dtype=torch.float64)
+    extent = (high - low).clamp_min(1e-9)
+    # the longer side is measured best
+    longer = int(extent.argmax())
+    scale = float((wanted_high - wanted_low)[longer] / extent[longer])
+    shift = ((wanted_low + wanted_high) - scale * (low + high)) / 2
+    projection = camera.projection.clone()
+    projection[:, :2] *= scale
+    projection[:, :2, 2] -= shift.to(projection)  # w is -z
+    moved = Cameras(camera.world_to_camera, projection)
+    shown = rasterize(moved.clip(mesh.vertices), mesh.faces, size).mask[0].numpy()
+    return (moved, scale, shown) if _iou(shown, mask) > best else (camera, 1.0, plain)
+
+
+def _iou(one: Bool[np.ndarray, "S S"], two: Bool[np.ndarray, "S S"]) -> float:
+    return float((one & two).sum() / max(1, (one | two).sum()))
