@@ -15,6 +15,8 @@ from kiss3d_cli.evaluation.align.rotation_search import (
     brute_force_rotations,
     rotation_grid,
     search_rotations,
+    view_grid,
+    view_scales,
 )
 from kiss3d_cli.evaluation.metrics import SurfaceSample, sample_surface
 
@@ -76,6 +78,42 @@ def test_bounds_are_below_every_value(seed: int) -> None:
     assert (bounds >= 0.5 * values).all()  # and are worth having
 
 
+def test_the_view_grid_has_as_many_rotations_and_identity() -> None:
+    grid = view_grid()
+    assert grid.shape == (6912, 3, 3)
+    np.testing.assert_allclose(grid @ grid.transpose(0, 2, 1), np.tile(np.eye(3), (6912, 1, 1)), atol=1e-12)
+    np.testing.assert_allclose(np.linalg.det(grid), 1, atol=1e-12)
+    assert (grid == np.eye(3)).all((1, 2)).any()
+
+
+def test_the_view_search_finds_what_brute_force_finds_scaled_anew_at_each_rotation() -> None:
+    """Against the definition: turn, subtract the mean, divide by the larger of width and height, measure."""
+    generator = np.random.default_rng(0)
+    source, target = sample(lopsided(), 90, 0).points, sample(trimesh.creation.box((2, 1, 0.7)), 90, 1).points
+    source, target = source - source.mean(0), target - target.mean(0)
+    target = target / np.ptp(target[:, :2], axis=0).max()
+    some = view_grid()[np.sort(generator.choice(6912, 300, replace=False))]
+    objective = RotationObjective(source, target, workers=1, asking=90, in_view=True)
+
+    def measured(rotation: np.ndarray) -> float:
+        turned = source @ rotation.T
+        turned = turned - turned.mean(0)
+        turned = turned / max(np.ptp(turned[:, 0]), np.ptp(turned[:, 1]))
+        apart = np.linalg.norm(turned[:, None] - target[None], axis=-1)
+        return float((apart.min(0).mean() + apart.min(1).mean()) / 2)
+
+    values = np.array([measured(rotation) for rotation in some])
+    np.testing.assert_allclose([objective(rotation) for rotation in some], values, rtol=1e-9)
+    bounds = objective.lower_bounds(some)
+    assert (bounds <= values).all()
+    assert (bounds >= 0.4 * values).all()
+    found = search_rotations(objective, 3, some)
+    np.testing.assert_array_equal(found.index, np.argsort(values)[:3])
+    np.testing.assert_allclose(found.chamfer, np.sort(values)[:3], rtol=1e-9)
+    assert found.evaluated < 300
+    assert view_scales(source, some)[0] == pytest.approx(1 / np.ptp(source @ some[0].T, axis=0)[:2].max())
+
+
 @pytest.mark.parametrize(("first", "second"), [("body", "body"), ("body", "box"), ("ball", "box")])
 def test_the_search_finds_what_brute_force_finds(first: str, second: str) -> None:
     meshes = {"body": lopsided(), "box": trimesh.creation.box((2, 1, 0.7)), "ball": trimesh.creation.icosphere()}
@@ -99,6 +137,7 @@ def test_too_few_points_are_refused() -> None:
     with pytest.raises(BadInput, match="99 points are too few"):
         align("rigid", few, many)
     assert align("yaw", few, many).candidates == 4
+    assert align("none", few, many).chamfer_before is None
 
 
 # -- ICP

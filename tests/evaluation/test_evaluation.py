@@ -9,8 +9,10 @@ import point_cloud_utils as pcu
 import pytest
 import torch
 import trimesh
+from scipy.spatial import KDTree
 
 from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.evaluation.align.rotation_search import view_grid
 from kiss3d_cli.evaluation.compare import Evaluation, evaluate
 from kiss3d_cli.evaluation.protocols import PROTOCOLS
 from kiss3d_cli.geometry.mesh import Mesh
@@ -140,7 +142,8 @@ def test_yaw_finds_the_quarter_turn(turns: int) -> None:
     found = evaluate(tensors(turned), tensors(centred), alignment="yaw", points=5000)
     assert found.alignment.degrees == pytest.approx(min(90 * turns, 360 - 90 * turns), abs=1e-6)
     np.testing.assert_allclose(found.prediction.vertices, found.truth.vertices, atol=1e-9)
-    assert found.alignment.chamfer_after <= found.alignment.chamfer_before
+    assert found.alignment.chamfer_before is not None
+    assert found.distances.chamfer_l1 <= found.alignment.chamfer_before
 
 
 def test_the_record_holds_all_that_decides_the_numbers() -> None:
@@ -199,5 +202,95 @@ def test_bad_requests_name_the_option() -> None:
         assert caught.value.place == place
         assert caught.value.hint
     empty = Mesh(mesh.vertices, mesh.faces[:0])
-    with pytest.raises(BadInput, match=r"gt\.obj: the mesh is empty"):
-        evaluate(mesh, empty, ground_truth_place="gt.obj")
+    with pytest.raises(BadInput, match=r"mine\.obj: the mesh is empty"):
+        evaluate(empty, mesh, prediction_place="mine.obj")
+
+
+# -- point clouds and the published protocols
+
+
+def cloud(points: np.ndarray) -> Mesh:
+    return Mesh(torch.from_numpy(np.asarray(points, np.float64)), torch.zeros(0, 3, dtype=torch.int64))
+
+
+def test_a_point_cloud_is_measured_by_its_points_and_by_nothing_that_needs_a_surface() -> None:
+    found = evaluate(
+        plane(0.0), cloud(np.array([[x, y, 0.75] for x in (0.1, 0.4, 1.7) for y in (0.2, 0.3)])), points=2000
+    )
+    scale = 1 / 1.6  # the cloud's longest side
+    # every point of the scan lies 0.75 over the plane; the plane's points lie far from the six
+    assert found.distances.completeness == pytest.approx(0.75 * scale, rel=2e-3)
+    assert found.distances.accuracy > found.distances.completeness
+    assert found.distances.normal_consistency is None
+    assert found.volume.iou is None
+    assert "point cloud" in str(found.volume.reason)
+    record = found.record()
+    assert record["ground_truth"]["kind"] == "point cloud"
+    assert record["ground_truth"]["report"] is None
+    assert record["ground_truth"]["samples"] == 6
+    assert any("point cloud" in warning for warning in record["warnings"])
+    assert not record["as_published"]
+
+
+def test_a_dense_scan_of_a_body_tells_about_the_same_as_the_body() -> None:
+    scan = cloud(trimesh.sample.sample_surface(BODY, 60_000, seed=3)[0])
+    prediction = tensors(BODY.copy().apply_scale(0.95))
+    by_points, by_surface = (evaluate(prediction, truth).distances for truth in (scan, tensors(BODY)))
+    assert by_points.chamfer_l1 == pytest.approx(by_surface.chamfer_l1, rel=0.05)
+    assert by_points.f_scores[-1].f_score == pytest.approx(by_surface.f_scores[-1].f_score, abs=0.02)
+
+
+@pytest.mark.parametrize("protocol", ["kiss3d", "kiss3dgen", "triposr", "meshrcnn"])
+def test_every_protocol_takes_a_scan(protocol: str) -> None:
+    scan = cloud(trimesh.sample.sample_surface(BODY, 2000, seed=3)[0])
+    found = evaluate(tensors(BODY), scan, protocol=protocol, points=500, workers=1)
+    assert found.distances.completeness < 0.1 * (10 if protocol == "meshrcnn" else 2)
+    assert found.distances.normal_consistency is None
+
+
+@pytest.mark.parametrize("points", [np.zeros((0, 3)), np.zeros((5, 3)), np.full((9, 3), np.nan)])
+def test_a_cloud_without_extent_is_refused(points: np.ndarray) -> None:
+    with pytest.raises(BadInput, match=r"usable points|coincide"):
+        evaluate(tensors(BODY), cloud(points))
+
+
+def test_mesh_rcnn_is_its_public_definition() -> None:
+    """Both by the scale that makes the longest side of the ground truth's box 10; squared, summed (its Chamfer-L2)."""
+    prediction = BODY.copy().apply_scale(0.9)
+    found = evaluate(tensors(prediction), tensors(BODY), protocol="meshrcnn", seed=5)
+    scale = 10 / BODY.extents.max()
+    shift = found.prediction.matrix[:3, 3]
+    np.testing.assert_allclose(found.prediction.matrix, found.truth.matrix)
+    np.testing.assert_allclose(found.prediction.matrix[:3, :3], scale * np.eye(3))
+    a, b = (mesh.sample.points - shift for mesh in (found.prediction, found.truth))
+    to_truth, to_prediction = KDTree(b).query(a)[0], KDTree(a).query(b)[0]
+    assert found.distances.chamfer_l2 == pytest.approx((to_truth**2).mean() + (to_prediction**2).mean())
+    precision, recall = (to_truth < 0.5).mean(), (to_prediction < 0.5).mean()
+    assert found.distances.f_scores[2].threshold == 0.5
+    assert found.distances.f_scores[2].f_score == pytest.approx(2 * precision * recall / (precision + recall))
+
+
+def test_zero_shape_finds_the_rotation_and_scales_in_the_view() -> None:
+    turn = view_grid()[1234].T
+    prediction = BODY.copy()
+    prediction.vertices = np.asarray(prediction.vertices) @ turn.T * 3 + [5, 6, 7]
+    found = evaluate(tensors(prediction), tensors(BODY), protocol="zeroshape", points=400, workers=1)
+    same = evaluate(tensors(BODY), tensors(BODY), protocol="zeroshape", alignment="none", points=400, workers=1)
+    assert found.distances.chamfer_l1 < 1.2 * same.distances.chamfer_l1
+    assert found.alignment.candidates == 6912
+    for points in (found.prediction.sample.points, found.truth.sample.points):
+        np.testing.assert_allclose(points.mean(0), 0, atol=1e-9)
+        assert np.ptp(points[:, :2], axis=0).max() == pytest.approx(1)
+    assert found.alignment.chamfer_before is not None
+    assert found.alignment.chamfer_before > found.distances.chamfer_l1
+    with pytest.raises(BadInput, match="does not go with"):
+        evaluate(tensors(BODY), tensors(BODY), protocol="kiss3d", alignment="view-grid")
+
+
+def test_the_alignment_is_told_on_the_points_that_are_measured() -> None:
+    found = evaluate(tensors(BODY.copy().apply_translation([0.2, 0, 0])), tensors(BODY), alignment="rigid", points=3000)
+    assert found.alignment.chamfer_after == found.distances.chamfer_l1
+    assert found.record()["alignment"]["chamfer_before"] > found.distances.chamfer_l1
+    plain = evaluate(tensors(BODY), tensors(BODY), points=500).record()["alignment"]
+    assert plain["chamfer_before"] is None
+    assert plain["chamfer_after"] is None

@@ -28,7 +28,7 @@ def evaluate(
     gt: Annotated[
         Path | None, typer.Option(metavar="MESH", help="The ground truth, or a folder of them.", show_default=False)
     ] = None,
-    protocol: Annotated[str, typer.Option(help="kiss3d, kiss3dgen or triposr.")] = "kiss3d",
+    protocol: Annotated[str, typer.Option(help="kiss3d, kiss3dgen, triposr, zeroshape or meshrcnn.")] = "kiss3d",
     align: Annotated[
         str | None,
         typer.Option(help="none, yaw, rigid or similarity; what the protocol says by default.", show_default=False),
@@ -117,7 +117,9 @@ def _show(found: Evaluation) -> None:
         if aligned.kind != "none"
         else "alignment          none"
     )
-    print(f"samples            {found.points} on each surface, seed {found.seed}")
+    scan = found.truth.report is None
+    whole = f"{found.points} on the prediction, the {len(found.truth.sample.points)} of the ground truth"
+    print(f"samples            {whole if scan else f'{found.points} on each surface'}, seed {found.seed}")
     print(f"Chamfer L1         {distances.chamfer_l1:.5f}   (mean of the two directions, not squared)")
     print(f"Chamfer L2         {distances.chamfer_l2:.3e} (sum of the two directions, squared)")
     for score in distances.f_scores:
@@ -125,7 +127,10 @@ def _show(found: Evaluation) -> None:
             f"F-score at {score.threshold:<7g} {score.f_score:.4f}    "
             f"(precision {score.precision:.4f}, recall {score.recall:.4f})"
         )
-    print(f"normal consistency {distances.normal_consistency:.4f}")
+    if distances.normal_consistency is not None:
+        print(f"normal consistency {distances.normal_consistency:.4f}")
+    print(f"accuracy           {distances.accuracy:.5f}   (mean distance from the prediction to the ground truth)")
+    print(f"completeness       {distances.completeness:.5f}   (mean distance from the ground truth to the prediction)")
     print(f"Hausdorff          {distances.hausdorff:.5f}   (95 %: {distances.hausdorff_95:.5f})")
     volume = found.volume
     print(f"volume IoU         {volume.reason if volume.iou is None else f'{volume.iou:.4f}'}")
@@ -139,6 +144,9 @@ def _show(found: Evaluation) -> None:
             print(f"SSIM               {rendered.ssim:.4f}")
     for name, mesh in (("prediction", found.prediction), ("ground truth", found.truth)):
         report = mesh.report
+        if report is None:
+            print(f"{name:<18} point cloud of {len(mesh.vertices)} points")
+            continue
         closed = "watertight" if report.watertight else "closed" if report.closed else "open"
         print(f"{name:<18} {report.vertices} vertices, {report.faces} faces, {report.components} pieces, {closed}")
 

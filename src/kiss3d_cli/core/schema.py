@@ -208,7 +208,7 @@ class Refine:
 class Eval:
     """From the mesh and a ground truth to numbers."""
 
-    protocol: Literal["kiss3d", "kiss3dgen", "triposr"] = "kiss3d"
+    protocol: Literal["kiss3d", "kiss3dgen", "triposr", "zeroshape", "meshrcnn"] = "kiss3d"
     """How the two meshes are normalised and measured; numbers of different protocols can't be compared."""
     align: Literal["protocol", "none", "yaw", "rigid", "similarity"] = "protocol"
     """What is done to bring the mesh onto the ground truth; `protocol` leaves it to the protocol."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,19 @@ from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.evaluation.align.align import Alignment, align
+from kiss3d_cli.evaluation.align.rotation_search import view_scales
 from kiss3d_cli.evaluation.metrics import Distances, Nearest, SurfaceSample, distances, nearest, sample_surface
 from kiss3d_cli.evaluation.pictures import RenderedMetrics, compare_renderings
 from kiss3d_cli.evaluation.protocols import NORMALISATIONS, Protocol, get_alignment, get_protocol
-from kiss3d_cli.evaluation.volume import VolumeOverlap, volume_overlap
+from kiss3d_cli.evaluation.volume import RESOLUTION, VolumeOverlap, volume_overlap
 from kiss3d_cli.geometry.io.load import check_mesh
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.surface.topology import MeshReport, report
 
 SCHEMA_VERSION = 1
+CLOUD = "a point cloud without a surface"
+MOST_CLOUD_POINTS = 2_000_000
+"""Of a larger scan that many are drawn at random."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class EvaluatedMesh:
         matrix: (4, 4) from the mesh as given to `vertices`.
         sample: the points that were compared, in the same frame.
         digest: sha256 of the mesh as given (float64 vertices, int64 faces).
-        report: of the mesh as given.
+        report: of the mesh as given; None for a point cloud.
     """
 
     vertices: Float[np.ndarray, "N 3"]
@@ -44,7 +48,7 @@ class EvaluatedMesh:
     matrix: Float[np.ndarray, "4 4"]
     sample: SurfaceSample
     digest: str
-    report: MeshReport
+    report: MeshReport | None
 
     def tensors(self, colors: Float[Tensor, "N 3"] | None = None) -> Mesh:
         """The mesh in the common frame."""
@@ -62,7 +66,7 @@ class Evaluation:
         seed: of the samples and of the rotation search.
         distances: the metrics, in the protocol's unit.
         volume: volume IoU, or None with the reason.
-        rendered: the comparison of pictures, if it was asked for.
+        rendered: the comparison of pictures, if it was asked for and the ground truth has a surface.
         prediction, truth: the two meshes in the common frame.
         nearest: distance and |cos| of every sample.
         deviations: how the settings differ from the published protocol, as sentences.
@@ -120,7 +124,13 @@ class Evaluation:
 
 
 def _mesh_record(mesh: EvaluatedMesh) -> dict[str, Any]:
-    return {"sha256": mesh.digest, "to_common_frame": mesh.matrix.tolist(), "report": asdict(mesh.report)}
+    return {
+        "sha256": mesh.digest,
+        "to_common_frame": mesh.matrix.tolist(),
+        "kind": "point cloud" if mesh.report is None else "mesh",
+        "samples": len(mesh.sample.points),
+        "report": None if mesh.report is None else asdict(mesh.report),
+    }
 
 
 @dataclass(frozen=True)
@@ -129,6 +139,10 @@ class _Given:
     faces: np.ndarray
     used: Float[np.ndarray, "M 3"]
     place: str
+
+    @property
+    def is_cloud(self) -> bool:
+        return not len(self.faces)
 
 
 def evaluate(
@@ -147,7 +161,9 @@ def evaluate(
     """Compare a prediction with its ground truth.
 
     Args:
-        prediction, ground_truth: any units and frames; float64 vertices keep what the files hold.
+        prediction, ground_truth: any units and frames; float64 vertices keep what the files hold. A ground truth
+            without faces is a point cloud: accuracy and completeness are measured against its points, and what needs
+            a surface is None with the reason.
         protocol: a name in `protocols.PROTOCOLS`.
         alignment: another kind than the protocol's, recorded as a deviation.
         points: another number of samples than the protocol's, likewise.
@@ -164,25 +180,34 @@ def evaluate(
     chosen = get_protocol(protocol)
     kind = chosen.alignment if alignment is None else get_alignment(alignment)
     count = chosen.points if points is None else points
+    if kind == "view-grid" and chosen.normalisation != "view-box":
+        raise BadInput(
+            f"the alignment '{kind}' does not go with the protocol '{chosen.name}'",
+            place="--align",
+            hint="use --align none, yaw, rigid or similarity",
+        )
     if count < 1:
         raise BadInput(f"{count} points are not a sample", place="--points", hint="ask for 1 or more")
     if seed < 0:
         raise BadInput(f"a seed cannot be negative ({seed})", place="--seed", hint="use 0 or more")
-    pair = (_given(prediction, prediction_place), _given(ground_truth, ground_truth_place))
+    pair = (_given(prediction, prediction_place), _given(ground_truth, ground_truth_place, cloud=True))
+    scan = pair[1].is_cloud
 
     # one stream for each role, so that a mesh against itself is compared through different points
     streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2)]
-    frames = normalisation_matrices(chosen, pair[0], pair[1])
-    samples = [
-        sample_surface(mesh.vertices, mesh.faces, count, stream).transformed(frame)
-        for mesh, frame, stream in zip(pair, frames, streams, strict=True)
-    ]
+    raw = [_sample(mesh, count, stream) for mesh, stream in zip(pair, streams, strict=True)]
+    frames = normalisation_matrices(chosen, pair, (raw[0], raw[1]))
+    samples = [sample.transformed(frame) for sample, frame in zip(raw, frames, strict=True)]
     found = align(kind, samples[0], samples[1], workers=workers)
-    samples[0] = samples[0].transformed(found.matrix)
     matrices = [found.matrix @ frames[0], frames[1]]
+    before, samples[0] = samples[0], samples[0].transformed(found.matrix)
     neighbours = nearest(samples[0], samples[1], workers)
+    measures = distances(neighbours, chosen.thresholds)
+    if kind != "none":  # the search judges by fewer points: both sides of the alignment on all of them
+        given = distances(nearest(before, samples[1], workers), ()).chamfer_l1
+        found = replace(found, chamfer_before=given, chamfer_after=measures.chamfer_l1)
     with ThreadPoolExecutor(1 if workers == 1 else 2) as pool:
-        reports = list(pool.map(lambda mesh: report(mesh.vertices, mesh.faces), pair))
+        reports = list(pool.map(lambda mesh: None if mesh.is_cloud else report(mesh.vertices, mesh.faces), pair))
     measured = [
         EvaluatedMesh(
             vertices=_apply(matrix, mesh.vertices),
@@ -194,51 +219,80 @@ def evaluate(
         )
         for mesh, matrix, sample, described in zip(pair, matrices, samples, reports, strict=True)
     ]
-    overlap = volume_overlap(
-        measured[0].vertices,
-        measured[0].faces,
-        measured[1].vertices,
-        measured[1].faces,
-    )
+    if scan:
+        overlap = VolumeOverlap(None, f"the ground truth is {CLOUD}", RESOLUTION, None, None)
+    else:
+        overlap = volume_overlap(measured[0].vertices, measured[0].faces, measured[1].vertices, measured[1].faces)
     rendered = None
-    if looks is not None:
+    if looks is not None and not scan:
         rendered = compare_renderings(_moved(looks[0], matrices[0]), _moved(looks[1], matrices[1]))
     return Evaluation(
         protocol=chosen,
         alignment=found,
         points=count,
         seed=seed,
-        distances=distances(neighbours, chosen.thresholds),
+        distances=measures,
         volume=overlap,
         rendered=rendered,
         prediction=measured[0],
         truth=measured[1],
         nearest=neighbours,
-        deviations=_deviations(chosen, kind, count),
-        warnings=_warnings(chosen, kind, pair),
+        deviations=_deviations(chosen, kind, count, scan),
+        warnings=_warnings(chosen, kind, pair, pictures=looks is not None),
         seconds=time.perf_counter() - started,
     )
 
 
-def _given(mesh: Mesh, place: str) -> _Given:
-    check_mesh(mesh, place)
+def _given(mesh: Mesh, place: str, *, cloud: bool = False) -> _Given:
+    """What was given, checked; a ground truth may be a point cloud."""
     vertices = mesh.vertices.detach().cpu().to(torch.float64).numpy()
+    if cloud and not len(mesh.faces):
+        points = vertices[np.isfinite(vertices).all(-1)]
+        if len(points) < 3 or not np.ptp(points, axis=0).max() > 0:
+            cause = f"the point cloud has {len(points)} usable points" if len(points) < 3 else "all its points coincide"
+            raise BadInput(cause, place=place, hint="give a scan with points, or a mesh")
+        return _Given(points, np.zeros((0, 3), np.int64), points, place)
+    check_mesh(mesh, place)
     faces = mesh.faces.cpu().numpy()
     used = np.zeros(len(vertices), dtype=bool)
     used[faces] = True
     return _Given(vertices, faces, vertices[used], place)
 
 
+def _sample(mesh: _Given, count: int, generator: np.random.Generator) -> SurfaceSample:
+    """Points on the surface; of a point cloud its own points, `MOST_CLOUD_POINTS` at most."""
+    if not mesh.is_cloud:
+        return sample_surface(mesh.vertices, mesh.faces, count, generator)
+    points = mesh.vertices
+    if len(points) > MOST_CLOUD_POINTS:
+        points = points[np.sort(generator.choice(len(points), MOST_CLOUD_POINTS, replace=False))]
+    return SurfaceSample(points, None, None)
+
+
 def normalisation_matrices(
-    protocol: Protocol, prediction: _Given, truth: _Given
+    protocol: Protocol, pair: tuple[_Given, _Given], samples: tuple[SurfaceSample, SurfaceSample]
 ) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, "4 4"]]:
-    """The (4, 4) matrices that bring both meshes into the protocol's frame. Unused vertices do not count."""
-    if protocol.normalisation == "ground-truth-box":
-        frame = _box_matrix(truth.used, 1.0)
+    """The (4, 4) matrices that bring both meshes into the protocol's frame. Unused vertices do not count.
+
+    Args:
+        protocol: says how.
+        pair: the prediction and the ground truth.
+        samples: of each, in its own frame.
+    """
+    prediction, truth = pair
+    if protocol.normalisation in ("ground-truth-box", "ground-truth-box-10"):
+        frame = _box_matrix(truth.used, 10.0 if protocol.normalisation == "ground-truth-box-10" else 1.0)
         return frame, frame
     if protocol.normalisation == "own-box":
         return _box_matrix(prediction.used, 2.0), _box_matrix(truth.used, 2.0)
+    if protocol.normalisation == "view-box":
+        return _view_matrix(samples[0].points), _view_matrix(samples[1].points)
     return _centroid_matrix(prediction), _centroid_matrix(truth)
+
+
+def _view_matrix(points: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "4 4"]:
+    middle = points.mean(0)
+    return _scaling(float(view_scales(points - middle, np.eye(3)[None])[0]), middle)
 
 
 def _box_matrix(vertices: Float[np.ndarray, "N 3"], side: float) -> Float[np.ndarray, "4 4"]:
@@ -247,6 +301,9 @@ def _box_matrix(vertices: Float[np.ndarray, "N 3"], side: float) -> Float[np.nda
 
 
 def _centroid_matrix(mesh: _Given) -> Float[np.ndarray, "4 4"]:
+    if mesh.is_cloud:
+        centroid = mesh.used.mean(0)
+        return _scaling(1 / float(np.linalg.norm(mesh.used - centroid, axis=-1).max()), centroid)
     a, b, c = (mesh.vertices[mesh.faces[:, corner]] for corner in range(3))
     area = np.linalg.norm(np.cross(b - a, c - a), axis=-1)
     centroid = np.einsum("f,fi->i", area, (a + b + c) / 3) / area.sum()
@@ -274,8 +331,10 @@ def _digest(mesh: _Given) -> str:
     return found.hexdigest()
 
 
-def _deviations(protocol: Protocol, kind: str, points: int) -> tuple[str, ...]:
+def _deviations(protocol: Protocol, kind: str, points: int, scan: bool) -> tuple[str, ...]:
     found = []
+    if scan:
+        found.append("the ground truth's own points instead of samples of a surface")
     # the project's own protocol offers every alignment; the published ones fix it
     if kind != protocol.alignment and protocol.name != "kiss3d":
         found.append(f"alignment {kind} instead of {protocol.alignment}")
@@ -284,8 +343,11 @@ def _deviations(protocol: Protocol, kind: str, points: int) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _warnings(protocol: Protocol, kind: str, pair: tuple[_Given, _Given]) -> tuple[str, ...]:
+def _warnings(protocol: Protocol, kind: str, pair: tuple[_Given, _Given], *, pictures: bool) -> tuple[str, ...]:
     found = []
+    if pair[1].is_cloud:
+        lost = "normal consistency, volume IoU" + (" and the comparison of pictures" if pictures else "")
+        found.append(f"The ground truth is {CLOUD}: {lost} can't be measured against it.")
     sides = [float(np.ptp(mesh.used, axis=0).max()) for mesh in pair]
     ratio = max(sides) / min(sides)
     if protocol.normalisation == "ground-truth-box" and kind != "similarity" and ratio > 2:

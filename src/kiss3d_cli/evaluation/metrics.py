@@ -13,24 +13,25 @@ from kiss3d_cli.core.errors import BadInput
 
 @dataclass(frozen=True)
 class SurfaceSample:
-    """N points drawn uniformly by area from a triangle mesh.
+    """N points drawn uniformly by area from a triangle mesh, or the points of a scan.
 
     Attributes:
         points: (N, 3).
-        normals: (N, 3) unit normals of the faces that the points lie on.
-        faces: (N,) index of that face.
+        normals: (N, 3) unit normals of the faces that the points lie on; None for a scan, which has no surface.
+        faces: (N,) index of that face; None likewise.
     """
 
     points: Float[np.ndarray, "N 3"]
-    normals: Float[np.ndarray, "N 3"]
-    faces: Int[np.ndarray, " N"]
+    normals: Float[np.ndarray, "N 3"] | None
+    faces: Int[np.ndarray, " N"] | None
 
     def transformed(self, matrix: Float[np.ndarray, "4 4"]) -> SurfaceSample:
         """The same sample after a similarity (rotation, one scale, translation)."""
         linear = matrix[:3, :3]
         scale = np.cbrt(np.linalg.det(linear))
         points = np.einsum("nj,ij->ni", self.points, linear) + matrix[:3, 3]
-        return SurfaceSample(points, np.einsum("nj,ij->ni", self.normals, linear / scale), self.faces)
+        normals = None if self.normals is None else np.einsum("nj,ij->ni", self.normals, linear / scale)
+        return SurfaceSample(points, normals, self.faces)
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,15 @@ class Nearest:
     Attributes:
         to_truth: (N,) distance from each point of the prediction to the nearest point of the ground truth.
         to_prediction: (M,) the other way round.
-        to_truth_cosine: (N,) |cos| between each point's normal and that of its nearest point.
+        to_truth_cosine: (N,) |cos| between each point's normal and that of its nearest point; None if one of the
+            two has no normals.
         to_prediction_cosine: (M,) the other way round.
     """
 
     to_truth: Float[np.ndarray, " N"]
     to_prediction: Float[np.ndarray, " M"]
-    to_truth_cosine: Float[np.ndarray, " N"]
-    to_prediction_cosine: Float[np.ndarray, " M"]
+    to_truth_cosine: Float[np.ndarray, " N"] | None
+    to_prediction_cosine: Float[np.ndarray, " M"] | None
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Distances:
         completeness: mean distance from the ground truth to the prediction.
         hausdorff: the largest distance in either direction.
         hausdorff_95: the larger of the two directions' 95th percentiles.
-        normal_consistency: mean of the two directions' mean |cos| between normals of nearest points.
+        normal_consistency: mean of the two directions' mean |cos| between normals of nearest points; None without.
         f_scores: one for each threshold.
     """
 
@@ -88,7 +90,7 @@ class Distances:
     completeness: float
     hausdorff: float
     hausdorff_95: float
-    normal_consistency: float
+    normal_consistency: float | None
     f_scores: tuple[FScore, ...]
 
 
@@ -141,9 +143,11 @@ def nearest(prediction: SurfaceSample, truth: SurfaceSample, workers: int = -1) 
 
 def _one_way(
     source: SurfaceSample, target: SurfaceSample, workers: int
-) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
+) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"] | None]:
     tree = KDTree(target.points, balanced_tree=False, compact_nodes=False)
     distance, index = tree.query(source.points, workers=workers)
+    if source.normals is None or target.normals is None:
+        return np.asarray(distance), None
     cosine = np.abs(np.einsum("ni,ni->n", source.normals, target.normals[index]))
     return np.asarray(distance), np.minimum(cosine, 1.0)
 
@@ -160,6 +164,8 @@ def distances(found: Nearest, thresholds: tuple[float, ...]) -> Distances:
     """Every point metric of a pair, from its nearest neighbours."""
     forward, backward = found.to_truth, found.to_prediction
     accuracy, completeness = float(forward.mean()), float(backward.mean())
+    cosines = found.to_truth_cosine, found.to_prediction_cosine
+    consistency = None if cosines[0] is None or cosines[1] is None else float(cosines[0].mean() + cosines[1].mean()) / 2
     return Distances(
         chamfer_l1=(accuracy + completeness) / 2,
         chamfer_l2=float(np.mean(forward**2) + np.mean(backward**2)),
@@ -167,6 +173,6 @@ def distances(found: Nearest, thresholds: tuple[float, ...]) -> Distances:
         completeness=completeness,
         hausdorff=float(max(forward.max(), backward.max())),
         hausdorff_95=float(max(np.percentile(forward, 95), np.percentile(backward, 95))),
-        normal_consistency=float((found.to_truth_cosine.mean() + found.to_prediction_cosine.mean()) / 2),
+        normal_consistency=consistency,
         f_scores=tuple(f_score(found, threshold) for threshold in thresholds),
     )

@@ -7,14 +7,17 @@ from typing import Literal, get_args
 
 from kiss3d_cli.core.errors import BadInput
 
-ProtocolName = Literal["kiss3d", "kiss3dgen", "triposr"]
-Normalisation = Literal["ground-truth-box", "own-box", "centroid-radius"]
-AlignmentKind = Literal["none", "yaw", "rigid", "similarity"]
+ProtocolName = Literal["kiss3d", "kiss3dgen", "triposr", "zeroshape", "meshrcnn"]
+Normalisation = Literal["ground-truth-box", "ground-truth-box-10", "own-box", "centroid-radius", "view-box"]
+AlignmentKind = Literal["none", "yaw", "rigid", "similarity", "view-grid"]
 
 NORMALISATIONS: dict[Normalisation, str] = {
     "ground-truth-box": "both moved and scaled by the ground truth's box: centre 0, longest side 1",
+    "ground-truth-box-10": "both moved and scaled by the ground truth's box: centre 0, longest side 10",
     "own-box": "each moved and scaled by its own box into [-1, 1]^3: centre 0, longest side 2",
     "centroid-radius": "each moved and scaled by itself: area-weighted centroid 0, farthest surface point at 1",
+    "view-box": "each moved and scaled by its samples: mean 0, the larger of width (x) and height (y) 1; again after "
+    "each rotation of the prediction",
 }
 """What each normalisation does, in the words that metrics.json carries."""
 
@@ -74,6 +77,26 @@ PROTOCOLS: dict[str, Protocol] = {
         thresholds=(0.1, 0.2, 0.5),
         unit="distance from each mesh's centroid to its farthest point",
         source="TripoSR, arXiv 2403.02151, section 3; SF3D, arXiv 2408.00653, section 4",
+    ),
+    "zeroshape": Protocol(
+        name="zeroshape",
+        version=1,
+        normalisation="view-box",
+        alignment="view-grid",
+        points=10_000,
+        thresholds=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2),
+        unit="larger of width and height, seen from the front, of each mesh",
+        source="ZeroShape, arXiv 2312.14198, section 4",
+    ),
+    "meshrcnn": Protocol(
+        name="meshrcnn",
+        version=1,
+        normalisation="ground-truth-box-10",
+        alignment="none",
+        points=10_000,
+        thresholds=(0.1, 0.3, 0.5),
+        unit="a tenth of the longest side of the ground truth's box",
+        source="Mesh R-CNN, arXiv 1906.02739, section 4.1 (its Chamfer distance is chamfer_l2)",
     ),
 }
 

@@ -36,7 +36,7 @@ def check_matplotlib() -> None:
 
 
 def write_pictures(found: Evaluation, folder: Path) -> list[Path]:
-    """Write error.ply, error.png, precision_recall.png and overlay.png.
+    """Write error.ply, error.png, precision_recall.png and overlay.png; no overlay with a point cloud.
 
     Args:
         found: any evaluation.
@@ -49,17 +49,21 @@ def write_pictures(found: Evaluation, folder: Path) -> list[Path]:
     from matplotlib import colormaps
 
     scale = max(found.protocol.thresholds)
+    scan = found.truth.report is None
     pair = (found.prediction, found.truth)
     errors = [_vertex_errors(mesh, other) for mesh, other in zip(pair, pair[::-1], strict=True)]
     colors = [torch.from_numpy(colormaps[_COLORMAP](np.minimum(error / scale, 1))[:, :3]) for error in errors]
     meshes = [mesh.tensors(color) for mesh, color in zip(pair, colors, strict=True)]
     given = _as_given(found.prediction).with_colors(colors[0])
     write_mesh(folder / "error.ply", given)
-    placed = [_in_view(mesh, found.truth) for mesh in meshes]
+    placed = [_in_view(mesh, found.truth) for mesh in meshes[: 1 if scan else 2]]
     _draw_errors(placed, scale, found.protocol.unit, folder / "error.png")
     _draw_precision_recall(found, folder / "precision_recall.png")
-    _draw_overlay(placed, folder / "overlay.png")
-    return [folder / name for name in ("error.ply", "error.png", "precision_recall.png", "overlay.png")]
+    names = ["error.ply", "error.png", "precision_recall.png"]
+    if not scan:
+        _draw_overlay(placed, folder / "overlay.png")
+        names.append("overlay.png")
+    return [folder / name for name in names]
 
 
 def _vertex_errors(mesh: EvaluatedMesh, other: EvaluatedMesh) -> Float[np.ndarray, " N"]:
@@ -67,6 +71,8 @@ def _vertex_errors(mesh: EvaluatedMesh, other: EvaluatedMesh) -> Float[np.ndarra
     used = np.zeros(len(mesh.vertices), dtype=bool)
     used[mesh.faces] = True
     error = np.zeros(len(mesh.vertices))
+    if not used.any():
+        return error
     error[used] = KDTree(other.sample.points).query(mesh.vertices[used], workers=-1)[0]
     return error
 
@@ -80,7 +86,7 @@ def _as_given(mesh: EvaluatedMesh) -> Mesh:
 
 def _in_view(mesh: Mesh, truth: EvaluatedMesh) -> Mesh:
     """Centred on the ground truth, its farthest vertex at distance 1."""
-    used = truth.vertices[np.unique(truth.faces)]
+    used = truth.vertices if truth.report is None else truth.vertices[np.unique(truth.faces)]
     center = (used.min(0) + used.max(0)) / 2
     scale = 1 / np.linalg.norm(used - center, axis=-1).max()
     vertices = torch.nan_to_num((mesh.vertices - torch.from_numpy(center)) * scale)
@@ -97,9 +103,9 @@ def _draw_errors(meshes: list[Mesh], scale: float, unit: str, path: Path) -> Non
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    figure, axes = _grid(2, 4)
+    figure, axes = _grid(len(meshes), 4)
     labels = ("prediction:\ndistance to the ground truth", "ground truth:\ndistance to the prediction")
-    for row, (mesh, label) in enumerate(zip(meshes, labels, strict=True)):
+    for row, (mesh, label) in enumerate(zip(meshes, labels, strict=False)):
         for view in View:
             colors = render_colors(mesh, bundle_cameras()[[view]], (SIZE, SIZE)).colors[0]
             light, mask = _shade(mesh, view)

@@ -10,7 +10,12 @@ from jaxtyping import Float
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.evaluation.align.icp import Icp, IcpResult
-from kiss3d_cli.evaluation.align.rotation_search import RotationObjective, RotationSearch, search_rotations
+from kiss3d_cli.evaluation.align.rotation_search import (
+    RotationObjective,
+    RotationSearch,
+    search_rotations,
+    view_grid,
+)
 from kiss3d_cli.evaluation.metrics import SurfaceSample, nearest
 from kiss3d_cli.evaluation.protocols import AlignmentKind
 
@@ -32,15 +37,16 @@ class Alignment:
         kind: what was searched.
         matrix: (4, 4), for column vectors, in the protocol's normalised frame: rotation, one scale, translation.
         candidates: rotations considered.
-        chamfer_before: mean of the two directions' mean distances on the search's points, as given.
-        chamfer_after: the same with the matrix applied; never larger.
+        chamfer_before: mean of the two directions' mean distances, as given; None where nothing was searched.
+        chamfer_after: the same with the matrix applied. `align` gives both on the points that it judges by,
+            `evaluate` on all.
     """
 
     kind: AlignmentKind
     matrix: Float[np.ndarray, "4 4"]
     candidates: int
-    chamfer_before: float
-    chamfer_after: float
+    chamfer_before: float | None
+    chamfer_after: float | None
 
     @property
     def scale(self) -> float:
@@ -70,15 +76,18 @@ def align(kind: AlignmentKind, prediction: SurfaceSample, truth: SurfaceSample, 
 
     Args:
         kind: `none`; `yaw`, the best of four quarter turns about y through the origin; `rigid`, the rotation search
-            about the two centroids, then ICP; `similarity`, the same with one scale, from that of equal spread.
+            about the two centroids, then ICP; `similarity`, the same with one scale, from that of equal spread;
+            `view-grid`, the best of ZeroShape's 6,912 rotations, the source scaled anew after each.
         prediction, truth: samples in the normalised frame; the first `JUDGE_POINTS` of each are used.
         workers: threads of the nearest-neighbour searches; the result does not depend on it.
 
     Raises:
-        BadInput: fewer than `MINIMUM_POINTS` for `rigid` or `similarity`.
+        BadInput: fewer than `MINIMUM_POINTS` for a search of rotations.
     """
+    if kind == "none":
+        return Alignment(kind, np.eye(4), 1, None, None)
     fewest = min(len(prediction.points), len(truth.points))
-    if kind in ("rigid", "similarity") and fewest < MINIMUM_POINTS:
+    if kind != "yaw" and fewest < MINIMUM_POINTS:
         hint = f"ask for {MINIMUM_POINTS} or more, or use --align none"
         raise BadInput(f"{fewest} points are too few for the alignment '{kind}'", place="--points", hint=hint)
     source, target = _first(prediction, JUDGE_POINTS), _first(truth, JUDGE_POINTS)
@@ -88,13 +97,19 @@ def align(kind: AlignmentKind, prediction: SurfaceSample, truth: SurfaceSample, 
         return float((found.to_truth.mean() + found.to_prediction.mean()) / 2)
 
     before = chamfer(np.eye(4))
-    if kind == "none":
-        return Alignment(kind, np.eye(4), 1, before, before)
     if kind == "yaw":
         turns = [_quarter_turns(count) for count in range(4)]
         scores = [before, *(chamfer(turn) for turn in turns[1:])]
         best = int(np.argmin(scores))  # the first of equals, so no turn without a reason
         return Alignment(kind, turns[best], 4, before, scores[best])
+    if kind == "view-grid":
+        count = max(len(prediction.points), len(truth.points))
+        objective = RotationObjective(prediction.points, truth.points, workers, asking=count, in_view=True)
+        grid = view_grid()
+        found = search_rotations(objective, 1, grid)
+        turn = np.eye(4)
+        turn[:3, :3] = found.rotations[0] * objective.scales(found.rotations[:1])[0]
+        return Alignment(kind, turn, len(grid), before, float(found.chamfer[0]))
     centering, spread = _centred(source, target, scaling=kind == "similarity")
     search = search_rotations(RotationObjective(*centering, workers))
     middles = source.points.mean(0), target.points.mean(0)
@@ -150,7 +165,11 @@ def _about(
 
 
 def _first(sample: SurfaceSample, count: int) -> SurfaceSample:
-    return SurfaceSample(sample.points[:count], sample.normals[:count], sample.faces[:count])
+    return SurfaceSample(
+        sample.points[:count],
+        None if sample.normals is None else sample.normals[:count],
+        None if sample.faces is None else sample.faces[:count],
+    )
 
 
 def _angle(rotation: Float[np.ndarray, "3 3"]) -> float:

@@ -46,6 +46,8 @@ class Icp:
 
     def __init__(self, source: SurfaceSample, target: SurfaceSample, scaling: bool, workers: int = -1) -> None:
         self.source, self.target = source, target
+        # without normals the point-to-plane share is nothing: point-to-point ICP
+        self.normals = np.zeros_like(target.points) if target.normals is None else target.normals
         self.scaling = scaling
         self.workers = workers
         self.source_tree = KDTree(source.points, balanced_tree=False, compact_nodes=False)
@@ -65,7 +67,7 @@ class Icp:
                 best = IcpResult(matrix, chamfer, step)
             points = np.concatenate([moved, asked])
             goals = np.concatenate([self.target.points[near], self.target.points])
-            normals = np.concatenate([self.target.normals[near], self.target.normals])
+            normals = np.concatenate([self.normals[near], self.normals])
             # both directions count alike, whatever the number of points
             weights = np.concatenate(
                 [1 / (forward + self.softening) / len(forward), 1 / (backward + self.softening) / len(backward)]
