@@ -80,7 +80,7 @@ class Bench:
         lora = kohya_lora(self.shapes, torch.Generator().manual_seed(1), strength, RANK)
         save_file({name: tensor.float() for name, tensor in lora.items()}, self.folder / "lora.safetensors")
         layout = keys.transformer_layout(self.shapes, "")
-        return read_lora(WeightFile(self.folder / "lora.safetensors"), layout.shapes(self.shapes))
+        return read_lora(WeightFile(self.folder / "lora.safetensors"), "transformer", layout.shapes(self.shapes))
 
     def call(self, model: Any) -> Tensor:
         random = torch.Generator().manual_seed(2)

@@ -109,6 +109,31 @@ def test_the_prompt_is_read_by_three_encoders(run: Runner) -> None:
     assert torch.equal(other["clip"], words["clip"]), "CLIP reads the same sentence always"
 
 
+def test_what_a_lora_changes_of_clip_is_folded_into_the_prompt(run: Runner, weights: Path) -> None:
+    """FluxGym trains CLIP too unless it is told not to."""
+    lora = weights / "LTT" / "Kiss3DGen" / "rgb_normal.safetensors"
+
+    def clip(**values: Any) -> torch.Tensor:
+        run("prompt", "flux", {"redux": False, **values})
+        return load_file(run.inputs["prompt/prompt.safetensors"])["clip"]
+
+    before = clip()
+    layer = "lora_te1_text_model_encoder_layers_1_mlp_fc1"
+    part = {f"{layer}.lora_down.weight": torch.randn(4, 64), f"{layer}.lora_up.weight": torch.randn(128, 4)}
+    save_file({**load_file(lora), **part, f"{layer}.alpha": torch.tensor(4.0)}, lora)
+    whole, half, none = clip(), clip(lora_scale=0.5), clip(lora_scale=0.0)
+    assert torch.equal(none, before)
+    assert float((whole - before).norm()) > float((half - before).norm()) > 0.01
+    settings = METHODS["prompt"]["flux"].settings
+    assert "bundle.lora_scale" in settings, "another scale is another prompt"
+    context = run(
+        "bundle",
+        "flux",
+        {"tile": TILE, "steps": 1, "controls": [], "control_scales": [], "control_starts": [], "control_ends": []},
+    )
+    assert context.facts["transformer_calls"] == 1
+
+
 def test_a_long_caption_is_cut_and_the_user_is_told(run: Runner) -> None:
     run.inputs["caption/caption.json"].write_text(json.dumps({"caption": "word " * 200}))
     context = run("prompt", "flux", {"redux": False})
@@ -292,7 +317,7 @@ def test_damaged_wide_and_foreign_weights(prompted: Runner, weights: Path) -> No
     lora = weights / "LTT" / "Kiss3DGen" / "rgb_normal.safetensors"
     kept = load_file(lora)
     save_file({n: t[..., :-1].contiguous() if "down" in n else t for n, t in kept.items()}, lora)
-    with pytest.raises(BadInput, match="this transformer's has"):
+    with pytest.raises(BadInput, match="Flux's transformer has"):
         prompted("bundle", "flux", {"tile": TILE, "steps": 1, "model": "schnell"})
     save_file({n: t / 0 if "up" in n else t for n, t in kept.items()}, lora)
     with pytest.raises(BadInput, match="not finite"):

@@ -26,7 +26,14 @@ _FLUX_SETTINGS = (
 
 def _prompt_models(config: Config) -> tuple[str, ...]:
     redux = ("flux-redux",) if config.bundle.redux else ()
-    return ("flux-dev", "t5-tokenizer", "clip-tokenizer", *redux)
+    return ("flux-dev", "t5-tokenizer", "clip-tokenizer", *redux, *_lora(config))
+
+
+def _lora(config: Config) -> tuple[str, ...]:
+    """It may have parts for the text encoders, so that the prompt depends on it too."""
+    if config.bundle.lora_scale == 0:
+        return ()
+    return ("redux-lora",) if config.bundle.method == "redux" else ("bundle-lora",)
 
 
 def _flux_models(config: Config) -> tuple[str, ...]:
@@ -36,7 +43,7 @@ def _flux_models(config: Config) -> tuple[str, ...]:
     return (
         "flux-dev",
         *(("flux-schnell",) if bundle.model == "schnell" else ()),
-        *((("redux-lora",) if from_noise else ("bundle-lora",)) if bundle.lora_scale > 0 else ()),
+        *_lora(config),
         *(("flux-controlnet",) if bundle.controls and not from_noise else ()),
     )
 
@@ -152,7 +159,7 @@ STAGES: tuple[Stage, ...] = (
                 version=1,
                 reads=("caption/caption.json", "preprocess/image.png"),
                 writes=("prompt.safetensors", "redux.safetensors"),
-                settings=("bundle.redux",),
+                settings=("bundle.redux", "bundle.lora_scale"),
                 models=_prompt_models,
                 packages=_FLUX_PACKAGES,
             ),
@@ -172,7 +179,7 @@ STAGES: tuple[Stage, ...] = (
             ),
             "flux": Method(
                 "stages.flux:from_reference",
-                version=1,
+                version=2,
                 reads=("reference/reference_bundle.png", "prompt/prompt.safetensors", "prompt/redux.safetensors"),
                 writes=("bundle.png",),
                 settings=(
@@ -188,7 +195,7 @@ STAGES: tuple[Stage, ...] = (
             ),
             "redux": Method(
                 "stages.flux:from_redux",
-                version=1,
+                version=2,
                 reads=("prompt/prompt.safetensors", "prompt/redux.safetensors"),
                 writes=("bundle.png",),
                 settings=_FLUX_SETTINGS,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from kiss3d_cli.models.flux.resume import LatentFile
 from kiss3d_cli.models.flux.schedule import Schedule, acts, make_schedule
 from kiss3d_cli.models.runtime.offload import Residence, module_bytes
 from kiss3d_cli.stages.memory import explained
+from kiss3d_cli.stages.prompt import bundle_lora
 
 Picture = UInt8[np.ndarray, "H W 3"]
 
@@ -39,17 +39,15 @@ def from_reference(context: Context) -> None:
     """Image to image: noise is added to the reference bundle, and Flux takes it away under the controls."""
     side = context.settings["bundle.tile"]
     reference = fit_bundle(read_png(context.inputs["reference/reference_bundle.png"]), side)
-    lora = context.models["bundle-lora"] / "rgb_normal.safetensors" if "bundle-lora" in context.models else None
-    _draw(context, side, reference, context.settings["bundle.strength"], lora)
+    _draw(context, side, reference, context.settings["bundle.strength"])
 
 
 def from_redux(context: Context) -> None:
     """From noise, by the caption and the picture's Redux tokens."""
-    lora = context.models["redux-lora"] / "rgb_normal_redux.safetensors" if "redux-lora" in context.models else None
-    _draw(context, context.settings["bundle.tile"], None, 1.0, lora)
+    _draw(context, context.settings["bundle.tile"], None, 1.0)
 
 
-def _draw(context: Context, side: int, reference: Picture | None, strength: float, lora: Path | None) -> None:
+def _draw(context: Context, side: int, reference: Picture | None, strength: float) -> None:
     settings = context.settings
     height, width = 2 * side, 4 * side
     rows, columns = height // latent.PIXELS, width // latent.PIXELS
@@ -86,7 +84,7 @@ def _draw(context: Context, side: int, reference: Picture | None, strength: floa
                 context.facts.setdefault("seconds_to_first_step", round(time.perf_counter() - started, 3))
                 context.progress(0.2 + 0.7 * done / schedule.steps, f"step {done} of {schedule.steps}")
 
-            start = _denoised(context, schedule, start, controls, lora, first, rows, columns, after_step)
+            start = _denoised(context, schedule, start, controls, first, rows, columns, after_step)
         release(context.device)
         doing = "while decoding the bundle"
         context.progress(0.9, doing.removeprefix("while "))
@@ -129,7 +127,6 @@ def _denoised(
     schedule: Schedule,
     start: Tensor,
     controls: list[Control],
-    lora: Path | None,
     first: int,
     rows: int,
     columns: int,
@@ -153,7 +150,7 @@ def _denoised(
         networks["controlnet"] = load_controlnet(folder, dtype, progress=progress)
     networks["transformer"] = load_transformer(
         source,
-        lora,
+        bundle_lora(context),
         float(settings["bundle.lora_scale"]),
         dtype,
         device=device.torch,

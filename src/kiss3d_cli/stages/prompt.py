@@ -34,6 +34,7 @@ def flux(context: Context) -> None:
     """Write `prompt.safetensors` (t5, clip) and `redux.safetensors` (redux; no tokens without Redux)."""
     source = context.models["flux-dev"] / DEV_FILE
     caption = _caption(context.inputs["caption/caption.json"])
+    lora, scale = bundle_lora(context), float(context.settings["bundle.lora_scale"])
     device, half = context.device.torch, context.device.half
     # T5's residuals leave float16's range; weights in fp8 cost the same in whatever dtype they are widened to
     t5_dtype = torch.float32 if half == torch.float16 else half
@@ -45,7 +46,7 @@ def flux(context: Context) -> None:
     started = time.perf_counter()
     with explained(context, lambda: "while reading the prompt", "close other programs on the GPU, then resume the run"):
         context.progress(0.05, "T5")
-        t5 = load_t5(source, t5_dtype)
+        t5 = load_t5(source, t5_dtype, lora=lora, scale=scale, device=device)
         with _on_device(context, t5, "T5", ("encoder.block",)) as residence:
             residence.expect(["T5"])
             states = t5_states(t5, words.ids.to(device)).to("cpu", half)
@@ -53,7 +54,7 @@ def flux(context: Context) -> None:
         del t5
         release(context.device)
         context.progress(0.6, "CLIP")
-        clip = load_clip(source, half)
+        clip = load_clip(source, half, lora=lora, scale=scale)
         with _on_device(context, clip, "CLIP", ("encoder.layers",)):
             summary = clip_summary(clip, short.ids.to(device)).to("cpu", half)
         del clip
@@ -73,6 +74,12 @@ def flux(context: Context) -> None:
     context.facts["seconds_encoders"] = round(time.perf_counter() - started, 3)
     _write(context.output / "prompt.safetensors", {"t5": states, "clip": summary})
     _write(context.output / "redux.safetensors", {"redux": tokens})
+
+
+def bundle_lora(context: Context) -> Path | None:
+    """The LoRA's file of the route; None if the route has none, or its scale is 0."""
+    files = {"bundle-lora": "rgb_normal.safetensors", "redux-lora": "rgb_normal_redux.safetensors"}
+    return next((context.models[name] / file for name, file in files.items() if name in context.models), None)
 
 
 def _on_device(context: Context, model: nn.Module, name: str, lists: tuple[str, ...]) -> Residence:

@@ -102,7 +102,7 @@ def test_loading_keeps_the_codes_and_equals_the_widened_model(
 def test_a_folded_lora_acts_as_an_adapter_does(
     scale: float, all_in_one: Path, source: WeightFile, layout: Layout, kohya_file: Path, tmp_path: Path
 ) -> None:
-    changes = read_lora(WeightFile(kohya_file), layout.shapes(source.shapes))
+    changes = read_lora(WeightFile(kohya_file), "transformer", layout.shapes(source.shapes))
     target = tmp_path / "tiny.0.prepared"
     fold_transformer(source, layout, changes, scale, target, CPU, lambda _f: None)
     folded = call(prepared_model(target))
@@ -127,7 +127,7 @@ def test_a_folded_lora_acts_as_an_adapter_does(
 
 
 def test_scale_zero_changes_nothing(source: WeightFile, layout: Layout, kohya_file: Path, tmp_path: Path) -> None:
-    changes = read_lora(WeightFile(kohya_file), layout.shapes(source.shapes))
+    changes = read_lora(WeightFile(kohya_file), "transformer", layout.shapes(source.shapes))
     fold_transformer(source, layout, changes, 0.0, tmp_path / "t.1.prepared", CPU, lambda _f: None)
     model = networks.transformer(layout.shapes(source.shapes))
     fill(model, source, layout, torch.float32)
@@ -138,7 +138,7 @@ def test_peft_names_with_diffusers_layers_and_with_original_ones_say_the_same(
     source: WeightFile, layout: Layout, kohya_file: Path, tmp_path: Path
 ) -> None:
     weights = layout.shapes(source.shapes)
-    kohya = read_lora(WeightFile(kohya_file), weights)
+    kohya = read_lora(WeightFile(kohya_file), "transformer", weights)
     diffusers, originals = {}, {}
     for target, (change,) in kohya.items():
         diffusers[f"transformer.{target}.lora_A.weight"] = change.down.contiguous().clone()
@@ -150,7 +150,7 @@ def test_peft_names_with_diffusers_layers_and_with_original_ones_say_the_same(
         originals[f"diffusion_model.{plain}.{kind}"] = tensor
     for state in (diffusers, originals):
         save_file(state, tmp_path / "peft.safetensors")
-        read = read_lora(WeightFile(tmp_path / "peft.safetensors"), weights)
+        read = read_lora(WeightFile(tmp_path / "peft.safetensors"), "transformer", weights)
         assert set(read) == set(kohya)
         for target, (change,) in read.items():
             assert torch.equal(change.change(CPU), kohya[target][0].change(CPU)), target
@@ -161,14 +161,20 @@ def test_peft_names_with_diffusers_layers_and_with_original_ones_say_the_same(
     [
         (
             lambda s: s.update({"lora_te1_text_model_x.lora_up.weight": torch.zeros(2, 2)}),
-            "lora_te1.* belongs to no layer",
+            "lora_te1_text_model_x has no down part",
         ),
-        (lambda s: s.update({"lora_unet_double_blocks_7_img_attn_qkv.alpha": torch.ones(())}), "belongs to no layer"),
-        (lambda s: s.update({"something.else": torch.ones(1)}), "something.else belongs to no layer"),
+        (
+            lambda s: s.update({"lora_unet_double_blocks_7_img_attn_qkv.alpha": torch.ones(())}),
+            "of the LoRA belongs to no layer",
+        ),
+        (
+            lambda s: s.update({"something.else": torch.ones(1)}),
+            "the tensor something.else of the LoRA belongs to no layer",
+        ),
         (lambda s: s.pop("lora_unet_single_blocks_0_linear1.lora_up.weight"), "has no up part"),
         (
             lambda s: s.update({"lora_unet_single_blocks_0_linear1.lora_up.weight": torch.zeros(21504, 4)}),
-            "changes 21504 x 128 weights; this transformer's has 896 x 128",
+            "changes 21504 x 128 weights; Flux's transformer has 896 x 128",
         ),
         (
             lambda s: s.update({"lora_unet_single_blocks_0_linear1.lora_up.weight": torch.zeros(896, 3)}),
@@ -184,9 +190,9 @@ def test_a_lora_that_does_not_fit_is_refused(
     edit(state)
     save_file(state, tmp_path / "bad.safetensors")
     with pytest.raises(BadInput, match=message) as caught:
-        read_lora(WeightFile(tmp_path / "bad.safetensors"), layout.shapes(source.shapes))
+        read_lora(WeightFile(tmp_path / "bad.safetensors"), "transformer", layout.shapes(source.shapes))
     assert "bad.safetensors" in str(caught.value)
-    assert "use the bad.safetensors" in str(caught.value.hint), "the redux route's LoRA has another name"
+    assert "bundle.lora_scale=0" in str(caught.value.hint), "what helps also if this is the published file"
 
 
 def test_damaged_and_missing_files_say_so(all_in_one: Path, tmp_path: Path) -> None:
@@ -302,7 +308,7 @@ def test_scaled_fp8_files_are_read_with_their_scale(all_in_one: Path, tmp_path: 
 def test_older_prepared_files_and_those_of_a_killed_run_are_removed(
     source: WeightFile, layout: Layout, kohya_file: Path, tmp_path: Path
 ) -> None:
-    changes = read_lora(WeightFile(kohya_file), layout.shapes(source.shapes))
+    changes = read_lora(WeightFile(kohya_file), "transformer", layout.shapes(source.shapes))
     beside = tmp_path / "flux1-dev-fp8.safetensors"
     first, second = (prepared_path(beside, {"scale": scale}) for scale in (1.0, 0.5))
     assert first != second

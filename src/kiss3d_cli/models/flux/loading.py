@@ -11,7 +11,8 @@ from torch import nn
 
 from kiss3d_cli.core.errors import BadInput, Missing
 from kiss3d_cli.models.flux import keys, networks, prepare
-from kiss3d_cli.models.flux.lora import read_lora
+from kiss3d_cli.models.flux.lora import fold_module, read_lora
+from kiss3d_cli.models.flux.lora_names import LoraLayer, Network, place_lora
 from kiss3d_cli.models.runtime.weights import Layout, Shape, WeightFile, check_fits, check_fp8, fill
 
 DEV_FILE = "flux1-dev-fp8.safetensors"
@@ -67,7 +68,7 @@ def load_transformer(
     with _place(source):
         layout = keys.transformer_layout(file.shapes, prefix)
     check_fp8(file, layout, "Flux", hint)
-    if lora is None or scale == 0:
+    if lora is None or scale == 0 or not _changes(lora, "transformer"):
         return _filled(networks.transformer, file, layout, dtype, hint)
     target = prepare.prepared_path(
         source, {"source": file_identity(source), "lora": file_identity(lora), "scale": scale}
@@ -75,7 +76,7 @@ def load_transformer(
 
     def fold() -> None:
         _check_whole(networks.transformer, layout.shapes(file.shapes), source, hint)
-        changes = read_lora(WeightFile(lora), layout.shapes(file.shapes))
+        changes = read_lora(WeightFile(lora), "transformer", layout.shapes(file.shapes))
         prepare.fold_transformer(file, layout, changes, scale, target, device, progress)
 
     return _from_prepared(networks.transformer, target, fold, dtype)
@@ -98,19 +99,75 @@ def load_controlnet(source: Path, dtype: torch.dtype, *, progress: Progress = qu
     return _from_prepared(networks.controlnet, target, narrow, dtype)
 
 
-def load_t5(source: Path, dtype: torch.dtype) -> nn.Module:
-    """T5EncoderModel of the all-in-one file, its matrices in fp8, its norms and relative bias wide."""
+def load_t5(
+    source: Path,
+    dtype: torch.dtype,
+    *,
+    lora: Path | None = None,
+    scale: float = 1.0,
+    device: torch.device | None = None,
+) -> nn.Module:
+    """T5EncoderModel of the all-in-one file, its matrices in fp8, its norms and relative bias wide.
+
+    Args:
+        lora: the LoRA's file; what it changes of T5, which is rare, is folded in.
+        scale: of the LoRA.
+        device: where to fold; None for the CPU.
+    """
     file = WeightFile(source)
     layout = keys.t5_layout(file.shapes)
     model = _filled(networks.t5_encoder, file, layout, dtype)
     check_fp8(file, layout, "T5", _DEV_HINT)
+    if lora is not None and scale != 0 and _changes(lora, "t5"):
+        fold_module(
+            model, read_lora(WeightFile(lora), "t5", layout.shapes(file.shapes)), scale, device or torch.device("cpu")
+        )
     return model
 
 
-def load_clip(source: Path, dtype: torch.dtype) -> nn.Module:
-    """CLIPTextModel of the all-in-one file."""
+def load_clip(source: Path, dtype: torch.dtype, *, lora: Path | None = None, scale: float = 1.0) -> nn.Module:
+    """CLIPTextModel of the all-in-one file, with what a LoRA changes of it folded in. See `load_t5` for the rest."""
     file = WeightFile(source)
-    return _filled(networks.clip_encoder, file, keys.clip_layout(file.shapes), dtype)
+    layout = keys.clip_layout(file.shapes)
+    if lora is None or scale == 0 or not _changes(lora, "clip"):
+        return _filled(networks.clip_encoder, file, layout, dtype)
+    model = _filled(networks.clip_encoder, file, layout, torch.float32)  # rounded once, after the change
+    changes = read_lora(WeightFile(lora), "clip", layout.shapes(file.shapes))
+    fold_module(model, changes, scale, torch.device("cpu"))
+    return model.to(dtype)
+
+
+def check_lora(lora: Path, transformer: Path, encoders: Path) -> list[LoraLayer]:
+    """Where every tensor of a LoRA belongs; only headers are read.
+
+    Args:
+        lora: the LoRA's file.
+        transformer: the file of Flux's transformer.
+        encoders: the file of T5 and CLIP; both are commonly one file.
+
+    Raises:
+        BadInput: a LoRA that does not fit, with every kind of fault in one message.
+        Missing: a damaged file, or one that holds something else.
+    """
+    flux, texts = WeightFile(transformer), WeightFile(encoders)
+    prefix = keys.transformer_prefix(flux.shapes)
+    if prefix is None:
+        raise Missing("the file does not hold Flux's transformer", place=str(transformer), hint=_DEV_HINT)
+    with _place(transformer):
+        layout = keys.transformer_layout(flux.shapes, prefix)
+    t5, clip = keys.t5_layout(texts.shapes), keys.clip_layout(texts.shapes)
+    return place_lora(
+        WeightFile(lora),
+        {
+            "transformer": layout.shapes(flux.shapes),
+            "t5": t5.shapes(texts.shapes),
+            "clip": clip.shapes(texts.shapes),
+        },
+    )
+
+
+def _changes(lora: Path, network: Network) -> bool:
+    return any(layer.target.network == network for layer in place_lora(WeightFile(lora), {}))
 
 
 def load_vae(source: Path, dtype: torch.dtype) -> nn.Module:

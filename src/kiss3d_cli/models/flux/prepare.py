@@ -20,7 +20,7 @@ from kiss3d_cli.models.flux.lora import LowRank, fold
 from kiss3d_cli.models.runtime.fp8 import FP8, Fp8Weight, quantize
 from kiss3d_cli.models.runtime.weights import Entry, Layout, Place, Shape, WeightFile, write_weights
 
-VERSION = 1
+VERSION = 2
 """Of the preparation: raised when the same files give other weights."""
 SUFFIX = ".prepared"
 BLOCK_LAYERS = r"(single_)?transformer_blocks\.|controlnet_(single_)?blocks\."

@@ -67,6 +67,7 @@ class WeightFile:
         path: the file.
         shapes: of every tensor, by name.
         dtypes: of every tensor, as safetensors calls them: `F8_E4M3`, `BF16`, `F16`, `F32`...
+        metadata: what the writer noted beside the tensors.
     """
 
     def __init__(self, path: Path) -> None:
@@ -76,6 +77,7 @@ class WeightFile:
             self._file = cast(Any, safe_open(path, framework="pt"))
             names = list(self._file.keys())
             slices = {name: self._file.get_slice(name) for name in names}
+            self.metadata: dict[str, str] = self._file.metadata() or {}
         except FileNotFoundError:
             raise Missing("there is no such file", place=str(path), hint=f"put {path.name} there") from None
         except SafetensorError as error:
