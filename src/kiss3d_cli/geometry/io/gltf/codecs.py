@@ -1,0 +1,61 @@
+"""Compressed meshes: Draco through its decoder, an optional package."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from kiss3d_cli.core.errors import Missing
+from kiss3d_cli.geometry.io.gltf.document import Document
+
+
+def unpack_draco(
+    document: Document, extension: dict[str, Any], vertices: int, indices: int
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The attributes of a primitive by name, and its (F, 3) faces (KHR_draco_mesh_compression).
+
+    Args:
+        extension: the primitive's.
+        vertices, indices: how many its accessors declare.
+
+    Raises:
+        Missing: the decoder is not installed.
+        BadInput: the data are damaged, or are not what the accessors declare.
+    """
+    if find_spec("DracoPy") is None:
+        raise Missing(
+            "its geometry is compressed with Draco, and the decoder DracoPy is not installed",
+            place=str(document.source.path),
+            hint="pip install 'kiss3d[draco]', or export it without compression",
+        )
+    import DracoPy
+
+    data = bytes(document.view(extension.get("bufferView"))[0])
+    document.source.claim(vertices, 64, "vertices")
+    document.source.claim(indices, 8, "corners")
+    try:
+        decoded = DracoPy.decode(data)
+        faces = np.asarray(decoded.faces, np.int64).reshape(-1, 3)
+        by_id = {entry["unique_id"]: np.asarray(entry["data"]) for entry in decoded.attributes}
+    except Exception as error:  # the decoder raises several kinds for damaged data
+        raise document.wrong("its Draco data are damaged") from error
+    attributes: dict[str, np.ndarray] = {}
+    for name, identity in document.object(extension, "attributes").items():
+        values = by_id.get(identity) if type(identity) is int else None
+        if values is None or values.ndim != 2 or len(values) != vertices:
+            raise document.wrong(f"its Draco data do not hold {name[:20]} as its accessor declares")
+        attributes[name] = values
+    if "POSITION" not in attributes or attributes["POSITION"].shape[1] != 3 or faces.size != indices:
+        raise document.wrong("its Draco data are not what its accessors declare")
+    return attributes, faces
+
+
+def unpack_meshopt(document: Document, _view: dict[str, Any], name: str) -> tuple[memoryview, int | None]:
+    """A buffer view that is compressed with meshoptimizer."""
+    raise Missing(
+        f"its geometry is compressed with meshoptimizer ({name}), for which there is no decoder here",
+        place=str(document.source.path),
+        hint="decompress it: npx @gltf-transform/cli copy in.glb out.glb",
+    )

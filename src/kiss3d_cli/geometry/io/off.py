@@ -1,0 +1,118 @@
+"""OFF, the Object File Format of Geomview (http://www.geomview.org/docs/html/OFF.html), as text."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from jaxtyping import Float
+
+from kiss3d_cli.geometry.io.numbers import NoNumber, parse, plain_text, shown
+from kiss3d_cli.geometry.io.part import Part, by_face, no_faces
+from kiss3d_cli.geometry.io.polygons import CrossingPolygon, crossing_message, triangulate
+from kiss3d_cli.geometry.io.source import Source
+
+_HEADER = re.compile(rb"(ST)?(C)?(N)?(4)?(n)?OFF(?=\s|\d|$)[ \t]*(BINARY\b)?")
+_COMMENT = re.compile(rb"#[^\n]*")
+
+
+def read_off(source: Source) -> list[Part]:
+    """Read an OFF with vertex colours (COFF), normals (NOFF) or texture coordinates (STOFF), and face colours.
+
+    The counts may follow the word OFF in its own line, also without a blank, as in ModelNet.
+
+    Raises:
+        BadInput: it is cut off, goes on, is binary, has other than three dimensions, or is not an OFF.
+    """
+    try:
+        text = _COMMENT.sub(b"", plain_text(source.data())).strip()
+    except NoNumber as error:
+        raise source.unreadable(str(error), "save it as text, or as PLY") from error
+    header = _HEADER.match(text)
+    if header is None:
+        raise source.unreadable("its first word is not OFF")
+    texture, color, normal, four, n, binary = header.groups()
+    if binary is not None or four is not None or n is not None:
+        kind = "is binary" if binary is not None else "has points of other than three dimensions"
+        raise source.refuse(f"this OFF {kind}, which kiss3d does not read", "export it as PLY")
+    lines = [line for line in text[header.end() :].split(b"\n") if line.strip()]
+    counts = _row(source, lines[0] if lines else b"", np.int64)
+    if not 2 <= len(counts) <= 3 or counts.min() < 0:
+        raise source.unreadable("the counts of vertices and faces do not follow the word OFF")
+    vertex_count, face_count = int(counts[0]), int(counts[1])
+    if len(lines) - 1 != vertex_count + face_count:
+        declared = f"{vertex_count} vertices and {face_count} faces"
+        raise source.unreadable(f"it declares {declared}, and holds {len(lines) - 1} lines of them")
+    columns = 3 * (normal is not None) + 2 * (texture is not None)
+    points, colors = _vertices(source, lines[1 : 1 + vertex_count], columns, color is not None)
+    return [_part(source, points, colors, lines[1 + vertex_count :])]
+
+
+def _row(source: Source, line: bytes, dtype: type = np.float64) -> np.ndarray:
+    try:
+        return parse(line, dtype)
+    except NoNumber as error:
+        raise source.unreadable(f"this line is not a row of numbers: {shown(line)}") from error
+
+
+def _vertices(
+    source: Source, lines: list[bytes], more: int, colored: bool
+) -> tuple[Float[np.ndarray, "N 3"], Float[np.ndarray, "N 3"] | None]:
+    """Positions, normals, colours and texture coordinates of every line, in this order."""
+    widths = {len(line.split()) for line in lines[:1]}
+    width = widths.pop() if widths else 3
+    allowed = [3 + more + 3, 3 + more + 4] if colored else [3 + more]
+    values = _row(source, b"\n".join(lines))
+    if width not in allowed or len(values) != width * len(lines) or any(len(line.split()) != width for line in lines):
+        raise source.unreadable(f"its vertices do not have {' or '.join(map(str, allowed))} numbers each")
+    table = values.reshape(-1, width)
+    if not colored:
+        return table[:, :3], None
+    start = 3 + (3 if more in (3, 5) else 0)
+    return table[:, :3], _of_255(table[:, start : start + 3], lines)
+
+
+def _of_255(colors: Float[np.ndarray, "N 3"], lines: list[bytes]) -> Float[np.ndarray, "N 3"]:
+    """Whole numbers are of 255, numbers with a point are of 1."""
+    of_one = colors.max(initial=0) <= 1 and any(b"." in line.split()[-1] for line in lines[:1])
+    return (colors if of_one else colors / 255).clip(0, 1)
+
+
+def _part(
+    source: Source, points: Float[np.ndarray, "N 3"], colors: Float[np.ndarray, "N 3"] | None, lines: list[bytes]
+) -> Part:
+    if not lines:
+        return Part(points, no_faces(), colors)
+    values = _row(source, b"\n".join(lines))
+    widths = np.array([len(line.split()) for line in lines])
+    starts = np.cumsum(widths) - widths
+    if widths.sum() != len(values):
+        raise source.unreadable("its faces are not rows of numbers")
+    counts = values[starts].astype(np.int64)
+    extra = widths - 1 - counts
+    if (counts < 1).any() or (values[starts] != counts).any() or not np.isin(extra, (0, 1, 3, 4)).all():
+        row = int(np.argmax((counts < 1) | (values[starts] != counts) | ~np.isin(extra, (0, 1, 3, 4))))
+        raise source.unreadable(f"face {row + 1} is not a count and that many vertices: {shown(lines[row])}")
+    kept = counts >= 3
+    if not kept.all():
+        source.note(f"{int((~kept).sum())} faces with fewer than three corners are left out")
+    rows = np.flatnonzero(kept)
+    offsets = np.repeat(starts[rows] + 1 - (np.cumsum(counts[rows]) - counts[rows]), counts[rows])
+    places = offsets + np.arange(int(counts[rows].sum()))
+    corners = values[places]
+    if len(corners) and (corners.min() < 0 or corners.max() >= len(points) or (corners % 1 != 0).any()):
+        bad = corners[(corners < 0) | (corners >= len(points)) | (corners % 1 != 0)][0]
+        cause = f"a face names vertex {bad:g}, but there are {len(points)} vertices, counted from 0"
+        raise source.refuse(cause, "the file is damaged: export the mesh again")
+    indices = corners.astype(np.int64)
+    try:
+        triangles = triangulate(points, counts[rows], indices)
+    except CrossingPolygon as error:
+        raise source.refuse(*crossing_message(error, lambda number: f"face {rows[number] + 1}")) from error
+    part = Part(points, indices[triangles], colors)
+    if not source.textures or colors is not None or not (extra[rows] >= 3).all():
+        return part
+    polygon = np.repeat(np.arange(len(rows)), counts[rows])[triangles[:, 0]]
+    first = (starts + 1 + counts)[rows]
+    painted = _of_255(values[first[:, None] + np.arange(3)], lines)
+    return by_face(part, painted[polygon])
