@@ -1,6 +1,6 @@
 """Draws meshes from four sides into one picture: a row a mesh, the given picture first.
 
-python scripts/make_gallery.py outputs/mug-20260101-120000/07-refine/mesh.ply --out gallery.png
+python scripts/make_gallery.py outputs/mug-20260101-120000/refine/mesh.ply --out gallery.png
 python scripts/make_gallery.py a.glb b.glb --pictures a.png b.png --azimuths 0 45 180 270 --size 300
 """
 

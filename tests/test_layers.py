@@ -1,4 +1,4 @@
-"""cli -> pipeline -> stages -> {models | evaluation -> geometry | image} -> core; nothing imports backwards."""
+"""cli -> pipeline -> methods -> {models | evaluation -> geometry | image} -> core; nothing imports backwards."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ ALLOWED = {
     "geometry": {"core"},
     "image": {"core"},
     "evaluation": {"core", "geometry"},
-    "stages": {"core", "models", "geometry", "image", "evaluation"},
-    "report": {"core", "geometry", "image", "evaluation", "stages", "pipeline"},
-    "pipeline": {"core", "models", "geometry", "image", "evaluation", "stages", "report"},
-    "web": {"core", "geometry", "image", "evaluation", "stages", "pipeline", "report"},
-    "cli": {"core", "models", "geometry", "image", "evaluation", "stages", "pipeline", "report", "web"},
+    "methods": {"core", "models", "geometry", "image", "evaluation"},
+    "report": {"core", "geometry", "image", "evaluation", "methods", "pipeline"},
+    "pipeline": {"core", "models", "geometry", "image", "evaluation", "methods", "report"},
+    "web": {"core", "geometry", "image", "evaluation", "methods", "pipeline", "report"},
+    "cli": {"core", "models", "geometry", "image", "evaluation", "methods", "pipeline", "report", "web"},
     "__main__.py": {"cli"},
 }
 

@@ -21,12 +21,12 @@ from safetensors.torch import save_file
 
 from kiss3d_cli.core.memory import PeakMemory
 from kiss3d_cli.geometry.extract.flexicubes import CubeWeights, dual_grid, flexicubes
+from kiss3d_cli.methods.lrm import extract
 from kiss3d_cli.models.lrm.cameras import BUNDLE_AZIMUTHS, MULTIVIEW_AZIMUTHS, camera_vectors
 from kiss3d_cli.models.lrm.checkpoint import load
 from kiss3d_cli.models.lrm.config import PRM
 from kiss3d_cli.models.lrm.field import grid_axis
 from kiss3d_cli.models.lrm.network import LargeReconstructionModel
-from kiss3d_cli.stages.lrm import extract
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
-from kiss3d_cli.core import config as configuration
+from kiss3d_cli.pipeline import config as configuration
 from kiss3d_cli.pipeline.estimate import RTX_3060, START_SECONDS, estimate
 from kiss3d_cli.pipeline.work import GIB, calls_of
 

@@ -10,7 +10,7 @@ import importlib
 import time
 from pathlib import Path
 
-LOADED = ("torch", "trimesh", "scipy.spatial", "kiss3d_cli.pipeline.launch", "kiss3d_cli.stages.refine")
+LOADED = ("torch", "trimesh", "scipy.spatial", "kiss3d_cli.pipeline.launch", "kiss3d_cli.methods.refine.isomer")
 
 
 def main() -> None:

@@ -187,7 +187,7 @@ def test_a_signal_ends_the_run_with_130_and_resume_finishes_it(kiss3d, tmp_path,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("*/01-preprocess")):
+    while not list(tmp_path.glob("*/preprocess")):
         assert time.monotonic() < deadline
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.005)

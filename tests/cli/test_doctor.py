@@ -13,12 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from conftest import call
 from kiss3d_cli.cli import doctor
-from kiss3d_cli.core import config as configuration
 from kiss3d_cli.core import machine
 from kiss3d_cli.core.device import GIB, DeviceInfo
+from kiss3d_cli.methods.registry import methods
 from kiss3d_cli.models.flux import keys, networks
 from kiss3d_cli.models.flux.denoise import Control, calls
 from kiss3d_cli.models.flux.schedule import make_schedule
+from kiss3d_cli.pipeline import config as configuration
 from kiss3d_cli.pipeline.estimate import RTX_3060, estimate
 from kiss3d_cli.pipeline.work import CONTROLNET, FLUX, calls_of, stage_work, transformer_flops
 
@@ -110,7 +111,7 @@ def test_the_formulas_count_what_the_classes_do(parity_dir: Path) -> None:
 @pytest.mark.parametrize("preset", ["fast", "12gb", "quality"])
 def test_calls_are_counted_as_the_run_makes_them(preset: str) -> None:
     config = configuration.load(configuration.preset_layer(preset))
-    bundle = config.bundle
+    bundle = config.of(methods()["bundle"]["flux"])
     schedule = make_schedule(bundle.scheduler, bundle.steps, bundle.strength, 8 * bundle.tile**2 // 256)
     controls = [
         Control(mode, torch.zeros(1, 1, 1), *rest)

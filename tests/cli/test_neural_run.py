@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from PIL import Image
 from checkpoints.spheres import PATCHES, RADIUS, VIEW_PATCHES
 from conftest import Answer, call
 from kiss3d_cli.core.device import GIB, DeviceInfo
-from kiss3d_cli.core.stage import Context, Method
 from kiss3d_cli.image.png import read_png
+from kiss3d_cli.methods.base import Context, Machine, Method, Opened
+from kiss3d_cli.methods.bundle import drawing
 from kiss3d_cli.models.runtime.offload import Residence
-from kiss3d_cli.stages import flux
+from kiss3d_cli.pipeline import runner
 from pictures import draw_figure
 from simulated_gpu import SIMULATED, SimulatedGpu, simulated_gpu
 
@@ -66,11 +68,10 @@ def mended_run(tmp_path_factory: pytest.TempPathFactory, picture: Path, tiny_mod
     out = tmp_path_factory.mktemp("neural")
     root = Path(shutil.copytree(tiny_models, out / "weights"))
     due = dict(MISHAPS)
-    load = Method.load
+    opened = runner.opened
 
-    def failing(self: Method) -> Any:
-        function = load(self)
-
+    @contextmanager
+    def failing(method: Method[Any], settings: Any, machine: Machine) -> Iterator[Opened]:
         def once(context: Context) -> None:
             stage = context.progress._stage
             late = stage in ("bundle", "preprocess")
@@ -79,11 +80,12 @@ def mended_run(tmp_path_factory: pytest.TempPathFactory, picture: Path, tiny_mod
             if stage in due:
                 raise due.pop(stage)[0]
 
-        return once
+        with opened(method, settings, machine) as function:
+            yield once
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KISS3D_CACHE", str(out / "cache"))
-        patch.setattr(Method, "load", failing)
+        patch.setattr(runner, "opened", failing)
         answer = call("run", picture, "--preset", "12gb", "--out", out, *options(root), "--json")
         (folder,) = (path.parent for path in out.glob("*/run.json"))
         for name in STAGES:
@@ -97,22 +99,22 @@ def mended_run(tmp_path_factory: pytest.TempPathFactory, picture: Path, tiny_mod
 
 
 def test_every_stage_fails_once_and_the_run_ends_in_a_mesh(mended_run: Path) -> None:
-    mesh = trimesh.load(mended_run / "07-refine" / "mesh.glb", force="mesh")
+    mesh = trimesh.load(mended_run / "refine" / "mesh.glb", force="mesh")
     assert len(mesh.faces) > 50
     assert np.isfinite(mesh.vertices).all()
-    manifest = json.loads((mended_run / "05-bundle" / "manifest.json").read_text())
+    manifest = json.loads((mended_run / "bundle" / "manifest.json").read_text())
     assert manifest["method"] == "flux"
     assert manifest["facts"]["transformer_calls"] == 27
     assert manifest["facts"]["resumed_at_step"] == 14, "the second attempt had all steps behind it"
     assert set(manifest["models"]) == {"flux-dev", "flux-controlnet", "bundle-lora"}
-    prompt = json.loads((mended_run / "04-prompt" / "manifest.json").read_text())
+    prompt = json.loads((mended_run / "prompt" / "manifest.json").read_text())
     assert set(prompt["models"]) == {"flux-dev", "flux-redux", "t5-tokenizer", "clip-tokenizer"}
 
 
 def test_the_bundle_keeps_to_the_reference(mended_run: Path) -> None:
     """The tiny weights are wired to follow the tile control: noise, schedule, control and VAE must all be right."""
-    reference = read_png(mended_run / "04-reference" / "reference_bundle.png").astype(float)
-    drawn = read_png(mended_run / "05-bundle" / "bundle.png").astype(float)
+    reference = read_png(mended_run / "reference" / "reference_bundle.png").astype(float)
+    drawn = read_png(mended_run / "bundle" / "bundle.png").astype(float)
     means = [image.reshape(32, 8, 64, 8, 3).mean((1, 3)) for image in (reference, drawn)]
     assert np.abs(means[0] - means[1]).mean() < 4
 
@@ -130,7 +132,7 @@ def test_another_seed_loads_no_encoder(mended_run: Path, tmp_path: Path) -> None
     actions = {step.stage.name: step.action.value for step in plan}
     assert actions["bundle"] == "run"
     assert actions["prompt"] in ("skip", "check")
-    manifest = json.loads((mended_run / "04-prompt" / "manifest.json").read_text())
+    manifest = json.loads((mended_run / "prompt" / "manifest.json").read_text())
     assert "seed" not in manifest["settings"]
 
 
@@ -139,7 +141,7 @@ def test_the_plan_tells_a_model_that_is_new_from_one_that_changed(mended_run: Pa
     from kiss3d_cli.pipeline.run_folder import RunFolder
 
     folder = RunFolder(Path(shutil.copytree(mended_run, tmp_path / "run")))
-    path = folder.path / "04-prompt" / "manifest.json"
+    path = folder.path / "prompt" / "manifest.json"
     manifest = json.loads(path.read_text())
     del manifest["models"]["flux-redux"]
     manifest["models"]["flux-dev"] = manifest["key"] = "0" * 64
@@ -164,7 +166,7 @@ def test_the_multiview_route_needs_no_flux(mended_run: Path, tmp_path: Path) -> 
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedGpu]:
     """Notes what the host waits for between the first step of Flux and the end of the last."""
     with simulated_gpu() as device:
-        denoise = flux.denoise
+        denoise = drawing.denoise
 
         def watched(*arguments: Any, after_step: Any, **named: Any) -> torch.Tensor:
             schedule = arguments[2]
@@ -177,7 +179,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedGpu]:
 
             return denoise(*arguments, after_step=told, **named)
 
-        monkeypatch.setattr(flux, "denoise", watched)
+        monkeypatch.setattr(drawing, "denoise", watched)
         yield device
 
 
@@ -197,14 +199,14 @@ def test_a_gpu_too_small_for_flux_comes_to_the_bits_of_the_cpu(
             named["limit"] = 551_500_000  # of which 0.5 GiB are left to libraries; all weights need a little more
         return Residence(*arguments, **named)
 
-    monkeypatch.setattr(flux, "Residence", confined)
+    monkeypatch.setattr(drawing, "Residence", confined)
     root = Path(shutil.copytree(tiny_models, tmp_path / "weights"))
     out = ("--out", tmp_path / "runs", *options(root, "device.name=cuda:0"))
     answer = call("run", picture, "--preset", "12gb", *out, "--json")
     assert answer.code == 0, answer.err
     folder = Path(answer.json["run_dir"])
     assert hashes(folder) == hashes(mended_run)
-    bundle = json.loads((folder / "05-bundle" / "manifest.json").read_text())
+    bundle = json.loads((folder / "bundle" / "manifest.json").read_text())
     assert bundle["facts"]["streamed_bytes"] > 0
     assert bundle["peak_vram_bytes"] > 0
     assert gpu.waits == [], "nothing between two steps may wait"
@@ -260,16 +262,16 @@ def redux_run(tmp_path_factory: pytest.TempPathFactory, picture: Path, tiny_mode
 
 
 def test_the_redux_route_needs_no_views(redux_run: Path) -> None:
-    manifest = json.loads((redux_run / "05-bundle" / "manifest.json").read_text())
+    manifest = json.loads((redux_run / "bundle" / "manifest.json").read_text())
     assert manifest["facts"]["transformer_calls"] == 27
     assert set(manifest["models"]) == {"flux-dev", "redux-lora"}
 
 
 def test_the_redux_route_draws_what_its_lora_knows_in_the_colours_that_redux_saw(redux_run: Path) -> None:
     """The tiny weights are wired to paint spheres: rotary embedding, prompt, Redux, LoRA and schedule must be right."""
-    picture = Image.open(redux_run / "01-preprocess" / "image.png").resize((5, 5), Image.Resampling.BOX)
+    picture = Image.open(redux_run / "preprocess" / "image.png").resize((5, 5), Image.Resampling.BOX)
     patches = np.asarray(picture, float).reshape(PATCHES, 3)
-    drawn = read_png(redux_run / "05-bundle" / "bundle.png").astype(float)
+    drawn = read_png(redux_run / "bundle" / "bundle.png").astype(float)
     views, normals = drawn.reshape(2, 16, 8, 4, 16, 8, 3).mean((2, 5)).transpose(0, 2, 1, 3, 4)
     assert np.ptp(patches[list(VIEW_PATCHES)], axis=0).min() > 40, "a picture whose patches differ"
     assert np.abs(views[:, 6:10, 6:10].mean((1, 2)) - patches[list(VIEW_PATCHES)]).max() < 12
@@ -284,7 +286,7 @@ def test_the_redux_route_draws_what_its_lora_knows_in_the_colours_that_redux_saw
 
 
 def test_the_redux_route_ends_in_a_mesh(redux_run: Path) -> None:
-    mesh = trimesh.load(redux_run / "07-refine" / "mesh.glb", force="mesh")
+    mesh = trimesh.load(redux_run / "refine" / "mesh.glb", force="mesh")
     assert mesh.is_watertight
     radii = np.linalg.norm(mesh.vertices, axis=1)
     assert 0.75 < np.median(radii) < 0.95, "the sphere that was painted: 3.1 of 4 tokens of 1.1"
@@ -293,16 +295,16 @@ def test_the_redux_route_ends_in_a_mesh(redux_run: Path) -> None:
 
 def test_the_bundle_route_begins_with_a_bundle(redux_run: Path, tiny_models: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(tiny_models, tmp_path / "weights"))
-    bundle = redux_run / "05-bundle" / "bundle.png"
+    bundle = redux_run / "bundle" / "bundle.png"
     answer = call("run", "--bundle", bundle, "--preset", "12gb", "--out", tmp_path, *options(root), "--json")
     assert answer.code == 0, answer.err
     assert [name for name, status in statuses(answer).items() if status == "done"] == STAGES[5:]
     run = Path(answer.json["run_dir"])
-    starts = [(folder / "06-reconstruct" / "mesh.ply").read_bytes() for folder in (redux_run, run)]
+    starts = [(folder / "reconstruct" / "mesh.ply").read_bytes() for folder in (redux_run, run)]
     assert starts[0] == starts[1], "it sees the same views as the run that drew the bundle"
     # normals are scaled to unit length before they are stored here, so that the refined meshes differ in details
     medians = [
-        np.median(np.linalg.norm(trimesh.load(folder / "07-refine" / "mesh.glb", force="mesh").vertices, axis=1))
+        np.median(np.linalg.norm(trimesh.load(folder / "refine" / "mesh.glb", force="mesh").vertices, axis=1))
         for folder in (redux_run, run)
     ]
     assert abs(medians[0] - medians[1]) < 0.02

@@ -57,10 +57,10 @@ def test_what_is_no_run_folder(kiss3d, tmp_path, name):
 def test_a_failed_run_ends_with_a_report_too(kiss3d, tmp_path, finished_run, monkeypatch):
     copy = shutil.copytree(finished_run["run_dir"], tmp_path / "run")
 
-    def broken(_context):
+    def broken(*_):
         raise ValueError("no such thing")
 
-    monkeypatch.setattr("kiss3d_cli.stages.refine.isomer", broken)
+    monkeypatch.setattr("kiss3d_cli.methods.refine.isomer.Isomer.work", broken)
     answer = kiss3d("resume", copy, "--from", "refine")
     assert answer.code == 1
     assert "ValueError: no such thing" in (copy / "report.html").read_text()

@@ -47,7 +47,7 @@ def test_the_run_folder_records_what_was_asked_for(finished_run, picture):
     assert record["config"]["refine"]["steps"] == 3
     assert record["libraries"]["torch"]
     assert record["inputs"]["picture"]["sha256"]
-    manifest = json.loads((folder / "07-refine" / "manifest.json").read_text())
+    manifest = json.loads((folder / "refine" / "manifest.json").read_text())
     assert manifest["settings"]["refine.steps"] == 3
     assert manifest["peak_rss_bytes"] > 2**26
     assert manifest["peak_vram_bytes"] is None
@@ -103,8 +103,8 @@ def test_from_runs_a_stage_and_all_after_it(kiss3d, tmp_path, finished_run):
 
 def test_status_tells_done_stale_damaged_and_missing_apart(kiss3d, tmp_path, finished_run):
     copy = shutil.copytree(finished_run["run_dir"], tmp_path / "run")
-    (copy / "02-caption" / "caption.json").write_text("{}")
-    shutil.rmtree(copy / "07-refine")
+    (copy / "caption" / "caption.json").write_text("{}")
+    shutil.rmtree(copy / "refine")
     record = json.loads((copy / "run.json").read_text())
     record["config"]["camera"]["radius"] = 4.5
     (copy / "run.json").write_text(json.dumps(record))
@@ -169,7 +169,7 @@ def test_auto_says_which_preset_and_why(kiss3d, tmp_path, picture, monkeypatch):
 
 
 def test_a_bundle_instead_of_a_picture_with_a_ground_truth(kiss3d, tmp_path, finished_run):
-    bundle = Path(finished_run["run_dir"]) / "05-bundle" / "bundle.png"
+    bundle = Path(finished_run["run_dir"]) / "bundle" / "bundle.png"
     answer = call(
         "run",
         *("--bundle", bundle, "--preset", "draft", "--out", tmp_path, "--gt", finished_run["mesh"]),
@@ -178,7 +178,7 @@ def test_a_bundle_instead_of_a_picture_with_a_ground_truth(kiss3d, tmp_path, fin
     assert answer.code == 0, answer.err
     stages = by_name(answer.json)
     assert [name for name in NAMES if stages[name]["status"] == "done"] == ["bundle", "reconstruct", "refine", "eval"]
-    metrics = json.loads((Path(answer.json["run_dir"]) / "08-eval" / "metrics.json").read_text())
+    metrics = json.loads((Path(answer.json["run_dir"]) / "eval" / "metrics.json").read_text())
     assert metrics["metrics"]["chamfer_l1"] < 0.03, "the same bundle gives the same mesh, to sampling error"
 
 

@@ -57,7 +57,7 @@ def test_all_views_are_run_once_and_the_best_comes_on_top(root: Path, tmp_path: 
     assert "| figure_3 |" in (folder / "scores.md").read_text(encoding="utf-8")
 
     # a run that was cut short is taken up again, one that is done is left alone
-    shutil.rmtree(Path(report["runs"][1]["run_dir"]) / "08-eval")
+    shutil.rmtree(Path(report["runs"][1]["run_dir"]) / "eval")
     again = run(root, tmp_path, "--item", "figure", "--view", "all", "--json")
     assert [entry["status"] for entry in again.json["runs"]] == ["skipped", "done"]
     assert [entry["run_dir"] for entry in again.json["runs"]] == [entry["run_dir"] for entry in report["runs"]]
@@ -89,9 +89,9 @@ def test_a_dry_run_names_the_files_and_makes_none(root: Path, tmp_path: Path) ->
 
 def test_a_data_set_is_aligned_by_similarity_unless_told_otherwise(root: Path, picture: Path) -> None:
     request = launch.Request(picture=picture, preset="draft", base_settings=DATASET_SETTINGS)
-    assert launch.prepare(request).record.config.eval.align == "similarity"
+    assert launch.prepare(request).record.config["eval.align"] == "similarity"
     told = launch.Request(picture=picture, preset="draft", base_settings=DATASET_SETTINGS, settings=("eval.align=yaw",))
-    assert launch.prepare(told).record.config.eval.align == "yaw"
+    assert launch.prepare(told).record.config["eval.align"] == "yaw"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from kiss3d_cli.core.cache import cache_folder
 from kiss3d_cli.core.errors import Missing
 from kiss3d_cli.core.packages import EXTRAS, require_packages
-from kiss3d_cli.stages import STAGES
+from kiss3d_cli.methods.registry import methods
 
 
 def test_what_is_there_and_what_is_not(monkeypatch):
@@ -24,7 +24,7 @@ def test_what_is_there_and_what_is_not(monkeypatch):
 
 
 def test_every_package_of_a_method_has_an_extra():
-    named = {name for stage in STAGES for method in stage.methods.values() for name in method.packages}
+    named = {name for stage in methods().values() for method in stage.values() for name in method.packages}
     assert named <= set(EXTRAS)
 
 

@@ -14,11 +14,11 @@ from torch.testing import assert_close
 
 from kiss3d_cli.core.errors import BadInput, Missing, OutOfMemory
 from kiss3d_cli.geometry.surface.manifold import find_defects
+from kiss3d_cli.methods.lrm import extract
 from kiss3d_cli.models.lrm import checkpoint, network
 from kiss3d_cli.models.lrm.cameras import BUNDLE_AZIMUTHS, MULTIVIEW_AZIMUTHS, camera_vectors, to_world
 from kiss3d_cli.models.lrm.config import LrmConfig
 from kiss3d_cli.models.lrm.field import grid_axis
-from kiss3d_cli.stages.lrm import extract
 
 
 class Tiny:

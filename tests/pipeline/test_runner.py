@@ -31,18 +31,18 @@ def edit_manifest(folder, stage, **changes):
 def test_a_run_leaves_every_stage_with_its_record(tmp_path):
     folder = toy.create(tmp_path)
     assert toy.statuses(toy.run(folder)) == ["done"] * 3
-    assert (folder.path / "03-multiview" / "c.txt").read_text() == "5\nPANDAPANDA"
+    assert (folder.path / "multiview" / "c.txt").read_text() == "5\nPANDAPANDA"
     manifest = folder.inspect(THIRD).manifest
     assert (manifest.facts, manifest.warnings) == ({"parts": 2}, ("A toy.",))
     assert manifest.peak_rss_bytes > 10**6
     events = [json.loads(line)["event"] for line in (folder.path / "log.jsonl").read_text().splitlines()]
     assert events == ["plan"] + ["stage"] * 6
     assert sorted(path.name for path in folder.path.iterdir()) == [
-        "01-preprocess",
-        "02-caption",
-        "03-multiview",
+        "caption",
         "input.txt",
         "log.jsonl",
+        "multiview",
+        "preprocess",
         "run.json",
         "run.lock",
     ]
@@ -176,14 +176,9 @@ def test_every_stage_is_told_the_memory_that_is_free_when_it_begins(tmp_path, mo
         monkeypatch.setattr(torch.cuda, name, function)
     monkeypatch.setattr(runner.devices, "release", lambda _device: None)
     monkeypatch.setattr(toy, "CPU", DeviceInfo("cuda:0", "GPU", "test", 12 * 2**30, 12 * 2**30))
-    seen = []
-    for name in ("upper", "repeat", "join"):
-        function = getattr(toy, name)
-        monkeypatch.setattr(
-            toy, name, lambda c, function=function: (seen.append(c.device.limit_bytes / 2**30), function(c))
-        )
+    monkeypatch.setattr(toy, "seen", [])
     toy.run(toy.create(tmp_path, device={"memory_limit": 4}))
-    assert seen == [4, 4, 3]
+    assert [machine.device.limit_bytes / 2**30 for machine in toy.seen] == [4, 4, 3]
 
 
 @pytest.mark.parametrize("end", ["killed", "failed"])
@@ -194,12 +189,12 @@ def test_what_an_attempt_left_is_taken_up_beside_an_older_result(tmp_path, monke
     toy.configure(folder, seed=7)
     found = []
 
-    def repeat(context):
+    def repeat(context, settings):
         found.append(sorted(path.name for path in context.scratch.iterdir()))
         (context.scratch / "steps").write_text("8")
         if len(found) == 1:
             raise RuntimeError("the power is off")
-        toy_repeat(context)
+        toy_repeat(context, settings)
 
     toy_repeat = toy.repeat
     monkeypatch.setattr(toy, "repeat", repeat)
@@ -219,7 +214,7 @@ def test_whoever_keeps_the_error_keeps_nothing_of_the_failed_work(tmp_path, monk
     """The page's server keeps the error of every job; the networks it failed with would stay on the GPU."""
     gone = []
 
-    def fail(_context):
+    def fail(_context, _settings):
         network = torch.nn.Linear(1, 1)
         weakref.finalize(network, gone.append, "network")
 
@@ -241,7 +236,7 @@ def test_whoever_keeps_the_error_keeps_nothing_of_the_failed_work(tmp_path, monk
 
 def test_a_full_disk_is_told_as_such(tmp_path, monkeypatch):
     folder = toy.create(tmp_path)
-    monkeypatch.setattr(toy, "repeat", lambda _context: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(toy, "repeat", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(Exception, match="the disk is full") as caught:
         toy.run(folder)
     assert caught.value.exit_code == 3
@@ -309,6 +304,6 @@ def test_two_processes_on_one_run_folder(tmp_path):
 
 def test_undeclared_settings_can_not_be_read(tmp_path, monkeypatch):
     folder = toy.create(tmp_path)
-    monkeypatch.setattr(toy, "upper", lambda context: context.settings["refine.steps"])
-    with pytest.raises(StageFailure, match="KeyError"):
+    monkeypatch.setattr(toy.Upper, "work", lambda _self, settings, *_: settings.steps)
+    with pytest.raises(StageFailure, match="AttributeError"):
         toy.run(folder)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from kiss3d_cli.core.config import Layer, load
 from kiss3d_cli.core.device import DeviceInfo
 from kiss3d_cli.core.errors import BadInput
-from kiss3d_cli.core.stage import Context, Method, Stage
+from kiss3d_cli.methods.base import Context, Machine, Settings, Weightless
+from kiss3d_cli.methods.shared import Seeded
+from kiss3d_cli.pipeline.config import Layer, load
 from kiss3d_cli.pipeline.lock import locked
 from kiss3d_cli.pipeline.run_folder import RunFolder, RunRecord
 from kiss3d_cli.pipeline.runner import execute
+from kiss3d_cli.pipeline.stages import Stage
 
 CPU = DeviceInfo("cpu", "CPU", "test")
 
@@ -22,14 +24,14 @@ def upper(context: Context) -> None:
     (context.output / "length.txt").write_text(str(len(text)))
 
 
-def repeat(context: Context) -> None:
+def repeat(context: Context, settings: RepeatSettings) -> None:
     text = context.inputs["preprocess/a.txt"].read_text()
-    if context.settings["seed"] == 13:
+    if settings.seed == 13:
         (context.output / "half.txt").write_text(text)
         raise BadInput("13 brings bad luck")
-    if context.settings["seed"] == 14:
+    if settings.seed == 14:
         raise ZeroDivisionError("a fault")
-    (context.output / "b.txt").write_text(text * context.settings["refine.steps"])
+    (context.output / "b.txt").write_text(text * settings.steps)
 
 
 def join(context: Context) -> None:
@@ -39,26 +41,50 @@ def join(context: Context) -> None:
     context.warnings.append("A toy.")
 
 
-class ToyMethod(Method):
-    def load(self):
-        return {"upper": upper, "repeat": repeat, "join": join}[self.run]
+class Upper(Weightless[Settings]):
+    stage, name, version = "preprocess", "grabcut", 1
+    reads = ("picture",)
+    writes = ("a.txt", "length.txt")
+
+    def work(self, settings: Settings, machine: Machine, context: Context) -> None:
+        seen.append(machine)
+        upper(context)
+
+
+class RepeatSettings(Seeded):
+    section = "refine"
+
+    steps: int = 2
+
+
+class Repeat(Weightless[RepeatSettings]):
+    stage, name, version = "caption", "florence2", 1
+    settings = RepeatSettings
+    reads = ("preprocess/a.txt",)
+    writes = ("b.txt",)
+
+    def work(self, settings: RepeatSettings, machine: Machine, context: Context) -> None:
+        seen.append(machine)
+        repeat(context, settings)
+
+
+class Join(Weightless[Settings]):
+    stage, name, version = "multiview", "zero123plus", 1
+    reads = ("preprocess/length.txt", "caption/b.txt")
+    writes = ("c.txt",)
+
+    def work(self, settings: Settings, machine: Machine, context: Context) -> None:
+        seen.append(machine)
+        join(context)
 
 
 STAGES = (
-    Stage("preprocess", 1, "", {"grabcut": ToyMethod("upper", 1, ("picture",), ("a.txt", "length.txt"))}),
-    Stage(
-        "caption",
-        2,
-        "",
-        {"florence2": ToyMethod("repeat", 1, ("preprocess/a.txt",), ("b.txt",), ("refine.steps", "seed"))},
-    ),
-    Stage(
-        "multiview",
-        3,
-        "",
-        {"zero123plus": ToyMethod("join", 1, ("preprocess/length.txt", "caption/b.txt"), ("c.txt",))},
-    ),
+    Stage("preprocess", "", "grabcut", methods={"grabcut": Upper()}),
+    Stage("caption", "", "florence2", methods={"florence2": Repeat()}),
+    Stage("multiview", "", "zero123plus", methods={"zero123plus": Join()}),
 )
+seen: list[Machine] = []
+"""What the methods were opened on."""
 
 
 def create(parent: Path, text: str = "panda", **settings: object) -> RunFolder:

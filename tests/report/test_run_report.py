@@ -15,6 +15,7 @@ from small_runs import CAPTION, small_run
 
 from kiss3d_cli.core.errors import BadInput, DamagedRun, Interrupted, Kiss3dError
 from kiss3d_cli.geometry.mesh import Mesh
+from kiss3d_cli.methods.refine.isomer import Isomer
 from kiss3d_cli.pipeline import launch
 from kiss3d_cli.pipeline.run_folder import RunFolder
 from kiss3d_cli.report.chart import Bar, bars
@@ -23,7 +24,6 @@ from kiss3d_cli.report.run_report import run_report, write_report
 from kiss3d_cli.report.run_view import read_run
 from kiss3d_cli.report.shape import MOST_FACES, Shape, measure_errors, read_shape
 from kiss3d_cli.report.viewer import pack
-from kiss3d_cli.stages import refine
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_the_page_has_everything(finished):
     assert [seen.pictures.count(name) for name in ("Front", "Right", "Back", "Left")] == [4, 4, 4, 4]
     assert {"The picture", "Cut out"} <= set(seen.pictures)
     assert CAPTION in seen.words
-    metrics = json.loads((finished.path / "08-eval" / "metrics.json").read_text())["metrics"]
+    metrics = json.loads((finished.path / "eval" / "metrics.json").read_text())["metrics"]
     assert f"{metrics['chamfer_l1']:.4f}" in seen.words
     assert len(page) < 1_000_000
 
@@ -101,7 +101,7 @@ def test_the_command_makes_the_same_run_again(finished, copy, monkeypatch):
 
     from kiss3d_cli.cli.app import app
 
-    shutil.rmtree(copy.path / "07-refine")
+    shutil.rmtree(copy.path / "refine")
     words = shlex.split(read_run(finished).again)
     monkeypatch.chdir(copy.path)
     answer = CliRunner().invoke(app, [*words[1:], "--until", "caption", "--json"])
@@ -114,13 +114,13 @@ def test_the_command_makes_the_same_run_again(finished, copy, monkeypatch):
 
 
 def test_a_partial_run_shows_what_there_is(copy):
-    for name in ("06-reconstruct", "07-refine", "08-eval"):
+    for name in ("reconstruct", "refine", "eval"):
         shutil.rmtree(copy.path / name)
     seen = Reader(run_report(copy))
     assert "not finished" in seen.words
     assert "the first, rough mesh" in seen.words
     assert "Error" not in seen.headings
-    for name in ("02-caption", "03-multiview", "04-reference", "05-bundle"):
+    for name in ("caption", "multiview", "reference", "bundle"):
         shutil.rmtree(copy.path / name)
     seen = Reader(run_report(copy))
     assert "There is no mesh yet." in seen.words
@@ -129,11 +129,11 @@ def test_a_partial_run_shows_what_there_is(copy):
 
 
 def test_a_failed_run_has_the_error_on_top(copy, monkeypatch):
-    def broken(_context):
+    def broken(*_):
         raise ValueError("<script>no such thing</script>")
 
-    monkeypatch.setattr(refine, "isomer", broken)
-    shutil.rmtree(copy.path / "07-refine")
+    monkeypatch.setattr(Isomer, "work", broken)
+    shutil.rmtree(copy.path / "refine")
     with pytest.raises(Kiss3dError):
         launch.resume(copy.path)
     page = run_report(copy)
@@ -148,11 +148,11 @@ def test_a_failed_run_has_the_error_on_top(copy, monkeypatch):
 
 
 def test_an_interrupted_run_is_no_failure(copy, monkeypatch):
-    def stopped(_context):
+    def stopped(*_):
         raise Interrupted("cancelled")
 
-    monkeypatch.setattr(refine, "isomer", stopped)
-    shutil.rmtree(copy.path / "07-refine")
+    monkeypatch.setattr(Isomer, "work", stopped)
+    shutil.rmtree(copy.path / "refine")
     with pytest.raises(Interrupted):
         launch.resume(copy.path)
     seen = Reader(run_report(copy))
@@ -161,10 +161,10 @@ def test_an_interrupted_run_is_no_failure(copy, monkeypatch):
 
 
 def test_a_failed_second_attempt_shows_beside_the_older_result(copy, monkeypatch):
-    def broken(_context):
+    def broken(*_):
         raise ValueError("second attempt")
 
-    monkeypatch.setattr(refine, "isomer", broken)
+    monkeypatch.setattr(Isomer, "work", broken)
     with pytest.raises(Kiss3dError):
         launch.resume(copy.path, ["refine.steps=4"])
     seen = Reader(run_report(copy))
@@ -177,8 +177,8 @@ def test_nothing_outside_the_run_folder_is_read(copy, tmp_path):
     secret = tmp_path / "secret"
     secret.mkdir()
     (secret / "error.json").write_text(json.dumps({"error": "the secret"}))
-    (copy.path / "07-refine.failed").symlink_to(secret)
-    view = copy.path / "03-multiview" / "front.png"
+    (copy.path / "refine.failed").symlink_to(secret)
+    view = copy.path / "multiview" / "front.png"
     view.rename(secret / "front.png")
     view.symlink_to(secret / "front.png")
     seen = Reader(run_report(copy))
@@ -189,7 +189,7 @@ def test_nothing_outside_the_run_folder_is_read(copy, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("07-refine/mesh.glb", "mesh.glb was changed"), ("input.png", "the picture can't be shown")],
+    [("refine/mesh.glb", "mesh.glb was changed"), ("input.png", "the picture can't be shown")],
 )
 def test_a_damaged_file_is_said_and_the_rest_is_there(copy, name, told):
     path = copy.path / name
@@ -250,7 +250,7 @@ def test_the_packed_mesh_unpacks_to_the_same():
 
 
 def test_counts_of_the_mesh_are_set_alike_and_foreign_values_are_text(copy):
-    path = copy.path / "07-refine" / "manifest.json"
+    path = copy.path / "refine" / "manifest.json"
     record = json.loads(path.read_text())
     record["facts"]["mesh"] |= {"vertices": 15000, "genus": "<b>7</b>", "watertight": True}
     path.write_text(json.dumps(record))

@@ -7,9 +7,12 @@ import pytest
 
 from kiss3d_cli.core import device as devices
 from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.methods.caption.describe import Describe
+from kiss3d_cli.methods.preprocess.grabcut import GrabCut
+from kiss3d_cli.methods.refine.isomer import Isomer
 from kiss3d_cli.pipeline.launch import Request, mesh_of
 from kiss3d_cli.pipeline.lock import locked
-from kiss3d_cli.stages import STAGES, caption, preprocess, refine
+from kiss3d_cli.pipeline.stages import stages
 from kiss3d_cli.web.fragments import progress
 from kiss3d_cli.web.jobs import Job, Jobs
 from pictures import QUICK, draw_figure
@@ -32,17 +35,17 @@ def wait(job: Job) -> Job:
 class Gate:
     """A stage that waits in its first safe point until it is opened; then it does what it always did."""
 
-    def __init__(self, monkeypatch, module, name: str) -> None:
+    def __init__(self, monkeypatch, method: type) -> None:
         self.reached, self.opened = threading.Event(), threading.Event()
-        original = getattr(module, name)
+        original = method.work
 
-        def held(context):
+        def held(method, settings, machine, context):
             self.reached.set()
             assert self.opened.wait(60)
             context.progress(0.1)
-            original(context)
+            original(method, settings, machine, context)
 
-        monkeypatch.setattr(module, name, held)
+        monkeypatch.setattr(method, "work", held)
 
 
 def test_a_job_makes_what_the_command_makes(tmp_path, request_for):
@@ -52,16 +55,16 @@ def test_a_job_makes_what_the_command_makes(tmp_path, request_for):
     assert mesh_of(job.folder) is not None
     assert (job.folder.path / "report.html").is_file()
     told = job.stages()
-    assert set(told) == {stage.name for stage in STAGES}
+    assert set(told) == {stage.name for stage in stages()}
     assert told["refine"].status == "done"
     assert told["eval"].status == "off"
     assert jobs.names() == [job.folder.path.name]
 
 
 def test_a_job_that_waited_sees_the_memory_that_is_free_when_it_starts(tmp_path, request_for, monkeypatch):
-    gate, seen = Gate(monkeypatch, preprocess, "grabcut"), []
-    original = caption.describe
-    monkeypatch.setattr(caption, "describe", lambda c: (seen.append(c.device.limit_bytes), original(c))[1])
+    gate, seen = Gate(monkeypatch, GrabCut), []
+    original = Describe.work
+    monkeypatch.setattr(Describe, "work", lambda *a: (seen.append(a[2].device.limit_bytes), original(*a))[1])
     free = [1]
     monkeypatch.setattr(
         devices, "resolve", lambda *_: devices.DeviceInfo("cpu", "CPU", "test", memory_bytes=9, limit_bytes=free[0])
@@ -77,7 +80,7 @@ def test_a_job_that_waited_sees_the_memory_that_is_free_when_it_starts(tmp_path,
 
 
 def test_cancel_leaves_a_run_that_can_be_resumed(tmp_path, request_for, monkeypatch):
-    gate = Gate(monkeypatch, refine, "isomer")
+    gate = Gate(monkeypatch, Isomer)
     jobs = Jobs(tmp_path / "out")
     job = jobs.start(request_for())
     name = job.folder.path.name
@@ -100,7 +103,7 @@ def test_cancel_leaves_a_run_that_can_be_resumed(tmp_path, request_for, monkeypa
 
 
 def test_one_job_at_a_time_and_one_that_waits_can_be_cancelled(tmp_path, request_for, monkeypatch):
-    gate = Gate(monkeypatch, caption, "describe")
+    gate = Gate(monkeypatch, Describe)
     jobs = Jobs(tmp_path / "out")
     first = jobs.start(request_for(until="caption", name="first"))
     assert gate.reached.wait(60)

@@ -115,7 +115,7 @@ def test_a_picture_becomes_a_mesh_that_the_page_shows(browser, site, tmp_path):
     says(page, "#state", "Done")
     folder = next(run for run in find_runs(outputs) if run.path.name.startswith("figure-"))
     assert mesh_of(folder) is not None
-    assert folder.record().config.refine.target_faces == 30_000, "draft's own, where nothing was entered"
+    assert folder.record().config["refine.target_faces"] == 30_000, "draft's own, where nothing was entered"
     assert page.evaluate("document.querySelector('#result .files a').href").endswith("mesh.glb")
     size = page.evaluate(
         "fetch(document.querySelector('#result .files a').href).then((a) => a.blob()).then((b) => b.size)"
@@ -135,16 +135,16 @@ def test_a_picture_becomes_a_mesh_that_the_page_shows(browser, site, tmp_path):
 @pytest.fixture
 def held(monkeypatch) -> Iterator[threading.Event]:
     """The refinement waits, telling its progress, until it is cancelled or this is set: at the latest with the test."""
-    from kiss3d_cli.stages import refine
+    from kiss3d_cli.methods.refine.isomer import Isomer
 
-    let_go, original = threading.Event(), refine.isomer
+    let_go, original = threading.Event(), Isomer.work
 
-    def waits(context):
+    def waits(self, settings, machine, context):
         while not let_go.wait(0.05):
             context.progress(0.3, "held by the test")
-        return original(context)
+        return original(self, settings, machine, context)
 
-    monkeypatch.setattr(refine, "isomer", waits)
+    monkeypatch.setattr(Isomer, "work", waits)
     yield let_go
     let_go.set()
 
@@ -226,7 +226,7 @@ def test_a_run_is_measured_against_an_uploaded_mesh(browser, site, tmp_path):
     says(page, "#numbers", f"{run.name} against egg.ply")
     rows = page.evaluate("[...document.querySelectorAll('#numbers tr')].map((row) => row.innerText.split('\\t'))")
     numbers = {name: float(value) for name, value in rows if value != "-"}
-    mesh, options = run / "07-refine" / "mesh.glb", MeasureOptions(alignment="none")
+    mesh, options = run / "refine" / "mesh.glb", MeasureOptions(alignment="none")
     found = columns_of(measure_pair(mesh, tmp_path / "egg.ply", options).record())
     assert numbers["chamfer l1"] == pytest.approx(found["chamfer_l1"], rel=1e-3)
     assert numbers["f score@0.05"] == pytest.approx(found["f_score@0.05"], rel=1e-3)

@@ -126,9 +126,9 @@ def _models(root: Path | None) -> list[dict[str, Any]]:
 def _preset(name: str, machine: Any, measured: Any, root: Path | None) -> dict[str, Any]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    from kiss3d_cli.core import config as configuration
     from kiss3d_cli.core.machine import free_disk
     from kiss3d_cli.models.store import locate as store
+    from kiss3d_cli.pipeline import config as configuration
     from kiss3d_cli.pipeline.estimate import Rates, estimate
     from kiss3d_cli.pipeline.launch import needed_models
     from kiss3d_cli.pipeline.work import CONTROLNET, FLUX
@@ -139,9 +139,12 @@ def _preset(name: str, machine: Any, measured: Any, root: Path | None) -> dict[s
     rates = Rates(machine.device.model, *_rates(measured), DISK_RATE)
     limit = machine.free_video_bytes
     if limit is not None:
-        allowed = config.device.memory_limit
+        allowed = config["device.memory_limit"]
         tightened = min(limit / GIB, allowed) if allowed is not None else limit / GIB
-        config = dataclasses.replace(config, device=dataclasses.replace(config.device, memory_limit=tightened))
+        config = configuration.load(
+            configuration.preset_layer(name),
+            configuration.Layer("this machine", {"device": {"memory_limit": max(1.0, tightened)}}),
+        )
     found = estimate(config, rates)
     gpu = machine.device.is_gpu
     timed = measured is not None and (gpu or not found.least_video_bytes)

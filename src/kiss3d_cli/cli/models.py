@@ -132,14 +132,14 @@ class _Bar:
 
 def _chosen(names: list[str], root: Path | None, absent_only: bool = True) -> list[Any]:
     """The models of these presets and names, each once; those that are here are left out where asked."""
-    from kiss3d_cli.core import config as configuration
     from kiss3d_cli.models.store.locate import find
     from kiss3d_cli.models.store.registry import lookup
+    from kiss3d_cli.pipeline import config as configuration
     from kiss3d_cli.pipeline.launch import needed_models
 
     wanted: dict[str, None] = {}
     for name in names:
-        if name in configuration.PRESETS:
+        if name in configuration.presets():
             wanted |= dict.fromkeys(needed_models(configuration.load(configuration.preset_layer(name))))
         else:
             wanted[name] = None

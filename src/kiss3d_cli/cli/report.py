@@ -65,7 +65,7 @@ def _film(folder: RunFolder, gif: bool) -> Path:
     kind = "gif" if gif else best_format()
     if kind == "gif" and not gif:
         note("note: imageio-ffmpeg is not installed (pip install 'kiss3d[turntable]'), so the turn is written as GIF")
-    bars = Bars(["turntable"], {"turntable": "rendering"})
+    bars = Bars({"turntable": "rendering"})
     bars.stage_started("turntable", kind)
     try:
         return write_turntable(

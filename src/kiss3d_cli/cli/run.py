@@ -11,12 +11,11 @@ from kiss3d_cli.cli.report import end_with_report
 from kiss3d_cli.cli.terminal import Bars, command_line, error_record, handles_errors, note, print_json, shown_path
 from kiss3d_cli.core.errors import Kiss3dError, RunInUse, from_exception
 from kiss3d_cli.core.shell import typed
-from kiss3d_cli.stages import STAGES
 
 
 def _help_settings(asked: bool) -> bool:
     if asked:
-        from kiss3d_cli.core.config import settings as all_settings
+        from kiss3d_cli.pipeline.config import settings as all_settings
 
         for setting in all_settings().values():
             default = "" if setting.default is None else setting.default
@@ -101,7 +100,9 @@ def run(
 
 def carry_out(folder: Any, do: Any, json_output: bool) -> None:
     """Run the stages with bars and say how it ended; an error is told with the way to go on."""
-    reporter = Bars([stage.name for stage in STAGES], {stage.name: stage.doing for stage in STAGES})
+    from kiss3d_cli.pipeline.stages import stages
+
+    reporter = Bars({stage.name: stage.doing for stage in stages()})
     try:
         finished = do(reporter)
     except (Kiss3dError, OSError, MemoryError, KeyboardInterrupt) as error:

@@ -11,7 +11,6 @@ import typer
 from kiss3d_cli.cli.report import end_with_index, end_with_report
 from kiss3d_cli.cli.terminal import Bars, note, print_json, shown_path
 from kiss3d_cli.core.errors import BadInput
-from kiss3d_cli.stages import STAGES
 
 if TYPE_CHECKING:
     from kiss3d_cli.pipeline.dataset import Job
@@ -33,6 +32,7 @@ def run_dataset(
     assert root is not None
     from kiss3d_cli.pipeline.many_runs import run_many
     from kiss3d_cli.pipeline.run_folder import run_name
+    from kiss3d_cli.pipeline.stages import stages
 
     jobs = _jobs(root, item, view, plan)
     if request.name is not None:
@@ -42,7 +42,7 @@ def run_dataset(
     if dry_run:
         _show(jobs, folder, json_output)
         return
-    reporter = Bars([stage.name for stage in STAGES], {stage.name: stage.doing for stage in STAGES})
+    reporter = Bars({stage.name: stage.doing for stage in stages()})
     finished = run_many(jobs, request, folder, reporter, announce=note, ended=end_with_report)
     end_with_index(folder)
     if json_output:

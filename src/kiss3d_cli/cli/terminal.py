@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -91,9 +91,9 @@ def _stop_signals() -> Iterator[None]:
 class Bars:
     """A reporter with one bar per stage; silent but for messages when stderr is not a terminal."""
 
-    def __init__(self, names: Sequence[str], doing: dict[str, str]) -> None:
+    def __init__(self, doing: dict[str, str]) -> None:
         self._doing = doing
-        self._width = max(len(name) for name in names)
+        self._width = max(len(name) for name in doing)
         self._tty = sys.stderr.isatty()
         self._bar: Any = None
         self._stage = ""

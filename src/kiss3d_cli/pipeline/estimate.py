@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from kiss3d_cli.core.schema import Config
+from kiss3d_cli.pipeline.config import Config
 from kiss3d_cli.pipeline.work import GIB, GIGA, Work, stage_work
 
 
@@ -68,7 +68,7 @@ def seconds_of(work: Work, rates: Rates) -> float:
 
 def estimate(config: Config, rates: Rates) -> Estimate:
     """Model a run. The limit of the configuration decides how much is streamed."""
-    limit = None if config.device.memory_limit is None else config.device.memory_limit * GIB
+    limit = None if config["device.memory_limit"] is None else config["device.memory_limit"] * GIB
     work = stage_work(config, limit)
     stages = tuple(StageEstimate(name, seconds_of(entry, rates), entry.video) for name, entry in work.items())
     return Estimate(

@@ -13,21 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import kiss3d_cli
-from kiss3d_cli.core import config as configuration
 from kiss3d_cli.core import device as devices
 from kiss3d_cli.core.errors import BadInput, Missing
 from kiss3d_cli.core.packages import require_packages
 from kiss3d_cli.core.progress import Reporter
-from kiss3d_cli.core.schema import Config
-from kiss3d_cli.core.stage import Method
+from kiss3d_cli.methods.base import Method
 from kiss3d_cli.models.store import locate as store
 from kiss3d_cli.models.store.locate import Located
 from kiss3d_cli.models.store.registry import Model, lookup
+from kiss3d_cli.pipeline import config as configuration
+from kiss3d_cli.pipeline.config import Config
 from kiss3d_cli.pipeline.lock import locked
-from kiss3d_cli.pipeline.plan import Action, Step, check_stage, chosen_method
+from kiss3d_cli.pipeline.plan import Action, Step, check_stage, chosen_methods
 from kiss3d_cli.pipeline.run_folder import Absent, RunFolder, RunRecord, run_name
 from kiss3d_cli.pipeline.runner import StageOutcome, execute, inspect_all, library_versions, plan_run
-from kiss3d_cli.stages import STAGES
+from kiss3d_cli.pipeline.stages import stages
 
 GIB = 2**30
 AUTO_MEMORY = 10 * GIB
@@ -101,8 +101,7 @@ class Finished:
 
 def mesh_of(folder: RunFolder) -> Path | None:
     """The final mesh of a run, or None if refine is not done."""
-    refine = next(stage for stage in STAGES if stage.name == "refine")
-    path = folder.folder(refine) / "mesh.glb"
+    path = folder.folder("refine") / "mesh.glb"
     return path if path.is_file() else None
 
 
@@ -114,12 +113,12 @@ def prepare(request: Request) -> Prepared:
         Missing: a device that was asked for and is not there.
     """
     if request.until is not None:
-        check_stage(request.until, [stage.name for stage in STAGES], "--until")
+        check_stage(request.until, [stage.name for stage in stages()], "--until")
     if request.preset != "auto":
         configuration.preset_layer(request.preset)
     files, cut_out = _check_files(request)
     preset, reason, config = _configure(request, cut_out)
-    device = devices.resolve(config.device.name, config.device.memory_limit)
+    device = devices.resolve(config["device.name"], config["device.memory_limit"])
     names = needed_models(config)
     models = store.find_all(names, _root(config))
     from kiss3d_cli.core.hashing import file_sha256
@@ -139,10 +138,10 @@ def prepare(request: Request) -> Prepared:
     from kiss3d_cli.pipeline.plan import make_plan
 
     plan = make_plan(
-        STAGES,
+        stages(),
         config,
         {name: file_sha256(path) for name, path in files.items()},
-        {stage.name: Absent() for stage in STAGES},
+        {stage.name: Absent() for stage in stages()},
         {name: located.identity for name, located in models.items()},
         until=request.until,
     )
@@ -183,11 +182,11 @@ def work(
     """Run what a run folder is missing, under its lock, on its device as it is now: the run may have waited."""
     with locked(folder.path):
         record = folder.record()
-        device = devices.resolve(record.config.device.name, record.config.device.memory_limit)
+        device = devices.resolve(record.config["device.name"], record.config["device.memory_limit"])
         outcomes = execute(
             folder,
             record,
-            STAGES,
+            stages(),
             models,
             device,
             until=until,
@@ -234,7 +233,7 @@ def resume(
             record = dataclasses.replace(record, config=configuration.load(*layers))
         plan, models, absent = plan_resume(folder, record, force_from, until)
         _require_packages(plan)
-        device = devices.resolve(record.config.device.name, record.config.device.memory_limit)
+        device = devices.resolve(record.config["device.name"], record.config["device.memory_limit"])
         _require_gpu(plan, record.config, device, models)
         if absent:
             raise store.missing_error(absent)
@@ -247,7 +246,7 @@ def resume(
         outcomes = execute(
             folder,
             record,
-            STAGES,
+            stages(),
             models,
             device,
             until=until,
@@ -264,18 +263,14 @@ def plan_resume(
 ) -> tuple[list[Step], dict[str, Located], list[Model]]:
     """The plan of a run folder as it is, the models that are there, and those that are needed and missing."""
     models = store.find_all(needed_models(record.config), _root(record.config))
-    plan = plan_run(record, STAGES, inspect_all(folder, STAGES), models, until=until, force_from=force_from)
+    plan = plan_run(record, stages(), inspect_all(folder, stages()), models, until=until, force_from=force_from)
     return plan, models, _missing(plan, record.config, models)
 
 
 def needed_models(config: Config) -> list[str]:
     """Registry names of every model that the chosen methods load."""
-    names: dict[str, None] = {}
-    for stage in STAGES:
-        _name, method, off = chosen_method(stage, config)
-        if off is None:
-            names.update(dict.fromkeys(method.models(config)))
-    return list(names)
+    methods = chosen_methods(stages(), config)
+    return list(dict.fromkeys(name for method in methods for name in method.models(config.of(method))))
 
 
 def choose_preset() -> tuple[str, str]:
@@ -291,7 +286,7 @@ def choose_preset() -> tuple[str, str]:
     except BadInput as error:
         return "draft", f"12gb can't run: {error.cause}"
     try:
-        methods = [chosen_method(stage, config)[1] for stage in STAGES]
+        methods = chosen_methods(stages(), config)
         require_packages([name for method in methods for name in method.packages], "12gb")
     except Missing as error:
         return "draft", f"12gb can't run: {error.cause}"
@@ -348,7 +343,7 @@ def _check_files(request: Request) -> tuple[dict[str, Path], bool]:
 
 def _missing(plan: Sequence[Step], config: Config, models: Mapping[str, Located]) -> list[Model]:
     """Models of the stages that will run; a finished stage needs its weights no more."""
-    names = dict.fromkeys(name for method in _working(plan) for name in method.models(config))
+    names = dict.fromkeys(name for method in _working(plan) for name in method.models(config.of(method)))
     return store.missing(names, models)
 
 
@@ -361,7 +356,7 @@ def _require_gpu(
 ) -> None:
     """Raises Missing if Flux would end up on Metal, or at its full size on a CPU that nobody asked for by name."""
     name = "flux-dev"
-    if all(name not in m.models(config) for m in _working(plan)):
+    if all(name not in m.models(config.of(m)) for m in _working(plan)):
         return
     if device.name == "mps":
         raise Missing(
@@ -379,10 +374,10 @@ def _require_gpu(
         )
 
 
-def _working(plan: Sequence[Step]) -> list[Method]:
+def _working(plan: Sequence[Step]) -> list[Method[Any]]:
     working = [step for step in plan if step.action in (Action.RUN, Action.CHECK)]
     return [step.stage.methods[step.method] for step in working]
 
 
 def _root(config: Config) -> Path | None:
-    return None if config.models.root is None else Path(config.models.root)
+    return None if config["models.root"] is None else Path(config["models.root"])

@@ -30,7 +30,6 @@ from kiss3d_cli.pipeline.launch import Prepared, Request
 from kiss3d_cli.pipeline.measure import columns_of
 from kiss3d_cli.pipeline.plan import Action
 from kiss3d_cli.pipeline.run_folder import RunFolder, find_runs
-from kiss3d_cli.stages import STAGES
 
 SCHEMA_VERSION = 1
 DATASET_SETTINGS = ("eval.align=similarity",)
@@ -197,8 +196,7 @@ def _metrics(run: RunFolder) -> dict[str, float | None] | None:
 
 
 def _metrics_file(run: RunFolder) -> Path:
-    stage = next(stage for stage in STAGES if stage.name == "eval")
-    return run.folder(stage) / "metrics.json"
+    return run.folder("eval") / "metrics.json"
 
 
 def _finish(folder: Path, reports: tuple[RunReport, ...], request: Request) -> ManyFinished:

@@ -15,9 +15,10 @@ from typing import Any
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.core.hashing import json_sha256
 from kiss3d_cli.core.manifest import Manifest
-from kiss3d_cli.core.schema import Config
-from kiss3d_cli.core.stage import Method, Settings, Stage
+from kiss3d_cli.methods.base import Method
+from kiss3d_cli.pipeline.config import Config
 from kiss3d_cli.pipeline.run_folder import Absent, Complete, Damaged, StageState
+from kiss3d_cli.pipeline.stages import Stage
 
 
 class Action(StrEnum):
@@ -81,15 +82,14 @@ def make_plan(
     known: dict[str, str | None] = dict(inputs)  # hash by reference; None: made again, the hash is not known yet
     plan: list[Step] = []
     for index, stage in enumerate(stages):
-        name, method, off = chosen_method(stage, config)
-        if off is None:
-            absent = [reference for reference in method.reads if reference not in known]
-            if absent:
-                off = _why_absent(absent[0], plan)
-        if off is not None:
-            plan.append(Step(stage, name, Action.OFF, off))
+        name, method, off = chosen_method(stage, config, stages)
+        absent = [reference for reference in method.reads if reference not in known] if method is not None else []
+        if absent:
+            off = _why_absent(absent[0], plan)
+        if method is None or off is not None:
+            plan.append(Step(stage, name, Action.OFF, str(off)))
             continue
-        reads = (*method.reads, *(reference for reference in method.reads_if_there if reference in known))
+        reads = (*method.reads, *(reference for reference in method.takes if reference in known))
         step = _decide(stage, name, method, config, {r: known[r] for r in reads}, states[stage.name], models)
         if index > last:
             step = dataclasses.replace(step, action=Action.LATER, reason=f"after --until {until}")
@@ -111,9 +111,9 @@ def stage_key(stage: Stage, name: str, config: Config, inputs: Mapping[str, str]
             "stage": stage.name,
             "method": name,
             "version": method.version,
-            "settings": Settings(config, method.settings).as_dict(),
+            "settings": config.recorded(method),
             "inputs": dict(inputs),
-            "models": {model: models.get(model, "") for model in method.models(config)},
+            "models": {model: models.get(model, "") for model in method.models(config.of(method))},
         }
     )
 
@@ -124,28 +124,32 @@ def check_stage(name: str | None, names: Sequence[str], option: str) -> str:
     return name
 
 
-def chosen_method(stage: Stage, config: Config) -> tuple[str, Method, str | None]:
-    """The method's name, the method, and, if the stage is switched off, why."""
-    section = getattr(config, stage.name, None)
-    name = getattr(section, "method", next(iter(stage.methods)))
-    unneeded = stage.off(config)
-    if unneeded is not None:
-        return name, next(iter(stage.methods.values())), unneeded
+def chosen_method(stage: Stage, config: Config, stages: Sequence[Stage]) -> tuple[str, Method[Any] | None, str | None]:
+    """The method's name and the method, or, if the stage is switched off, None and why."""
+    name = str(config[f"{stage.name}.method"])
+    if stage.unread is not None and not _is_read(stage, config, stages):
+        return name, None, stage.unread
     if name == "none":
-        return name, next(iter(stage.methods.values())), f"switched off by {stage.name}.method=none"
-    if name not in stage.methods:
-        raise BadInput(
-            f"this version of kiss3d does not have the method '{name}' yet; it has {', '.join(stage.methods)}",
-            place=f"{stage.name}.method",
-            hint=f"--preset draft, or --set {stage.name}.method={next(iter(stage.methods))}",
-        )
+        return name, None, f"switched off by {stage.name}.method=none"
     return name, stage.methods[name], None
+
+
+def chosen_methods(stages: Sequence[Stage], config: Config) -> list[Method[Any]]:
+    """The methods of the stages that a configuration does not switch off."""
+    found = (chosen_method(stage, config, stages)[1] for stage in stages)
+    return [method for method in found if method is not None]
+
+
+def _is_read(stage: Stage, config: Config, stages: Sequence[Stage]) -> bool:
+    """Whether the chosen method of any stage reads what this one makes."""
+    chosen = (other.methods.get(config[f"{other.name}.method"]) for other in stages if other.name != stage.name)
+    return any(reference.startswith(f"{stage.name}/") for method in chosen if method for reference in method.reads)
 
 
 def _decide(
     stage: Stage,
     name: str,
-    method: Method,
+    method: Method[Any],
     config: Config,
     reads: Mapping[str, str | None],
     state: StageState,
@@ -169,7 +173,7 @@ def _decide(
 
 def _changes(
     name: str,
-    method: Method,
+    method: Method[Any],
     config: Config,
     reads: Mapping[str, str | None],
     manifest: Manifest,
@@ -179,7 +183,7 @@ def _changes(
     if name != manifest.method:
         return f"its method changed from {manifest.method} to {name}"
     changes = []
-    for key, value in Settings(config, method.settings).as_dict().items():
+    for key, value in config.recorded(method).items():
         before = manifest.settings.get(key, "unset")
         if before != value:
             changes.append(f"{key} changed from {_shown(before)} to {_shown(value)}")
@@ -187,7 +191,7 @@ def _changes(
     changed += [r for r in manifest.inputs if r not in reads]
     if changed:
         changes.append(f"{', '.join(_stages_of(changed))} changed")
-    for model in method.models(config):
+    for model in method.models(config.of(method)):
         if model not in manifest.models:
             changes.append(f"{model} was not used before")
         elif manifest.models[model] != models.get(model, ""):

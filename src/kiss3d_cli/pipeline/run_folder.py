@@ -3,11 +3,14 @@
     <name>-<yyyymmdd-hhmmss>/
       run.json              what was asked for
       input.png             the picture as given
-      01-preprocess/        a finished stage: its artifacts and manifest.json
-      .02-caption.partial/  a stage at work
-      .02-caption.old/      the stage that is being replaced, between two renames
-      02-caption.failed/    what a failed stage left, with error.json
+      preprocess/           a finished stage: its artifacts and manifest.json
+      .caption.partial/     a stage at work
+      .caption.old/         the stage that is being replaced, between two renames
+      .caption.scratch/     what an attempt that was cut short leaves to the next
+      caption.failed/       what a failed stage left, with error.json
       log.jsonl             every event
+
+Older folders have numbers before the stages' names (`01-preprocess/`); they keep them.
 
 A stage is written to `.partial`, its manifest last, and comes to its place by one rename. Where an older result has to
 go first, that is two renames; `settle` finishes or undoes them after a kill in between.
@@ -25,7 +28,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kiss3d_cli.core import config as configuration
 from kiss3d_cli.core.errors import BadInput, DamagedRun, Kiss3dError
 from kiss3d_cli.core.files import move, remove, sync_folder, write_durably
 from kiss3d_cli.core.hashing import file_sha256
@@ -35,8 +37,9 @@ from kiss3d_cli.core.manifest import (
     damage,
     read_manifest,
 )
-from kiss3d_cli.core.schema import Config
-from kiss3d_cli.core.stage import Stage
+from kiss3d_cli.pipeline import config as configuration
+from kiss3d_cli.pipeline.config import Config
+from kiss3d_cli.pipeline.stages import Stage
 
 SCHEMA_VERSION = 1
 RUN = "run.json"
@@ -76,7 +79,7 @@ class RunRecord:
     commands: tuple[str, ...]
 
     def to_json(self) -> bytes:
-        record = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(self), "seed": self.config.seed}
+        record = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(self), "seed": self.config["seed"]}
         record["config"] = configuration.to_dict(self.config)
         return (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
 
@@ -238,20 +241,27 @@ class RunFolder:
 
     # -- its stages -----------------------------------------------------------------------------------------------
 
-    def folder(self, stage: Stage) -> Path:
-        return self.path / stage.folder
+    def folder(self, stage: Stage | str) -> Path:
+        return self.path / self._name(stage)
 
     def partial(self, stage: Stage) -> Path:
-        return self.path / f".{stage.folder}.partial"
+        return self.path / f".{self._name(stage)}.partial"
 
     def failed(self, stage: Stage) -> Path:
-        return self.path / f"{stage.folder}.failed"
+        return self.path / f"{self._name(stage)}.failed"
 
     def scratch(self, stage: Stage) -> Path:
-        return self.path / f".{stage.folder}.scratch"
+        return self.path / f".{self._name(stage)}.scratch"
 
     def _old(self, stage: Stage) -> Path:
-        return self.path / f".{stage.folder}.old"
+        return self.path / f".{self._name(stage)}.old"
+
+    def _name(self, stage: Stage | str) -> str:
+        """The name of a stage's folder: the stage's, or that with a number, where an older kiss3d left anything."""
+        name = stage if isinstance(stage, str) else stage.name
+        numbered = re.compile(rf"\.?(\d\d-{re.escape(name)})(\.partial|\.old|\.scratch|\.failed)?")
+        found = (numbered.fullmatch(path.name) for path in self.path.glob("*"))
+        return min((match[1] for match in found if match is not None), default=name)
 
     def inspect(self, stage: Stage) -> StageState:
         """The state of a stage, every artifact's hash checked. Changes nothing."""

@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,22 +19,11 @@ from kiss3d_cli.core.hashing import file_sha256
 from kiss3d_cli.core.manifest import MANIFEST, Artifact, Manifest
 from kiss3d_cli.core.memory import PeakMemory
 from kiss3d_cli.core.progress import Progress, Reporter, Silent
-from kiss3d_cli.core.stage import Context, Settings, Stage
+from kiss3d_cli.methods.base import Context, Machine, Method, Opened, Settings
 from kiss3d_cli.models.store.locate import Located
 from kiss3d_cli.pipeline.plan import Action, Step, make_plan
 from kiss3d_cli.pipeline.run_folder import Complete, RunFolder, RunRecord, StageState
-
-LIBRARIES = (
-    "torch",
-    "numpy",
-    "scipy",
-    "trimesh",
-    "pymeshlab",
-    "opencv-python-headless",
-    "pillow",
-    "diffusers",
-    "transformers",
-)
+from kiss3d_cli.pipeline.stages import Stage
 
 
 class StageFailure(Kiss3dError):
@@ -133,25 +123,27 @@ def _run_stage(
 ) -> Manifest:
     stage, method = step.stage, step.stage.methods[step.method]
     assert step.key is not None, "a stage runs only when everything it reads is there"
-    settings = Settings(record.config, method.settings)
-    used = {name: models[name] for name in method.models(record.config)}
+    settings = record.config.of(method)
+    used = {name: models[name] for name in method.models(settings)}
     folder.log("stage", stage=stage.name, status="started", method=step.method, reason=step.reason)
     reporter.stage_started(stage.name, step.method)
     started, clock = _now(), time.perf_counter()
     devices.reset_peak_memory(device)
+    machine = Machine(
+        devices.with_free_memory(device, record.config["device.memory_limit"]),
+        {name: located.path for name, located in used.items()},
+    )
     context = Context(
         inputs={reference: input_path(folder, record, reference) for reference in step.inputs},
         output=folder.begin(stage, step.key),
-        settings=settings,
-        models={name: located.path for name, located in used.items()},
-        device=devices.with_free_memory(device, record.config.device.memory_limit),
         progress=Progress(stage.name, reporter, cancelled),
         scratch=folder.scratch(stage),
     )
     try:
         with PeakMemory() as memory:
             context.progress(0.0)
-            method.load()(context)
+            with opened(method, settings, machine) as work:
+                work(context)
         artifacts = _artifacts(context.output, method.writes)
         json.dumps(context.facts, allow_nan=False)
         seconds = time.perf_counter() - clock
@@ -160,7 +152,7 @@ def _run_stage(
             method=step.method,
             key=step.key,
             inputs=dict(step.inputs),
-            settings=settings.as_dict(),
+            settings=record.config.recorded(method),
             models={name: located.identity for name, located in used.items()},
             version=method.version,
             started=started,
@@ -192,6 +184,10 @@ def _run_stage(
     for warning in context.warnings:
         reporter.message(f"{stage.name}: {warning}")
     return manifest
+
+
+def opened(method: Method[Any], settings: Settings, machine: Machine) -> AbstractContextManager[Opened]:
+    return method.open(settings, machine)
 
 
 def _failed(folder: RunFolder, stage: Stage, error: BaseException, reporter: Reporter, seconds: float) -> Kiss3dError:
@@ -239,7 +235,7 @@ def input_path(folder: RunFolder, record: RunRecord, reference: str) -> Path:
     name, _, path = reference.partition("/")
     if not path:
         return folder.path / record.inputs[name].path
-    return next(entry for entry in folder.path.glob(f"[0-9][0-9]-{name}") if entry.is_dir()) / path
+    return folder.folder(name) / path
 
 
 def _artifacts(output: Path, promised: Sequence[str]) -> tuple[Artifact, ...]:

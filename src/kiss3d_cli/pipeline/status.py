@@ -8,7 +8,7 @@ from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.pipeline.launch import plan_resume
 from kiss3d_cli.pipeline.plan import Action
 from kiss3d_cli.pipeline.run_folder import Absent, Complete, Damaged, RunFolder
-from kiss3d_cli.stages import STAGES
+from kiss3d_cli.pipeline.stages import stages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,5 +66,5 @@ def read_status(folder: RunFolder) -> RunStatus:
                 manifest.warnings if manifest else (),
             )
         )
-    assert len(rows) == len(STAGES)
+    assert len(rows) == len(stages())
     return RunStatus(record.name, record.preset, tuple(rows))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from kiss3d_cli.core.schema import Config
+from kiss3d_cli.pipeline.config import Config
 
 GIGA = 10**9
 GIB = 2**30
@@ -91,19 +91,19 @@ def stage_work(config: Config, limit: float | None) -> dict[str, Work]:
     Args:
         limit: bytes of video memory that may be used; weights beyond it are streamed. None for no limit.
     """
-    work = {"preprocess": Work(host_seconds=2.0, loaded=0.18 * GIGA if config.preprocess.method == "rembg" else 0)}
-    if config.caption.method == "florence2":
+    work = {"preprocess": Work(host_seconds=2.0, loaded=0.18 * GIGA if config["preprocess.method"] == "rembg" else 0)}
+    if config["caption.method"] == "florence2":
         # bound by starting kernels, not by arithmetic: some 150 words, 20 ms each for one beam and 30 for three
-        words = 150 * (0.02 if config.caption.beams == 1 else 0.03)
+        words = 150 * (0.02 if config["caption.beams"] == 1 else 0.03)
         work["caption"] = Work(flops=2e12, loaded=1.6 * GIGA, host_seconds=words, video=3 * GIB, least_video=3 * GIB)
-    elif config.caption.method == "describe":
+    elif config["caption.method"] == "describe":
         work["caption"] = Work(host_seconds=0.3)
     work |= _views_work(config)
-    if config.bundle.method in ("flux", "redux"):
+    if config["bundle.method"] in ("flux", "redux"):
         work |= _flux_work(config, limit)
-    work["reconstruct"] = _lrm_work() if config.reconstruct.method == "lrm" else Work(host_seconds=2)
+    work["reconstruct"] = _lrm_work() if config["reconstruct.method"] == "lrm" else Work(host_seconds=2)
     # 33 s of one slow core in all, of which a third, colours and texture, stays on the processor beside a GPU
-    work["refine"] = Work(host_seconds=12 if config.reconstruct.method == "lrm" else 33, video=2 * GIB)
+    work["refine"] = Work(host_seconds=12 if config["reconstruct.method"] == "lrm" else 33, video=2 * GIB)
     return work
 
 
@@ -114,23 +114,23 @@ def _lrm_work() -> Work:
 
 def _views_work(config: Config) -> dict[str, Work]:
     work = {}
-    if config.multiview.method == "zero123plus":
-        side = config.multiview.tile // 8
+    if config["multiview.method"] == "zero123plus":
+        side = config["multiview.tile"] // 8
         grid, condition = (2 * side) ** 2, side**2
-        guided = 2 if config.multiview.guidance > 1 else 1
+        guided = 2 if config["multiview.guidance"] > 1 else 1
         a_step = guided * unet_flops(grid) + unet_flops(condition)
         work["multiview"] = Work(
-            flops=config.multiview.steps * a_step,
-            traffic=config.multiview.steps * 12 * GIGA,
+            flops=config["multiview.steps"] * a_step,
+            traffic=config["multiview.steps"] * 12 * GIGA,
             loaded=5.0 * GIGA,
             host_seconds=1,
             video=7 * GIB,
             least_video=7 * GIB,
         )
-    elif config.multiview.method == "inflate":
+    elif config["multiview.method"] == "inflate":
         work["multiview"] = Work(host_seconds=1)
-    if config.reference.method != "none":
-        work["reference"] = _lrm_work() if config.reference.method == "lrm" else Work(host_seconds=1)
+    if config["reference.method"] != "none":
+        work["reference"] = _lrm_work() if config["reference.method"] == "lrm" else Work(host_seconds=1)
     return work
 
 
@@ -139,20 +139,19 @@ def _flux_work(config: Config, limit: float | None) -> dict[str, Work]:
 
     from kiss3d_cli.models.flux.denoise import working_bytes
 
-    bundle = config.bundle
-    words = T5_WORDS + (REDUX_WORDS if bundle.redux else 0)
-    pixels = 8 * bundle.tile**2
+    words = T5_WORDS + (REDUX_WORDS if config["bundle.redux"] else 0)
+    pixels = 8 * config["bundle.tile"] ** 2
     tokens = words + pixels // 256
     prompt = Work(
         flops=2 * T5_PARAMETERS * T5_WORDS,
         traffic=WIDENING * T5_BYTES,
-        loaded=T5_BYTES + CLIP_BYTES + (REDUX_BYTES if bundle.redux else 0),
+        loaded=T5_BYTES + CLIP_BYTES + (REDUX_BYTES if config["bundle.redux"] else 0),
         host_seconds=1,
         video=T5_BYTES + GIB,
         least_video=1.2 * GIB,
     )
     calls, controlled = calls_of(config)
-    controls = len(bundle.controls) if bundle.method == "flux" else 0
+    controls = len(config["bundle.controls"]) if config["bundle.method"] == "flux" else 0
     control_blocks = CONTROLNET.double_blocks + CONTROLNET.single_blocks if controls else 0
     working = working_bytes(tokens + 1, pixels // 256, FLUX.width, control_blocks, controls, torch.bfloat16)
     weights = FLUX.bytes + (CONTROLNET.bytes if controls else 0)
@@ -178,16 +177,15 @@ def _flux_work(config: Config, limit: float | None) -> dict[str, Work]:
 
 def calls_of(config: Config) -> tuple[int, int]:
     """How often a run calls the transformer, and the ControlNet."""
-    bundle = config.bundle
-    strength = bundle.strength if bundle.method == "flux" else 1.0
-    skipped = int(round(bundle.steps * (1 - strength), 9))
-    steps = bundle.steps - skipped if strength > 0 else 0
-    looks = [2 if bundle.scheduler == "heun" and index + 1 < steps else 1 for index in range(steps)]
-    if bundle.method != "flux":
+    strength = config["bundle.strength"] if config["bundle.method"] == "flux" else 1.0
+    skipped = int(round(config["bundle.steps"] * (1 - strength), 9))
+    steps = config["bundle.steps"] - skipped if strength > 0 else 0
+    looks = [2 if config["bundle.scheduler"] == "heun" and index + 1 < steps else 1 for index in range(steps)]
+    if config["bundle.method"] != "flux":
         return sum(looks), 0
     controlled = sum(
         look
-        for start, end in zip(bundle.control_starts, bundle.control_ends, strict=True)
+        for start, end in zip(config["bundle.control_starts"], config["bundle.control_ends"], strict=True)
         for index, look in enumerate(looks)
         if index / steps >= start and (index + 1) / steps <= end
     )

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kiss3d_cli.core import config as configuration
 from kiss3d_cli.core.errors import Kiss3dError
 from kiss3d_cli.core.files import write_durably
 from kiss3d_cli.geometry.cameras import bundle_cameras
 from kiss3d_cli.image.views import VIEW_NAMES
+from kiss3d_cli.pipeline import config as configuration
 from kiss3d_cli.pipeline.run_folder import RunFolder
 from kiss3d_cli.report.chart import Bar, bars
 from kiss3d_cli.report.drawings import draw_colors, draw_normals, draw_vertex_colors
@@ -21,7 +21,6 @@ from kiss3d_cli.report.pictures import file_uri, pixels_uri
 from kiss3d_cli.report.run_view import RunView, read_run
 from kiss3d_cli.report.shape import Errors, Shape, measure_errors, read_shape
 from kiss3d_cli.report.viewer import pack
-from kiss3d_cli.stages import STAGES
 
 REPORT = "report.html"
 _DRAWING = 320
@@ -98,7 +97,7 @@ def _header(run: RunView) -> str:
     record = run.record
     facts = [
         f"preset {record.preset} ({record.preset_reason})",
-        f"seed {record.config.seed}",
+        f"seed {record.config['seed']}",
         f"on {record.device.get('model', 'an unknown device')}",
         f"started {record.created}",
         f"{run.seconds:.1f} s of work",
@@ -197,7 +196,7 @@ def _shape_facts(run: RunView, shape: Shape | None) -> str:
             rows.append([name, _told(value)])
     names = [name for name in ("mesh.glb", "mesh.obj", "mesh.ply") if run.artifact(f"refine/{name}") is not None]
     if names:
-        folder = next(stage.folder for stage in STAGES if stage.name == "refine")
+        folder = run.folder.folder("refine").name
         rows.append(["files", ", ".join(f'<a href="{folder}/{name}">{name}</a>' for name in names)])
     return "<h3>Mesh</h3>" + table((), rows)
 
@@ -212,7 +211,7 @@ def _told(value: Any) -> str:
 def _drawings(run: RunView, shape: Shape | None, errors: Errors | None) -> str:
     if shape is None:
         return ""
-    cameras = bundle_cameras(run.record.config.camera.radius)
+    cameras = bundle_cameras(run.record.config["camera.radius"])
     kinds = {"Colours": draw_colors(shape, cameras, _DRAWING), "Normals": draw_normals(shape.mesh, cameras, _DRAWING)}
     if errors is not None:
         colors = error_colors(errors.distance, errors.scale)
@@ -332,17 +331,13 @@ def _settings(run: RunView) -> str:
     if not changed:
         body = f"<p>As in preset {text(run.record.preset)}.</p>"
     every = [
-        [f"<code>{text(setting.key)}</code>", text(_plain(_value(run, setting.key))), text(setting.help)]
+        [f"<code>{text(setting.key)}</code>", text(_plain(run.record.config[setting.key])), text(setting.help)]
         for setting in configuration.settings().values()
     ]
     body += f"<details><summary>All settings</summary>{table(('setting', 'value', ''), every)}</details>"
     versions = [[text(name), text(version)] for name, version in run.record.libraries.items()]
     body += f"<details><summary>Library versions</summary>{table(('library', 'version'), versions)}</details>"
     return section("Settings", body)
-
-
-def _value(run: RunView, key: str) -> Any:
-    return configuration.value_of(run.record.config, key)
 
 
 def _plain(value: Any) -> str:

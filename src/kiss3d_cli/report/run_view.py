@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kiss3d_cli.core import config as configuration
 from kiss3d_cli.core.errors import BadInput, Interrupted
 from kiss3d_cli.core.manifest import Manifest, UntrustedManifest, read_manifest
 from kiss3d_cli.core.shell import typed
+from kiss3d_cli.pipeline import config as configuration
 from kiss3d_cli.pipeline.run_folder import RunFolder, RunRecord
 from kiss3d_cli.pipeline.status import StageStatus, read_status
-from kiss3d_cli.stages import STAGES
 
 _LARGEST_TEXT = 4 * 2**20
 """Bytes; a text file above this was not written by kiss3d."""
@@ -81,8 +80,7 @@ class RunView:
         manifest = self.stage(name).manifest
         if manifest is None or manifest.sha256(path) is None:
             return None
-        stage = next(stage for stage in STAGES if stage.name == name)
-        return own_file(self.folder.path, f"{stage.folder}/{path}")
+        return own_file(self.folder.path, f"{self.folder.folder(name).name}/{path}")
 
     def input(self, name: str) -> Path | None:
         """A file that the user gave, as it was copied into the run folder."""
@@ -103,16 +101,16 @@ def read_run(folder: RunFolder) -> RunView:
         DamagedRun: run.json can't be used.
     """
     record = folder.record()
-    stages = []
+    views = []
     failures = []
-    for stage, status in zip(STAGES, read_status(folder).rows, strict=True):
+    for stage, status in zip(stages(), read_status(folder).rows, strict=True):
         manifest = None
         if status.status in ("done", "stale"):
             try:
                 manifest = read_manifest(folder.folder(stage))
             except UntrustedManifest:  # it is whole, but not at its place yet: a kill came between two renames
                 manifest = None
-        stages.append(StageView(status, stage.doing, manifest))
+        views.append(StageView(status, stage.doing, manifest))
         path = own_file(folder.path, f"{folder.failed(stage).name}/error.json")
         details = {} if path is None else _read_object(path)
         if details or status.status == "failed":
@@ -129,9 +127,9 @@ def read_run(folder: RunFolder) -> RunView:
     return RunView(
         folder,
         record,
-        tuple(stages),
+        tuple(views),
         tuple(failures),
-        _state([stage.status.status for stage in stages], failures),
+        _state([view.status.status for view in views], failures),
         changed,
         _again(record, changed),
     )
@@ -162,10 +160,7 @@ def _changed(record: RunRecord) -> dict[str, tuple[Any, Any]]:
         base = configuration.load(configuration.preset_layer(record.preset))
     except BadInput:
         base = configuration.load()
-    pairs = {
-        key: (configuration.value_of(base, key), configuration.value_of(record.config, key))
-        for key in configuration.settings()
-    }
+    pairs = {key: (base[key], record.config[key]) for key in configuration.settings()}
     return {key: (before, now) for key, (before, now) in pairs.items() if before != now}
 
 

@@ -145,7 +145,7 @@ def _picture(run: RunView) -> str:
 
 
 def _mesh(run: RunView) -> str:
-    camera = orbit_cameras([_AZIMUTH], _ELEVATION, run.record.config.camera.radius)
+    camera = orbit_cameras([_AZIMUTH], _ELEVATION, run.record.config["camera.radius"])
     try:
         shape = read_shape(run)
         if shape is None:

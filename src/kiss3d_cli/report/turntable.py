@@ -80,7 +80,7 @@ def write_turntable(
     try:
         writer: Any = imageio.get_writer(partial, **options)
         with writer:
-            for number, frame in enumerate(turn(shape, frames, size, device, run.record.config.camera.radius), 1):
+            for number, frame in enumerate(turn(shape, frames, size, device, run.record.config["camera.radius"]), 1):
                 writer.append_data(frame)
                 progress(number / frames)
         move(partial, path)

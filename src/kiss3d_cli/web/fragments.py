@@ -7,16 +7,14 @@ from urllib.parse import quote
 
 from kiss3d_cli.core.errors import Kiss3dError
 from kiss3d_cli.image.views import VIEW_NAMES
+from kiss3d_cli.pipeline.run_folder import RunFolder
+from kiss3d_cli.pipeline.stages import stages
 from kiss3d_cli.report.page import text
 from kiss3d_cli.report.pictures import file_uri
 from kiss3d_cli.report.run_report import REPORT
 from kiss3d_cli.report.run_view import RunView, own_file
-from kiss3d_cli.stages import STAGES
 from kiss3d_cli.web.jobs import Job
 
-_REFINE = next(stage.folder for stage in STAGES if stage.name == "refine")
-DOWNLOADS = tuple(f"{_REFINE}/mesh.{suffix}" for suffix in ("glb", "obj", "mtl", "png", "ply"))
-"""The files of a run that can be fetched, beside its report."""
 _PICTURES = (
     "preprocess/image_rgba.png",
     *(f"multiview/{name}.png" for name in VIEW_NAMES),
@@ -28,11 +26,17 @@ SANDBOX = "allow-scripts allow-downloads"
 """What a report may do."""
 
 
+def downloads(folder: RunFolder) -> list[str]:
+    """The files of a run that can be fetched, beside its report."""
+    refine = folder.folder("refine").name
+    return [f"{refine}/mesh.{suffix}" for suffix in ("glb", "obj", "mtl", "png", "ply")]
+
+
 def progress(job: Job) -> str:
     """The stages of a job, each with its bar."""
     rows = []
     told = job.stages()
-    for stage in STAGES:
+    for stage in stages():
         entry = told.get(stage.name)
         status = "waiting" if entry is None else entry.status
         share = 0.0 if entry is None or status in ("off", "later") else entry.share
@@ -69,7 +73,7 @@ def result(run: RunView, version: str) -> str:
         version: part of the address, so that a browser does not show an older report.
     """
     name = quote(run.folder.path.name)
-    own = [path for path in DOWNLOADS if own_file(run.folder.path, path) is not None]
+    own = [path for path in downloads(run.folder) if own_file(run.folder.path, path) is not None]
     links = [f'<a href="/runs/{name}/{path}" download>{text(path.rpartition("/")[2])}</a>' for path in own]
     if own_file(run.folder.path, REPORT) is not None:
         links.append(f'<a href="/runs/{name}/{REPORT}" target="_blank" rel="noopener">the report alone</a>')

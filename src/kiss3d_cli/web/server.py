@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from kiss3d_cli.core.config import PRESETS
 from kiss3d_cli.core.errors import BadInput, Interrupted, Kiss3dError, Missing, from_exception
 from kiss3d_cli.core.shell import typed
 from kiss3d_cli.geometry.io.load import SUFFIXES as MESH_SUFFIXES
+from kiss3d_cli.pipeline.config import presets
 from kiss3d_cli.pipeline.launch import Request, mesh_of
 from kiss3d_cli.pipeline.lock import is_locked
 from kiss3d_cli.pipeline.measure import MeasureOptions, columns_of, measure_pair, record_of
@@ -128,7 +128,7 @@ def make_app(jobs: Jobs, uploads: Path, host: str = "127.0.0.1") -> Any:
 
     def file(name: str, path: str) -> Any:
         """The report and the mesh of a run of the outputs folder; nothing else is readable."""
-        if name not in jobs.names() or path not in (REPORT, *fragments.DOWNLOADS):
+        if name not in jobs.names() or path not in (REPORT, *fragments.downloads(jobs.find(name))):
             raise HTTPException(404)
         found = own_file(jobs.outputs / name, path)
         if found is None:
@@ -170,7 +170,7 @@ def _blocks(jobs: Jobs) -> Any:
                 )
                 # the file as it is: kiss3d reads it, and says what is wrong with it in its own words
                 picture.preprocess = lambda payload: None if payload is None else payload.path
-                preset = gradio.Dropdown(["auto", *PRESETS], value="auto", label="Preset", elem_id="preset")
+                preset = gradio.Dropdown(["auto", *presets()], value="auto", label="Preset", elem_id="preset")
                 seed = gradio.Number(42, precision=0, minimum=0, label="Seed", elem_id="seed")
                 # no Number: Gradio sends 0 for one that was never filled in
                 faces = gradio.Textbox(label="Faces of the mesh, at most", placeholder="the preset's", max_lines=1)

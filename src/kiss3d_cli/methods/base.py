@@ -1,0 +1,140 @@
+"""What a method is: one way of doing a stage, opened once and called for each run.
+
+Nothing here or at the top of a method's file imports torch, so that a plan, a status or a help text needs none of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from kiss3d_cli.core.device import DeviceInfo
+from kiss3d_cli.core.progress import Progress
+
+
+class Settings(BaseModel):
+    """Settings of a method: typed fields with bounds, a default and one sentence each.
+
+    A field's dotted key is the section of the class that declares it, then its name; a class without a section of its
+    own declares in that of its method's stage. Methods that share a setting inherit the class that declares it. A field
+    without a default is a setting that is declared elsewhere, the `method` of another stage for example.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        coerce_numbers_to_str=True,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+    section: ClassVar[str | None] = None
+
+    def faults(self) -> Iterator[str]:
+        """What is fine alone and wrong together, each as `field: sentence`."""
+        yield from ()
+
+    @classmethod
+    def keys(cls, stage: str) -> dict[str, str]:
+        """The dotted key of every field, by its name."""
+        found = {}
+        for owner in reversed(cls.__mro__):
+            section = owner.__dict__.get("section")
+            for name in inspect.get_annotations(owner):
+                if name in cls.model_fields:
+                    where = stage if section is None else section
+                    found[name] = f"{where}.{name}" if where else name
+        return found
+
+
+S = TypeVar("S", bound=Settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """What a method is opened on.
+
+    Attributes:
+        device: where to work, with the memory that is free now.
+        models: path of the folder or file of every declared model, by registry name.
+    """
+
+    device: DeviceInfo
+    models: Mapping[str, Path]
+
+
+@dataclasses.dataclass
+class Context:
+    """What an opened method is given for one run.
+
+    Attributes:
+        inputs: path of everything declared in `reads`, and of what the user gave of `takes`.
+        output: the folder to write to; it becomes the stage's folder when the call returns.
+        progress: tells how far the stage is; also the place where a cancelled run stops.
+        scratch: a folder that outlives a failed or killed attempt, for work that can be taken up again.
+        warnings: sentences for the user; the method appends to it.
+        facts: what the method measured, for the manifest; JSON-able.
+    """
+
+    inputs: Mapping[str, Path]
+    output: Path
+    progress: Progress
+    scratch: Path
+    warnings: list[str] = dataclasses.field(default_factory=list)
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+Opened = Callable[[Context], None]
+
+
+class Method(ABC, Generic[S]):
+    """One way of doing a stage.
+
+    Attributes:
+        stage, name: which stage, and how the configuration calls this way of doing it.
+        version: raised whenever the same inputs give another result.
+        settings: every setting that the result depends on; the method sees no others.
+        reads: what it reads, as `stage/file` or the name of an input of the run.
+        takes: names of inputs of the run that it heeds where the user gave them, and does without where not.
+        writes: the files that it always writes; it may write more.
+        packages: optional packages that it imports; `core.packages` knows which extra installs them.
+    """
+
+    stage: ClassVar[str]
+    name: ClassVar[str]
+    version: ClassVar[int]
+    settings: ClassVar[type[Settings]] = Settings
+    reads: ClassVar[tuple[str, ...]] = ()
+    takes: ClassVar[tuple[str, ...]] = ()
+    writes: ClassVar[tuple[str, ...]]
+    packages: ClassVar[tuple[str, ...]] = ()
+
+    def models(self, settings: S) -> tuple[str, ...]:
+        """Registry names of the models that it loads."""
+        return ()
+
+    @abstractmethod
+    def open(self, settings: S, machine: Machine) -> AbstractContextManager[Opened]:
+        """Make ready for any number of runs with these settings.
+
+        What is loaded is loaded once, at the latest in the first call that needs it, and let go at the end.
+        """
+
+
+class Weightless(Method[S]):
+    """A method with nothing to load: all is done in the call."""
+
+    @contextmanager
+    def open(self, settings: S, machine: Machine) -> Iterator[Opened]:
+        yield lambda context: self.work(settings, machine, context)
+
+    @abstractmethod
+    def work(self, settings: S, machine: Machine, context: Context) -> None:
+        """One run."""

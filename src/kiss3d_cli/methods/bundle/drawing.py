@@ -1,0 +1,245 @@
+"""The bundle as Flux draws it: from the reference bundle and under its control, or from noise and Redux alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from kiss3d_cli.core.device import release
+from kiss3d_cli.core.errors import DamagedRun, Kiss3dError
+from kiss3d_cli.image.conditions import condition, fit_bundle
+from kiss3d_cli.image.png import read_png, write_png
+from kiss3d_cli.image.views import to_bytes
+from kiss3d_cli.methods.base import Context, Machine
+from kiss3d_cli.methods.bundle.flux import FluxSettings
+from kiss3d_cli.methods.bundle.flux_settings import Drawing, bundle_lora
+from kiss3d_cli.methods.memory import explained
+from kiss3d_cli.models.flux import latents as latent
+from kiss3d_cli.models.flux.denoise import Control, Prompt, calls, denoise, working_bytes
+from kiss3d_cli.models.flux.loading import DEV_FILE, load_controlnet, load_transformer, load_vae, transformer_file
+from kiss3d_cli.models.flux.resume import LatentFile
+from kiss3d_cli.models.flux.schedule import Schedule, acts, make_schedule
+from kiss3d_cli.models.runtime.offload import Residence, module_bytes
+
+Picture = UInt8[np.ndarray, "H W 3"]
+Asked = tuple[str, float, float, float]
+"""A control: its mode, its scale, and where it sets in and ends."""
+
+SAVE_EVERY = 2
+"""Steps between two savings of the latents."""
+BLOCKS = ("transformer_blocks", "single_transformer_blocks")
+HINT = "kiss3d resume with --set device.memory_limit=... (a smaller one streams more), or a smaller bundle.tile"
+
+
+def draw_from_reference(settings: FluxSettings, machine: Machine, context: Context) -> None:
+    """Image to image: noise is added to the reference bundle, and Flux takes it away under the controls."""
+    side = settings.tile
+    reference = fit_bundle(read_png(context.inputs["reference/reference_bundle.png"]), side)
+    controls = zip(
+        settings.controls, settings.control_scales, settings.control_starts, settings.control_ends, strict=True
+    )
+    _draw(settings, machine, context, side, reference, list(controls), settings.strength)
+
+
+def draw_from_noise(settings: Drawing, machine: Machine, context: Context) -> None:
+    """From noise, by the caption and the picture's Redux tokens."""
+    _draw(settings, machine, context, settings.tile, None, [], 1.0)
+
+
+def _draw(
+    settings: Drawing,
+    machine: Machine,
+    context: Context,
+    side: int,
+    reference: Picture | None,
+    asked: Sequence[Asked],
+    strength: float,
+) -> None:
+    height, width = 2 * side, 4 * side
+    rows, columns = height // latent.PIXELS, width // latent.PIXELS
+    image_tokens = rows * columns // latent.PATCH**2
+    schedule = make_schedule(settings.scheduler, settings.steps, strength, image_tokens)
+    keep = LatentFile(context.scratch / "latents.safetensors", SAVE_EVERY)
+    started = time.perf_counter()
+    doing = "while encoding the reference bundle"
+    with explained(machine.device, lambda: doing, HINT):
+        start, controls = _encoded(machine, context, reference, asked, rows, columns)
+        idle = [c.mode for c in controls if not any(_acting(c, schedule))]
+        if idle and schedule.steps:
+            context.warnings.append(f"The control {', '.join(idle)} acts in no step: there are too few of them.")
+        if schedule.steps:
+            noise = latent.noise(rows, columns, start.shape[-1] // latent.PATCH**2, settings.seed)
+            level = schedule.levels[0]
+            start = (1 - level) * start + level * noise
+        saved = keep.read(schedule.steps, start.shape)
+        first = 0 if saved is None else saved.done
+        if saved is not None:
+            start = saved.latents
+            context.facts["resumed_at_step"] = first
+        if first < schedule.steps:
+            doing = "while loading Flux"
+            if machine.device.is_cuda:
+                keep.reserve(start.shape)
+
+            def after_step(index: int, latents: Tensor) -> None:
+                nonlocal doing
+                done = index + 1
+                doing = f"in step {min(done + 1, schedule.steps)} of {schedule.steps}"
+                keep.after_step(done, latents, last=done == schedule.steps)
+                context.facts.setdefault("seconds_to_first_step", round(time.perf_counter() - started, 3))
+                context.progress(0.2 + 0.7 * done / schedule.steps, f"step {done} of {schedule.steps}")
+
+            start = _denoised(settings, machine, context, schedule, start, controls, first, rows, columns, after_step)
+        release(machine.device)
+        doing = "while decoding the bundle"
+        context.progress(0.9, doing.removeprefix("while "))
+        picture = _decoded(machine, context, start, height, width)
+    context.facts.update(steps=schedule.steps, transformer_calls=schedule.calls, width=width, height=height)
+    write_png(context.output / "bundle.png", to_bytes(picture))
+
+
+def _encoded(
+    machine: Machine, context: Context, reference: Picture | None, asked: Sequence[Asked], rows: int, columns: int
+) -> tuple[Tensor, list[Control]]:
+    """The reference's latents, or zeros, and the controls; in host memory. The VAE is gone afterwards."""
+    if reference is None:
+        return torch.zeros(1, rows * columns // latent.PATCH**2, 64), []
+    context.progress(0.02, "encoding the reference bundle")
+    vae = load_vae(machine.models["flux-dev"] / DEV_FILE, machine.device.half)
+    with _vae_on_device(machine, context, vae, reference.shape[0] * reference.shape[1]):
+        start = latent.encode(vae, _floats(reference)).cpu()
+        controls = []
+        for mode, scale, first, last in asked:
+            picture = condition(mode, reference)
+            write_png(context.output / f"control_{mode}.png", picture)
+            tokens = start if mode == "tile" else latent.encode(vae, _floats(picture)).cpu()
+            controls.append(Control(mode, tokens, float(scale), float(first), float(last)))
+    del vae
+    release(machine.device)
+    return start, controls
+
+
+def _denoised(
+    settings: Drawing,
+    machine: Machine,
+    context: Context,
+    schedule: Schedule,
+    start: Tensor,
+    controls: list[Control],
+    first: int,
+    rows: int,
+    columns: int,
+    after_step: Callable[[int, Tensor], None],
+) -> Tensor:
+    """Load Flux within the memory limit and run the schedule; the latents come back in host memory."""
+    device, dtype = machine.device, machine.device.half
+    clock = time.perf_counter()
+    prompt = _prompt(settings, context)
+
+    def preparing(low: float, high: float, what: str) -> Callable[[float], None]:
+        return lambda share: context.progress(low + (high - low) * share, what)
+
+    kind = "flux-dev" if settings.model == "dev" else "flux-schnell"
+    source = machine.models[kind] / DEV_FILE if kind == "flux-dev" else transformer_file(machine.models[kind])
+    networks: dict[str, nn.Module] = {}
+    acting = [c for c in controls if any(_acting(c, schedule)[first:])]
+    if acting:
+        folder = machine.models["flux-controlnet"] / "diffusion_pytorch_model.safetensors"
+        progress = preparing(0.05, 0.08, "preparing the ControlNet (once)")
+        networks["controlnet"] = load_controlnet(folder, dtype, progress=progress)
+    networks["transformer"] = load_transformer(
+        source,
+        bundle_lora(machine),
+        float(settings.lora_scale),
+        dtype,
+        device=device.torch,
+        progress=preparing(0.08, 0.2, "folding the LoRA into Flux (once)"),
+    )
+    working = _working(networks, prompt, start.shape[1], len(acting), dtype)
+    residence = Residence(networks, BLOCKS, device.torch, limit=device.limit_bytes, working=working, what="Flux")
+    with residence:
+        context.facts.update(
+            resident_bytes=residence.plan.resident_bytes + residence.plan.fixed_bytes,
+            streamed_bytes=residence.plan.streamed_bytes,
+            working_bytes=working,
+            smallest_memory_limit_bytes=residence.plan.least_bytes,
+            seconds_to_load=round(time.perf_counter() - clock, 3),
+        )
+        for names in calls(schedule, acting, first):
+            residence.expect(names)
+        clock = time.perf_counter()
+        result = denoise(
+            networks["transformer"],
+            networks.get("controlnet"),
+            schedule,
+            start.to(device.torch),
+            prompt,
+            acting,
+            latent.token_places(rows, columns, device.torch),
+            float(settings.guidance),
+            dtype,
+            first=first,
+            after_step=after_step,
+        ).cpu()
+        context.facts["seconds_of_steps"] = round(time.perf_counter() - clock, 3)
+    if not bool(result.isfinite().all()):
+        raise Kiss3dError(
+            f"Flux drew values that are not numbers, in {str(dtype).removeprefix('torch.')}",
+            hint="kiss3d models verify, or --set bundle.method=reference, and report it with the name of your GPU",
+        )
+    return result
+
+
+def _acting(control: Control, schedule: Schedule) -> list[bool]:
+    """In which steps a control acts."""
+    return [acts(control.start, control.end, index, schedule.steps) for index in range(schedule.steps)]
+
+
+def _working(
+    networks: dict[str, nn.Module], prompt: Prompt, image_tokens: int, controls: int, dtype: torch.dtype
+) -> int:
+    config: Any = networks["transformer"].config
+    width = config.num_attention_heads * config.attention_head_dim
+    control = networks.get("controlnet")
+    blocks = 0 if control is None else sum(len(list(control.get_submodule(path).children())) for path in BLOCKS)
+    tokens = prompt.states.shape[1] + 1 + image_tokens
+    return working_bytes(tokens, image_tokens, int(width), blocks, controls, dtype)
+
+
+def _prompt(settings: Drawing, context: Context) -> Prompt:
+    """T5's words followed by Redux's; as the prompt stage wrote them."""
+    try:
+        words = load_file(context.inputs["prompt/prompt.safetensors"])
+        redux = load_file(context.inputs["prompt/redux.safetensors"])["redux"]
+        states = torch.cat([words["t5"], float(settings.redux_scale) * redux], 1)
+        return Prompt(states, words["clip"])
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise DamagedRun(f"the prompt's artifacts can't be used: {error}", hint="resume with --from prompt") from error
+
+
+def _decoded(machine: Machine, context: Context, tokens: Tensor, height: int, width: int) -> Tensor:
+    vae = load_vae(machine.models["flux-dev"] / DEV_FILE, machine.device.half)
+    with _vae_on_device(machine, context, vae, height * width):
+        return latent.decode(vae, tokens.to(machine.device.torch), height, width).cpu()
+
+
+def _vae_on_device(machine: Machine, context: Context, vae: nn.Module, pixels: int) -> Residence:
+    """The VAE, in tiles if the whole picture does not fit."""
+    limit, dtype = machine.device.limit_bytes, machine.device.half
+    working = latent.decode_bytes(pixels, dtype)
+    if limit is not None and working + module_bytes(vae) > limit:
+        latent.use_tiles(vae)
+        working = latent.decode_bytes(latent.TILE**2, dtype)
+        context.facts["vae_tile"] = latent.TILE
+    return Residence({"VAE": vae}, (), machine.device.torch, limit=limit, working=working, what="the VAE")
+
+
+def _floats(picture: Picture) -> Tensor:
+    return torch.from_numpy(picture.copy()).float() / 255

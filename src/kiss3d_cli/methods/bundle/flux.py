@@ -1,0 +1,65 @@
+"""The bundle as Flux redraws the reference bundle under its control."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import Field
+
+from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.bundle.flux_settings import PACKAGES, Drawing, drawing_models
+from kiss3d_cli.methods.shared import Share
+
+MODES = ("canny", "tile", "depth", "blur", "gray", "lq")
+"""What can be derived from a bundle; a pose can't."""
+
+
+class FluxSettings(Drawing):
+    strength: float = Field(0.95, ge=0, le=1)
+    """Share of the schedule that is run: 1 starts from noise, 0 returns the reference."""
+    controls: tuple[str, ...] = ("tile",)
+    """ControlNet-Union modes acting together: canny, tile, depth, blur, gray, lq."""
+    control_scales: tuple[Annotated[float, Field(ge=0, le=4)], ...] = (0.6,)
+    """One scale for each control."""
+    control_starts: tuple[Share, ...] = (0.0,)
+    """Where each control sets in, as a share of the schedule."""
+    control_ends: tuple[Share, ...] = (0.65,)
+    """Where each control ends, as a share of the schedule."""
+
+    def faults(self) -> Iterator[str]:
+        yield from super().faults()
+        for name in self.controls:
+            if name not in MODES:
+                close = difflib.get_close_matches(name, MODES, n=1)
+                suggestion = f" (did you mean '{close[0]}'?)" if close else ""
+                yield f"controls: there is no control '{name}'{suggestion}; there are {', '.join(MODES)}"
+        for field in ("control_scales", "control_starts", "control_ends"):
+            given = len(getattr(self, field))
+            if given != len(self.controls):
+                yield f"{field}: {given} for {len(self.controls)} controls; give one for each"
+        for name, start, end in zip(self.controls, self.control_starts, self.control_ends, strict=False):
+            if start >= end:
+                yield f"control_ends: the control '{name}' would end at {end:g}, and not set in before {start:g}"
+
+
+class Flux(Weightless[FluxSettings]):
+    """Image to image: noise is added to the reference bundle, and Flux takes it away under the controls."""
+
+    stage, name, version = "bundle", "flux", 2
+    settings = FluxSettings
+    reads = ("reference/reference_bundle.png", "prompt/prompt.safetensors", "prompt/redux.safetensors")
+    writes = ("bundle.png",)
+    packages = PACKAGES
+
+    def models(self, settings: FluxSettings) -> tuple[str, ...]:
+        return (
+            *drawing_models(settings),
+            *(("flux-controlnet",) if settings.controls else ()),
+        )
+
+    def work(self, settings: FluxSettings, machine: Machine, context: Context) -> None:
+        from kiss3d_cli.methods.bundle.drawing import draw_from_reference
+
+        draw_from_reference(settings, machine, context)

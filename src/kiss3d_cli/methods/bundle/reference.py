@@ -1,0 +1,18 @@
+"""The reference bundle as it is."""
+
+from __future__ import annotations
+
+import shutil
+
+from kiss3d_cli.methods.base import Context, Machine, Settings, Weightless
+
+
+class Reference(Weightless[Settings]):
+    """The reference bundle as it is."""
+
+    stage, name, version = "bundle", "reference", 1
+    reads = ("reference/reference_bundle.png",)
+    writes = ("bundle.png",)
+
+    def work(self, settings: Settings, machine: Machine, context: Context) -> None:
+        shutil.copyfile(context.inputs["reference/reference_bundle.png"], context.output / "bundle.png")

@@ -1,0 +1,153 @@
+"""The caption that Florence-2 gives the picture, expanded by a language model where asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from kiss3d_cli.core.cache import cache_folder
+from kiss3d_cli.core.files import write_durably
+from kiss3d_cli.core.hashing import file_sha256, json_sha256
+from kiss3d_cli.methods.base import Context, Machine, Method, Opened
+from kiss3d_cli.methods.caption.words import READS, WRITES, Given, measured, write_caption
+
+
+class Florence2Settings(Given):
+    beams: int = Field(3, ge=1, le=16)
+    """Beams of Florence-2's search."""
+    max_tokens: int = Field(1024, ge=8, le=4096)
+    """Longest caption of Florence-2, in tokens."""
+    expand: bool = False
+    """Let a language model expand the caption to describe four views."""
+    expand_model: str = "Qwen/Qwen2-7B-Instruct"
+    """The chat model that expands the caption."""
+
+
+class Florence2(Method[Florence2Settings]):
+    """The user's own words, or those of Florence-2, expanded by a language model where asked.
+
+    Florence-2's words are kept in `captions/` of `core.cache`, by the picture's and the weights' hashes, so that the
+    same picture does not load the model again, in whatever run it comes.
+    """
+
+    stage, name, version = "caption", "florence2", 1
+    settings = Florence2Settings
+    reads = READS
+    writes = WRITES
+    packages = ("transformers", "accelerate")
+
+    def models(self, settings: Florence2Settings) -> tuple[str, ...]:
+        return (
+            *(("florence2",) if settings.text is None else ()),
+            *((settings.expand_model,) if settings.expand else ()),
+        )
+
+    @contextmanager
+    def open(self, settings: Florence2Settings, machine: Machine) -> Iterator[Opened]:
+        words = _Words(settings, machine)
+
+        def work(context: Context) -> None:
+            given = settings.text
+            record = {"caption": given, "source": "given"} if given is not None else words.seen(context)
+            write_caption(context, words.expanded(context, record) if settings.expand else record)
+
+        yield work
+
+
+class _Words:
+    """Florence-2 and the chat model."""
+
+    def __init__(self, settings: Florence2Settings, machine: Machine) -> None:
+        self.settings, self.machine = settings, machine
+
+    def seen(self, context: Context) -> dict[str, Any]:
+        from kiss3d_cli.models.florence2 import TASK, VERSION
+        from kiss3d_cli.models.store.locate import identify
+        from kiss3d_cli.models.store.registry import lookup
+
+        picture, beams = context.inputs["preprocess/image.png"], self.settings.beams
+        key = json_sha256(
+            {
+                "picture": file_sha256(picture),
+                "model": identify(lookup("florence2"), self.machine.models["florence2"]),
+                "task": TASK,
+                "version": VERSION,
+                "beams": beams,
+                "max_tokens": self.settings.max_tokens,
+                "dtype": str(self.machine.device.half),
+            }
+        )
+        cached = cache_folder() / "captions" / f"{key}.json"
+        record = _read_cached(cached)
+        context.facts["cached"] = record is not None
+        if record is None:
+            record = self._ask(context, picture)
+            if record["caption"]:
+                _keep(cached, record, context)
+        if not record["caption"]:
+            context.warnings.append("Florence-2 found no words, with either search; the caption is a template.")
+            return {**measured(context), "source": "template"}
+        if record["search"] == "greedy" and beams > 1:
+            context.warnings.append("Florence-2's beam search found no words; the caption is that of a greedy search.")
+        return {**record, "source": "florence2"}
+
+    def _ask(self, context: Context, picture: Path) -> dict[str, str]:
+        from kiss3d_cli.image.png import read_png
+        from kiss3d_cli.models.florence2 import caption
+
+        context.progress(0.1, "Florence-2")
+        device = self.machine.device
+        found = caption(
+            self.machine.models["florence2"],
+            read_png(picture),
+            beams=self.settings.beams,
+            max_tokens=self.settings.max_tokens,
+            device=device.torch,
+            dtype=device.half,
+        )
+        return {"caption": found.text, "search": found.search}
+
+    def expanded(self, context: Context, record: Mapping[str, Any]) -> dict[str, Any]:
+        from kiss3d_cli.core.device import release
+        from kiss3d_cli.models.chat import expand
+
+        context.progress(0.5, "expanding the caption")
+        release(self.machine.device)
+        device, before = self.machine.device, str(record["caption"])
+        limit = None if device.limit_bytes is None else int(0.8 * device.limit_bytes)
+        after = expand(
+            self.machine.models[self.settings.expand_model],
+            before,
+            name=self.settings.expand_model,
+            device=device.torch,
+            dtype=device.half,
+            memory_limit=limit,
+        )
+        if not after:
+            context.warnings.append("The language model found no words; the caption is not expanded.")
+            return dict(record)
+        return {**record, "caption": after, "unexpanded": before}
+
+
+def _read_cached(path: Path) -> dict[str, str] | None:
+    """What was kept, if it is whole; anything else is made again."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(record, dict) or record.keys() != {"caption", "search"}:
+        return None
+    return record if all(isinstance(value, str) and value for value in record.values()) else None
+
+
+def _keep(path: Path, record: Mapping[str, str], context: Context) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, json.dumps(record, ensure_ascii=False).encode())
+    except OSError as error:
+        context.warnings.append(f"The caption could not be kept for later runs in {path.parent}: {error.strerror}.")

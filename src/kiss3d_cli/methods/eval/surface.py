@@ -1,0 +1,65 @@
+"""From the final mesh and a ground truth to numbers."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+from pydantic import Field
+
+from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.shared import Seeded
+
+
+class SurfaceSettings(Seeded):
+    protocol: Literal["kiss3d", "kiss3dgen", "triposr", "zeroshape", "meshrcnn"] = "kiss3d"
+    """How the two meshes are normalised and measured; numbers of different protocols can't be compared."""
+    align: Literal["protocol", "none", "yaw", "rigid", "similarity"] = "protocol"
+    """What is done to bring the mesh onto the ground truth; `protocol` leaves it to the protocol."""
+    points: int | None = Field(None, ge=100, le=10_000_000)
+    """Points sampled on each surface; empty means as many as the protocol has."""
+    render: bool = False
+    """Also compare pictures of the two meshes from eight sides."""
+
+
+class Surface(Weightless[SurfaceSettings]):
+    """The mesh measured by the chosen protocol."""
+
+    stage, name, version = "eval", "surface", 1
+    settings = SurfaceSettings
+    reads = ("refine/mesh.ply", "ground_truth")
+    writes = ("metrics.json",)
+
+    def work(self, settings: SurfaceSettings, machine: Machine, context: Context) -> None:
+        import torch
+
+        from kiss3d_cli.evaluation.compare import evaluate
+        from kiss3d_cli.geometry.io.load import read_mesh
+
+        context.progress(0.0, "reading the meshes")
+        prediction = read_mesh(context.inputs["refine/mesh.ply"], torch.float64)
+        truth = read_mesh(context.inputs["ground_truth"], torch.float64)
+        looks = None
+        if settings.render:
+            looks = (
+                read_mesh(context.inputs["refine/mesh.ply"]),
+                read_mesh(context.inputs["ground_truth"], textures=True),
+            )
+        context.progress(0.2, "measuring")
+        found = evaluate(
+            prediction,
+            truth,
+            protocol=settings.protocol,
+            alignment=None if settings.align == "protocol" else settings.align,
+            points=settings.points,
+            seed=settings.seed,
+            looks=looks,
+            prediction_place="refine/mesh.ply",
+            ground_truth_place="--gt",
+        )
+        context.warnings.extend(found.warnings)
+        context.facts["protocol"] = found.protocol.name
+        context.facts["chamfer_l1"] = found.distances.chamfer_l1
+        context.facts.update({f"f_score_{score.threshold:g}": score.f_score for score in found.distances.f_scores})
+        text = json.dumps(found.record(), indent=2, ensure_ascii=False)
+        (context.output / "metrics.json").write_text(text + "\n", encoding="utf-8")

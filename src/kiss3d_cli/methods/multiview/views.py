@@ -1,0 +1,15 @@
+"""What every way of making views shares."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from kiss3d_cli.methods.base import Settings
+from kiss3d_cli.methods.shared import VIEW_FILES
+
+WRITES = ("grid.png", *VIEW_FILES)
+
+
+class Tiles(Settings):
+    tile: int = Field(512, ge=128, le=1024)
+    """Side of one view, in pixels; for Zero123++ a multiple of 32."""

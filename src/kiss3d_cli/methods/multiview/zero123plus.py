@@ -1,0 +1,66 @@
+"""Four views drawn by Zero123++ with the UNet of FlexGen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import Field
+
+from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.multiview.views import WRITES, Tiles
+from kiss3d_cli.methods.shared import Seeded, not_a_multiple
+
+UNIT = 32
+"""Pixels that a tile is a multiple of: two of them are a side of the grid, which the networks halve six times."""
+
+
+class Zero123PlusSettings(Tiles, Seeded):
+    steps: int = Field(50, ge=1, le=1000)
+    """Denoising steps of Zero123++."""
+    guidance: float = Field(4.0, ge=0, le=50)
+    """Classifier-free guidance of Zero123++."""
+
+    def faults(self) -> Iterator[str]:
+        yield from super().faults()
+        yield from not_a_multiple("tile", self.tile, UNIT, "zero123plus")
+
+
+class Zero123Plus(Weightless[Zero123PlusSettings]):
+    """Four views drawn by Zero123++ with the UNet of FlexGen."""
+
+    stage, name, version = "multiview", "zero123plus", 1
+    settings = Zero123PlusSettings
+    reads = ("preprocess/image.png",)
+    writes = WRITES
+    packages = ("diffusers", "transformers", "accelerate")
+
+    def models(self, settings: Zero123PlusSettings) -> tuple[str, ...]:
+        return ("zero123plus", "flexgen")
+
+    def work(self, settings: Zero123PlusSettings, machine: Machine, context: Context) -> None:
+        from kiss3d_cli.image.png import read_png
+        from kiss3d_cli.image.views import split_grid, write_views
+        from kiss3d_cli.models.zero123plus.pipeline import draw_views, prepare_unet
+        from kiss3d_cli.models.zero123plus.sampler import Noise
+
+        device, folder = machine.device, machine.models["zero123plus"]
+        context.progress(0.0, "reading the weights")
+        weights = prepare_unet(folder, machine.models["flexgen"] / "flexgen.ckpt")
+        grid = draw_views(
+            folder,
+            weights,
+            read_png(context.inputs["preprocess/image.png"]),
+            side=2 * settings.tile,
+            steps=settings.steps,
+            guidance=settings.guidance,
+            noise=Noise.seeded(settings.seed),
+            device=device.torch,
+            dtype=device.half,
+            on_step=lambda step, count: context.progress(
+                0.1 + 0.85 * step / count, f"step {min(step + 1, count)} of {count}"
+            ),
+        )
+        write_views(context.output, split_grid(grid.pixels))
+        context.facts.update(
+            seed=settings.seed, scheduler=grid.scheduler, dtype=str(device.half).removeprefix("torch.")
+        )

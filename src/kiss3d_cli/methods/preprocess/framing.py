@@ -1,0 +1,16 @@
+"""What every way of cutting the object out ends with."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from kiss3d_cli.methods.base import Settings
+
+WRITES = ("image.png", "image_rgba.png", "mask.png")
+
+
+class Framed(Settings):
+    size: int = Field(512, ge=64, le=2048)
+    """Side of the framed picture, in pixels."""
+    foreground: float = Field(0.85, ge=0.1, le=1)
+    """Longer side of the object as a share of the framed picture."""

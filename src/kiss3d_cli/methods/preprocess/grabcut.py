@@ -1,0 +1,26 @@
+"""The object by GrabCut."""
+
+from __future__ import annotations
+
+from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.preprocess.framing import WRITES, Framed
+from kiss3d_cli.methods.shared import Seeded
+
+
+class GrabCutSettings(Framed, Seeded):
+    """Where GrabCut draws its samples, and how the object is framed."""
+
+
+class GrabCut(Weightless[GrabCutSettings]):
+    """An alpha channel wins; without one GrabCut finds the object."""
+
+    stage, name, version = "preprocess", "grabcut", 1
+    settings = GrabCutSettings
+    reads = ("picture",)
+    writes = WRITES
+
+    def work(self, settings: GrabCutSettings, machine: Machine, context: Context) -> None:
+        from kiss3d_cli.image.matting import cut_out
+        from kiss3d_cli.methods.preprocess.cut import cut_and_frame
+
+        cut_and_frame(context, settings, "GrabCut", lambda rgb: cut_out(rgb, seed=settings.seed))

@@ -1,0 +1,33 @@
+"""The object by IS-Net, as rembg publishes it."""
+
+from __future__ import annotations
+
+from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.preprocess.framing import WRITES, Framed
+
+NO_OBJECT = "give a picture with a transparent background, or use --set preprocess.method=grabcut"
+
+
+class Rembg(Weightless[Framed]):
+    """An alpha channel wins; without one IS-Net finds the object."""
+
+    stage, name, version = "preprocess", "rembg", 1
+    settings = Framed
+    reads = ("picture",)
+    writes = WRITES
+    packages = ("onnxruntime",)
+
+    def models(self, settings: Framed) -> tuple[str, ...]:
+        return ("isnet",)
+
+    def work(self, settings: Framed, machine: Machine, context: Context) -> None:
+        from kiss3d_cli.image.matting import Matte, require_foreground
+        from kiss3d_cli.methods.preprocess.cut import Pixels, cut_and_frame
+        from kiss3d_cli.models.isnet import matte
+
+        def cut(rgb: Pixels) -> Matte:
+            alpha = matte(machine.models["isnet"], rgb)
+            require_foreground(alpha, NO_OBJECT)
+            return Matte(alpha)
+
+        cut_and_frame(context, settings, "IS-Net", cut)

@@ -1,0 +1,182 @@
+"""From a rough mesh and the bundle to the final, coloured mesh (ISOMER, Wu et al. 2024)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.shared import Cameras, Share
+
+if TYPE_CHECKING:
+    from kiss3d_cli.geometry.refine import isomer as geometry
+
+Length = Annotated[float, Field(ge=0.001, le=1)]
+
+
+class IsomerSettings(Cameras):
+    start: Literal["reconstruct", "hull", "sphere"] = "reconstruct"
+    """What is refined: the mesh of the reconstruct stage, the visual hull of the masks, or a sphere."""
+    integrate: bool = True
+    """Integrate the normals to depth maps first: normals alone do not close a step in depth."""
+    size: int = Field(512, ge=64, le=1024)
+    """Side of the tiles that the mesh is compared with, in pixels."""
+    view_weights: tuple[Share, Share, Share, Share] = (1.0, 0.9, 1.0, 0.9)
+    """Weight of the normals of the front, right, back and left view."""
+    steps: int = Field(50, ge=0, le=1000)
+    """Optimisation steps towards the explicit target (stage 2)."""
+    decay: float = Field(0.98, ge=0.5, le=1)
+    """Factor on the learning rate after each of these steps."""
+    ramp: int = Field(5, ge=1, le=100)
+    """Steps over which the learning rate rises to its value."""
+    edge_lengths: tuple[Length, Length] = (0.02, 0.005)
+    """Largest and smallest reference edge length of these steps, in world units."""
+    renewals: int = Field(5, ge=1, le=1000)
+    """The explicit target is renewed in this many first steps, then at every interval."""
+    renewal_interval: int = Field(20, ge=1, le=1000)
+    """Steps between renewals of the explicit target."""
+    coarse_steps: int = Field(0, ge=0, le=1000)
+    """Steps of stage 1 before them, for coarse starts."""
+    coarse_decay: float = Field(0.995, ge=0.5, le=1)
+    """Factor on the learning rate after each step of stage 1."""
+    coarse_edge_lengths: tuple[Length, Length] = (0.1, 0.02)
+    """Largest and smallest reference edge length of stage 1, in world units."""
+    expansion: float = Field(0.1, ge=0, le=10)
+    """Weight of the term of stage 1 that moves vertices along their normals."""
+    outside: float = Field(10.0, ge=0, le=1000)
+    """Weight of the term of stage 1 that keeps vertices inside the box."""
+    learning_rate: float = Field(0.3, ge=0.001, le=10)
+    """Length of a step in reference edge lengths, in both stages."""
+    betas: tuple[Share, Share, Share] = (0.8, 0.8, 0.0)
+    """Memory of the gradient, of its square and of the velocity."""
+    gain: float = Field(0.05, ge=0, le=1)
+    """Relative change of the reference edge length for a velocity that is off its reference."""
+    velocity_reference: float = Field(0.3, ge=0.001, le=10)
+    """Mean relative velocity at which the reference edge length stays."""
+    edge_tolerance: float = Field(0.5, ge=0.05, le=1)
+    """Edges may be longer or shorter than the reference by this share."""
+    laplacian_weight: float = Field(0.02, ge=0, le=1)
+    """Share of the way to its neighbours' mean that a vertex goes in every step."""
+    bending_weight: float = Field(0.2, ge=0, le=0.4)
+    """The same for the bi-Laplacian, which takes noise off the surface without shrinking it."""
+    least_gradient: float = Field(1.0, ge=0, le=10)
+    """Gradients below this share of the mesh's root mean square move their vertices less than the rest."""
+    gradient_limit: float = Field(10.0, ge=0.1, le=1000)
+    """A gradient longer than this many times its running size is cut."""
+    target_faces: int = Field(50_000, ge=100, le=2_000_000)
+    """Faces of the final mesh, at most."""
+    color_weights: tuple[Share, Share, Share, Share] = (1.0, 0.5, 1.0, 0.5)
+    """Weight of the colours of the front, right, back and left view."""
+    texture: bool = True
+    """Give the mesh a texture; without it, its vertices are coloured."""
+    texture_size: int = Field(2048, ge=256, le=8192)
+    """Side of the texture, in pixels."""
+    rasterizer: Literal["torch", "nvdiffrast", "pytorch3d"] = "torch"
+    """Who finds the visible faces: `torch` is built in, the others are used where they are installed and work."""
+
+
+class Isomer(Weightless[IsomerSettings]):
+    """Move the surface to agree with the normals, then colour it: a texture, or colours of the vertices."""
+
+    stage, name, version = "refine", "isomer", 2
+    settings = IsomerSettings
+    reads = ("bundle/bundle.png", "reconstruct/mesh.ply")
+    writes = ("mesh.glb", "mesh.obj", "mesh.ply")
+
+    def work(self, settings: IsomerSettings, machine: Machine, context: Context) -> None:
+        import torch
+
+        from kiss3d_cli.geometry.cameras import bundle_cameras
+        from kiss3d_cli.geometry.io.export import write_mesh
+        from kiss3d_cli.geometry.io.load import read_mesh
+        from kiss3d_cli.geometry.rasterize import find_backend
+        from kiss3d_cli.geometry.refine.isomer import refine
+        from kiss3d_cli.geometry.surface.repair import decimate
+        from kiss3d_cli.geometry.surface.topology import report
+        from kiss3d_cli.geometry.texture.bake import bake, unwrap
+        from kiss3d_cli.geometry.texture.project import Photographs, project_colors
+        from kiss3d_cli.methods.bundle.drawn import drawn
+
+        device = machine.device.torch
+        bundle = drawn(context)
+        cameras = bundle_cameras(settings.radius)
+        backend = find_backend(settings.rasterizer, device)
+        context.warnings.extend([*bundle.notes, *([backend.note] if backend.note else [])])
+        refined = refine(
+            settings.start
+            if settings.start != "reconstruct"
+            else read_mesh(context.inputs["reconstruct/mesh.ply"]).to(device),
+            bundle.normals.to(device),
+            bundle.mask.to(device),
+            cameras.to(device),
+            _geometry(settings),
+            backend=backend,
+            progress=lambda share, doing: context.progress(0.65 * share, doing),
+        )
+        context.warnings.extend(refined.notes)
+        mesh = decimate(refined.mesh.to("cpu"), settings.target_faces)
+        context.progress(0.7, "projecting colours")
+        weights = torch.tensor(settings.color_weights)
+        photographs = Photographs(cameras, bundle.rgb, bundle.mask, weights)
+        mesh = mesh.with_colors(project_colors(mesh, photographs))
+        texture = None
+        if settings.texture:
+            context.progress(0.75, "unwrapping")
+            atlas = unwrap(mesh, settings.texture_size)
+            context.progress(0.85, "baking the texture")
+            texture = bake(mesh, photographs, atlas, settings.texture_size)
+        context.progress(0.95, "writing")
+        for suffix in ("glb", "obj", "ply"):
+            write_mesh(context.output / f"mesh.{suffix}", mesh, texture)
+        context.facts["mesh"] = dataclasses.asdict(report(mesh.vertices.double().numpy(), mesh.faces.numpy()))
+        context.facts["losses"] = [round(loss, 6) for loss in refined.losses[:: max(1, len(refined.losses) // 20)]]
+
+
+def _geometry(settings: IsomerSettings) -> geometry.IsomerSettings:
+    """The same for the geometry, which knows no configuration."""
+    from kiss3d_cli.geometry.refine.isomer import IsomerSettings as Geometry
+
+    shared = {
+        name: getattr(settings, name)
+        for name in (
+            "learning_rate",
+            "betas",
+            "gain",
+            "velocity_reference",
+            "edge_tolerance",
+            "laplacian_weight",
+            "gradient_limit",
+        )
+    }
+    default = Geometry()
+    fine = dataclasses.replace(
+        default.fine,
+        decay=settings.decay,
+        ramp=settings.ramp,
+        edge_lengths=settings.edge_lengths,
+        bending_weight=settings.bending_weight,
+        least_gradient=settings.least_gradient,
+        **shared,
+    )
+    coarse = dataclasses.replace(
+        default.coarse,
+        decay=settings.coarse_decay,
+        edge_lengths=settings.coarse_edge_lengths,
+        **shared,
+    )
+    return Geometry(
+        size=settings.size,
+        integrate=settings.integrate,
+        coarse_steps=settings.coarse_steps,
+        coarse=coarse,
+        fine_steps=settings.steps,
+        fine=fine,
+        view_weights=settings.view_weights,
+        expansion=settings.expansion,
+        outside=settings.outside,
+        renewals=settings.renewals,
+        renewal_interval=settings.renewal_interval,
+        target_faces=settings.target_faces,
+    )

@@ -1,0 +1,58 @@
+"""Every method there is: those of this package, in the order in which messages name them, and those of others.
+
+Another package offers a method through an entry point of the group `kiss3d.methods` that leads to its class.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from kiss3d_cli.methods.base import Method
+
+GROUP = "kiss3d.methods"
+METHODS = (
+    "preprocess.grabcut:GrabCut",
+    "preprocess.rembg:Rembg",
+    "caption.describe:Describe",
+    "caption.florence2:Florence2",
+    "multiview.inflate:Inflate",
+    "multiview.zero123plus:Zero123Plus",
+    "reference.surface:Surface",
+    "reference.lrm:Lrm",
+    "prompt.flux:Flux",
+    "bundle.reference:Reference",
+    "bundle.flux:Flux",
+    "bundle.redux:Redux",
+    "bundle.file:File",
+    "reconstruct.hull:Hull",
+    "reconstruct.lrm:Lrm",
+    "refine.isomer:Isomer",
+    "eval.surface:Surface",
+)
+
+
+@cache
+def methods() -> Mapping[str, Mapping[str, Method[Any]]]:
+    """All methods by stage and by name.
+
+    Raises:
+        ValueError: two have the same name, or declare the same setting in two ways: a fault of who wrote them.
+    """
+    found: dict[str, dict[str, Method[Any]]] = {}
+    kinds = [_load(place) for place in METHODS] + [entry.load() for entry in entry_points(group=GROUP)]
+    for kind in kinds:
+        method = kind()
+        if method.name in found.setdefault(method.stage, {}):
+            raise ValueError(f"the stage {method.stage} has two methods called {method.name}")
+        found[method.stage][method.name] = method
+    return found
+
+
+def _load(place: str) -> type[Method[Any]]:
+    module, _, name = place.partition(":")
+    kind: type[Method[Any]] = getattr(importlib.import_module(f"kiss3d_cli.methods.{module}"), name)
+    return kind
