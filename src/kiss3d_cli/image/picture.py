@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import warnings
 from dataclasses import dataclass
@@ -10,19 +9,24 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageOps
 
 from kiss3d_cli.core.errors import BadInput, OutOfMemory
 from kiss3d_cli.core.shell import typed
+from kiss3d_cli.image.color import find_coding, to_srgb
+from kiss3d_cli.image.formats import RESAVE, SUFFIXES, open_picture
 
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 16_384
 MIN_SIDE = 32
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "AVIF", "JPEG2000")
-"""Raster formats alone: Pillow would hand an EPS to an external interpreter."""
 OPAQUE_SHARE = 0.999
 """An alpha channel that shows at least this share of the picture cuts nothing out."""
-_RESAVE = "open it in a picture program, save it as PNG or JPEG, and give that file"
+FAINT = 12
+"""Alpha of 255 below which nothing is seen."""
+SHOWN_SHARE = 0.001
+"""Share of a frame that must be seen, and differ from the rest of it, for the frame to show something."""
+MOST_FRAMES = 200
+"""Frames of an animation that are looked at for the first that shows something."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,9 @@ class Picture:
 def load_picture(
     path: Path, *, max_pixels: int = MAX_PIXELS, max_side: int = MAX_SIDE, min_side: int = MIN_SIDE
 ) -> Picture:
-    """Read a picture of any common kind: EXIF rotation applied, colours turned into 8-bit sRGB, first frame alone.
+    """Read a picture of any common kind: EXIF rotation applied, colours turned into 8-bit sRGB.
+
+    Of an animation the first frame that shows something, of several pages the first.
 
     Args:
         path: the file.
@@ -53,6 +59,7 @@ def load_picture(
 
     Raises:
         BadInput: the file can't be read, is no picture, is too large or too small, or is fully transparent.
+        Missing: the package that decodes its format is not installed.
         OutOfMemory: it can't be decoded in the memory there is.
     """
     place = str(path)
@@ -63,9 +70,9 @@ def load_picture(
         try:
             # The file stays open until the pixels are in: Pillow reads the header alone at first.
             with path.open("rb") as file:
-                image = _open(file, place)
+                image, head = open_picture(file, place)
                 _check_size(image.size, place, max_pixels=max_pixels, max_side=max_side, min_side=min_side)
-                return _decode(image, place)
+                return _decode(image, head, place)
         except PermissionError as error:
             hint = "allow it in the file's properties" if os.name == "nt" else typed("chmod", "u+r", path)
             raise BadInput("the picture can't be read: permission denied", place=place, hint=hint) from error
@@ -74,9 +81,7 @@ def load_picture(
                 "the picture does not fit in memory", place=place, hint="scale it down to 4096 pixels a side"
             ) from error
         except OSError as error:
-            raise BadInput(
-                f"the picture can't be read: {error.strerror or error}", place=place, hint=_RESAVE
-            ) from error
+            raise BadInput(f"the picture can't be read: {error.strerror or error}", place=place, hint=RESAVE) from error
 
 
 def _refuse_what_is_no_file(path: Path) -> None:
@@ -102,21 +107,6 @@ def _refuse_what_is_no_file(path: Path) -> None:
         raise BadInput("the file is empty (0 bytes)", place=place, hint="download or save the picture again")
 
 
-def _open(file: io.BufferedReader, place: str) -> Image.Image:
-    try:
-        return Image.open(file, formats=FORMATS)
-    except Image.DecompressionBombError as error:
-        raise BadInput(
-            "the picture is too large: it has over 100 million pixels",
-            place=place,
-            hint="scale it down to 4096 pixels a side or less",
-        ) from error
-    except (PermissionError, MemoryError):
-        raise
-    except Exception as error:  # Pillow's readers raise many types for broken headers
-        raise BadInput("the file is not a picture in a known format", place=place, hint=_RESAVE) from error
-
-
 def _check_size(size: tuple[int, int], place: str, *, max_pixels: int, max_side: int, min_side: int) -> None:
     width, height = size
     if width * height > max_pixels or max(size) > max_side:
@@ -134,15 +124,11 @@ def _check_size(size: tuple[int, int], place: str, *, max_pixels: int, max_side:
         )
 
 
-def _decode(image: Image.Image, place: str) -> Picture:
+def _decode(image: Image.Image, head: bytes, place: str) -> Picture:
     notes: list[str] = []
+    kind = image.format  # a turned copy has none
     try:
-        frames = getattr(image, "n_frames", 1)
-        # An MPO is a JPEG with a preview or a second eye behind it: no reason for a note.
-        if frames > 1 and image.format != "MPO":
-            kind = "pages" if image.format == "TIFF" else "frames"
-            notes.append(f"The {image.format} file has {frames} {kind}; the first one is used.")
-            image.seek(0)
+        _choose_frame(image, notes)
         profile = image.info.get("icc_profile")
         image.load()
     except (PermissionError, MemoryError):
@@ -151,22 +137,74 @@ def _decode(image: Image.Image, place: str) -> Picture:
         raise BadInput(
             "the picture is damaged or cut off", place=place, hint="download or save the picture again"
         ) from error
+    coding = None if profile else find_coding(image, head, notes)
     try:
         image = ImageOps.exif_transpose(image)
     except Exception:  # a broken EXIF block must not stop a picture that decodes
         notes.append("The EXIF block is damaged; the picture is taken as it is stored.")
     color, alpha = _split_alpha(_to_8_bit(image, notes))
-    rgb = np.asarray(_to_srgb(color, profile, notes))
+    if alpha is not None and kind == "TIFF" and not alpha.any():
+        alpha = None  # a spare sample that nobody filled
+    rgb = np.asarray(to_srgb(color, profile, coding, notes))
     if alpha is not None:
-        if not (alpha >= 128).any():
+        if alpha.max() < FAINT:
             raise BadInput(
                 "the foreground is empty: every pixel of the picture is transparent",
                 place=place,
                 hint="save the picture again without transparency, or with the object opaque",
             )
-        if (alpha >= 128).mean() >= OPAQUE_SHARE:
+        if _cuts_nothing(alpha):
             alpha = None
     return Picture(rgb, alpha, tuple(notes))
+
+
+def _cuts_nothing(alpha: UInt8[np.ndarray, "H W"]) -> bool:
+    even = int(alpha.max()) - int(alpha.min()) < FAINT  # as faint as it may be, it is so everywhere
+    return even or bool((alpha >= 128).mean() >= OPAQUE_SHARE)
+
+
+def _choose_frame(image: Image.Image, notes: list[str]) -> None:
+    """Go to the first frame of an animation that shows something: many begin with an empty one."""
+    frames = getattr(image, "n_frames", 1)
+    # an MPO is a JPEG with a preview or a second eye behind it: no reason for a note; so are a HEIC's further pictures
+    if frames <= 1 or image.format in ("MPO", "HEIF"):
+        return
+    if image.format == "TIFF":
+        notes.append(f"The TIFF file has {frames} pages; the first one is used.")
+        image.seek(0)
+        return
+    chosen = 0
+    for index in range(min(frames, MOST_FRAMES)):
+        image.seek(index)
+        if _shows_something(image):
+            chosen = index
+            break
+    image.seek(chosen)
+    which = "the first one is used" if chosen == 0 else f"frame {chosen + 1}, the first that shows something, is used"
+    notes.append(f"The {image.format} file has {frames} frames; {which}.")
+
+
+def _shows_something(image: Image.Image) -> bool:
+    small = image.convert("RGBA")
+    small.thumbnail((256, 256), Image.Resampling.BOX)
+    pixels = np.asarray(small).astype(np.int16)
+    seen = pixels[..., 3] >= FAINT
+    if seen.mean() < SHOWN_SHARE:
+        return False
+    if (~seen).mean() >= SHOWN_SHARE:
+        return True
+    away = np.abs(pixels[..., :3] - np.median(pixels[..., :3], axis=(0, 1))).max(-1)
+    return bool((away >= FAINT).mean() >= SHOWN_SHARE)
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix that goes with a picture's content, whatever it is called; its own if the content is not known."""
+    try:
+        with path.open("rb") as file:
+            image, _head = open_picture(file, str(path))
+            return SUFFIXES[str(image.format)]
+    except Exception:  # the same file is read and refused with reasons elsewhere
+        return path.suffix.lower()
 
 
 def _to_8_bit(image: Image.Image, notes: list[str]) -> Image.Image:
@@ -200,20 +238,3 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, UInt8[np.ndarray, "H 
     if image.mode in ("1", "P", "RGBX"):
         return image.convert("L" if image.mode == "1" else "RGB"), None
     return image, None
-
-
-def _to_srgb(color: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
-    if profile:
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if "srgb" in ImageCms.getProfileDescription(source).lower():
-                return color.convert("RGB")
-            converted = ImageCms.profileToProfile(color, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-            if converted is not None:
-                return converted
-        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            notes.append("The colour profile does not fit the picture; it is ignored.")
-            return color.convert("RGB")
-    if color.mode == "CMYK":
-        notes.append("The picture is CMYK without a colour profile; its colours are approximate.")
-    return color.convert("RGB")
