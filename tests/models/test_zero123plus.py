@@ -260,8 +260,8 @@ def not_a_mapping(path):
 @pytest.mark.parametrize(
     ("damage", "cause"),
     [
-        (pickled_code, "holds more than data and was not opened"),
-        (saved_code, "holds more than data and was not opened"),
+        (pickled_code, "does not begin as a checkpoint of torch does"),
+        (saved_code, "missing"),
         (truncated, "damaged or cut short"),
         (of_another_model, "1 extra (the first is layers.0.weight)"),
         (not_a_mapping, "holds no tensors at its top level"),

@@ -1,21 +1,16 @@
-"""Published pickles to safetensors, once. The one place that opens a pickle, and it never runs code from it."""
+"""Published pickles to safetensors, once; `torch_files` reads them without running anything in them."""
 
 from __future__ import annotations
 
-import os
-import pickle
-import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
-
 from kiss3d_cli.core.errors import Missing
-from kiss3d_cli.core.files import move
+from kiss3d_cli.models.runtime.pickles import Damaged, StoredTensor
+from kiss3d_cli.models.runtime.torch_files import Checkpoint
+from kiss3d_cli.models.runtime.weights import Entry, write_weights
 
 
 def convert_pickle(
@@ -29,8 +24,10 @@ def convert_pickle(
 ) -> None:
     """Write the tensors of a pickled checkpoint as safetensors. The target appears whole or not at all.
 
+    Tensors that share their numbers in the pickle are written once each.
+
     Args:
-        source: what `torch.save` wrote.
+        source: what `torch.save` wrote; it may hold more than tensors, of which nothing is run.
         target: the file to write.
         entry: key of the state dict in the pickle; None if the pickle is the state dict.
         prefix: of the tensors to keep; it is removed from their names.
@@ -38,51 +35,56 @@ def convert_pickle(
         hint: what the user can do if the source is of no use.
 
     Raises:
-        Missing: a damaged source, one that holds more than data, one without such tensors, or no place to write.
+        Missing: a damaged source, one without such tensors, or no place to write.
     """
-    state = _read(source, hint)
+    checkpoint = _open(source, hint)
+    kept = _tensors(checkpoint, entry, prefix, hint)
+    check({name: stored.shape for name, stored in kept.items()})
+    # wide numbers first, so that each tensor begins at a multiple of its numbers' width
+    ordered = sorted(kept.items(), key=lambda item: -item[1].dtype.itemsize)
+    entries = [Entry(name, t.dtype, t.shape, partial(checkpoint.tensor, t)) for name, t in ordered]
+    try:
+        write_weights(target, entries, lambda _share: None)
+    except Damaged as error:
+        raise _damaged(source, hint, error) from error
+
+
+def pickled_shapes(source: Path, *, entry: str | None, prefix: str, hint: str) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors that `convert_pickle` would keep; their numbers are not read.
+
+    Raises:
+        Missing: a damaged source, or one without such tensors.
+    """
+    kept = _tensors(_open(source, hint), entry, prefix, hint)
+    return {name: stored.shape for name, stored in kept.items()}
+
+
+def _open(source: Path, hint: str) -> Checkpoint:
+    try:
+        return Checkpoint(source)
+    except (Damaged, OSError) as error:
+        raise _damaged(source, hint, error) from error
+
+
+def _tensors(checkpoint: Checkpoint, entry: str | None, prefix: str, hint: str) -> dict[str, StoredTensor]:
+    state: Any = checkpoint.root
     if entry is not None:
-        state = state.get(entry) if isinstance(state, Mapping) else None
-    if not isinstance(state, Mapping):
+        state = state.get(entry) if isinstance(state, dict) else None
+    if not isinstance(state, dict):
         where = "at its top level" if entry is None else f"under '{entry}'"
-        raise Missing(f"the checkpoint holds no tensors {where}", place=str(source), hint=hint)
-    kept: dict[str, Tensor] = {
-        name.removeprefix(prefix): value.contiguous()
+        raise Missing(f"the checkpoint holds no tensors {where}", place=str(checkpoint.path), hint=hint)
+    kept = {
+        name.removeprefix(prefix): value
         for name, value in state.items()
-        if isinstance(name, str) and name.startswith(prefix) and isinstance(value, Tensor)
+        if isinstance(name, str) and name.startswith(prefix) and isinstance(value, StoredTensor)
     }
-    check({name: tuple(value.shape) for name, value in kept.items()})
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        save_file(kept, partial, metadata={"format": "pt"})
-        with partial.open("rb+") as written:
-            os.fsync(written.fileno())
-        move(partial, target)
-    except (OSError, SafetensorError) as error:
-        raise Missing(
-            f"the converted weights can't be written: {error}",
-            place=str(target),
-            hint="make room there and make the folder writable",
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+        for stored in kept.values():
+            checkpoint.require(stored)
+    except Damaged as error:
+        raise _damaged(checkpoint.path, hint, error) from error
+    return kept
 
 
-def _read(source: Path, hint: str) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # about unusual pickle protocols, before the error that follows
-            try:
-                return torch.load(source, map_location="cpu", weights_only=True, mmap=True)
-            except RuntimeError as error:
-                if "mmap can only be used" not in str(error):
-                    raise
-                return torch.load(source, map_location="cpu", weights_only=True)  # the format before torch 1.6
-    except pickle.UnpicklingError as error:
-        cause = "the checkpoint is damaged, or holds more than data and was not opened"
-        raise Missing(cause, place=str(source), hint=hint) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        cause = "the checkpoint is damaged or cut short"
-        raise Missing(cause, place=str(source), hint=hint) from error
+def _damaged(source: Path, hint: str, error: Exception) -> Missing:
+    return Missing(f"the checkpoint is damaged or cut short: {error}", place=str(source), hint=hint)

@@ -222,7 +222,20 @@ class Entry:
         return self.dtype.itemsize * int(torch.Size(self.shape).numel())
 
 
-_NAMES = {FP8: "F8_E4M3", torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32"}
+_NAMES = {
+    FP8: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.bool: "BOOL",
+    torch.uint8: "U8",
+    torch.int8: "I8",
+    torch.int16: "I16",
+    torch.int32: "I32",
+    torch.int64: "I64",
+}
 
 
 def file_header(entries: Iterable[Entry]) -> tuple[bytes, int]:
