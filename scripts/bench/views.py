@@ -69,7 +69,11 @@ def load_part(root: Path, part: str, device: DeviceInfo) -> Any:
     from diffusers import AutoencoderKL
     from transformers import CLIPTextModel, CLIPVisionModelWithProjection, Florence2ForConditionalGeneration
 
-    where: dict[str, Any] = {"device": device.torch, "dtype": device.half, "hint": ""}
+    where: dict[str, Any] = {
+        "device": device.torch,
+        "dtype": device.half if part == "Florence-2" else device.float16,
+        "hint": "",
+    }
     folder = root / ZERO123PLUS
     if part == "UNet":
         unet = pipeline._empty_unet(folder)
@@ -116,8 +120,8 @@ def measure_steps(root: Path, device: DeviceInfo, tile: int, steps: int) -> Step
     condition = Condition(
         torch.randn(2, 77, width, device=device.torch), torch.randn(2, 4, side // 2, side // 2, device=device.torch)
     )
-    sample = torch.randn(2, 4, side, side, device=device.torch, dtype=device.half)
-    reference, embeddings = condition.latents.to(device.half), condition.embeddings.to(device.half)
+    sample = torch.randn(2, 4, side, side, device=device.torch, dtype=device.float16)
+    reference, embeddings = condition.latents.to(device.float16), condition.embeddings.to(device.float16)
     moment = torch.tensor(500.0, device=device.torch)
 
     def bare() -> None:
@@ -147,7 +151,7 @@ def measure_views(root: Path, device: DeviceInfo, tile: int, steps: int) -> tupl
 
     def draw() -> None:
         options: dict[str, Any] = {"side": 2 * tile, "steps": steps, "guidance": 4.0, "noise": Noise.seeded(0)}
-        pipeline.draw_views(folder, weights, picture, device=device.torch, dtype=device.half, **options)
+        pipeline.draw_views(folder, weights, picture, device=device.torch, dtype=device.float16, **options)
 
     return _seconds(draw, device), devices.peak_memory(device) or 0
 

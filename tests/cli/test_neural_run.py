@@ -192,7 +192,8 @@ def hashes(folder: Path) -> dict[str, str]:
 def test_a_gpu_too_small_for_flux_comes_to_the_bits_of_the_cpu(
     gpu: SimulatedGpu, mended_run: Path, picture: Path, tiny_models: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(DeviceInfo, "half", torch.float32)
+    for kind in ("half", "float16"):
+        monkeypatch.setattr(DeviceInfo, kind, torch.float32)
 
     def confined(*arguments: Any, **named: Any) -> Residence:
         if named["what"] == "Flux":

@@ -398,7 +398,7 @@ def test_full_size_on_a_gpu_is_fast_and_small(tmp_path):
             torch.nn.init.normal_(value, std=0.02)
     save_file(full.state_dict(), tmp_path / "full.safetensors")
     torch.cuda.reset_peak_memory_stats()
-    model = checkpoint.load(tmp_path / "full.safetensors", device="cuda", dtype=torch.bfloat16)
+    model = checkpoint.load(tmp_path / "full.safetensors", device="cuda")
     images = torch.rand(4, 3, 512, 512)
     bias = model.synthesizer.decoder.net_sdf[6].bias
     axis = grid_axis(model.config, 128).cuda()

@@ -342,13 +342,36 @@ def test_a_side_that_does_not_fit_the_network(published):
     assert caught.value.hint == "use 32 pixels"
 
 
-def test_views_that_are_not_numbers_are_an_error(published, monkeypatch):
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_views_that_are_not_numbers_are_an_error(published, monkeypatch, value):
     folder, picture, _ = published
     monkeypatch.setattr(
-        "kiss3d_cli.models.zero123plus.pipeline._decode", lambda vae, latents: torch.full((3, 8, 8), torch.nan)
+        "kiss3d_cli.models.zero123plus.pipeline._decode", lambda vae, latents: torch.full((3, 8, 8), value)
     )
     with pytest.raises(Kiss3dError, match="not numbers"):
         draw(folder, picture, steps=1)
+
+
+def test_views_that_leave_the_range_of_float16_are_drawn_again_in_float32(published, monkeypatch):
+    """With the same noise; the networks themselves run in float32 here, as float16 never runs on the CPU."""
+    from kiss3d_cli.models.zero123plus import pipeline
+
+    folder, picture, expected = published
+    kept, asked = pipeline._draw, []
+
+    def overflowing(*arguments, dtype, **options):
+        asked.append(dtype)
+        grid = kept(*arguments, dtype=torch.float32, **options)
+        if dtype == torch.float16:
+            grid.image[0, 0, 0] = np.nan
+        return grid
+
+    monkeypatch.setattr(pipeline, "_draw", overflowing)
+    noise = Noise(views=torch.Generator().manual_seed(0), condition=torch.Generator().manual_seed(0))
+    grid = draw(folder, picture, noise=noise, dtype=torch.float16)
+    assert asked == [torch.float16, torch.float32]
+    assert grid.dtype == torch.float32
+    np.testing.assert_allclose(grid.image, expected[0].permute(1, 2, 0).numpy(), atol=1e-4)
 
 
 def test_nothing_is_written_to_the_terminal(published, capfd):

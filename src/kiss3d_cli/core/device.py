@@ -58,6 +58,13 @@ class DeviceInfo:
                     return torch.bfloat16
         return torch.float16
 
+    @property
+    def float16(self) -> torch.dtype:
+        """float16 on a GPU, for networks that were published in it and keep to its range; float32 on the CPU."""
+        import torch
+
+        return torch.float16 if self.is_gpu else torch.float32
+
 
 def resolve(name: str = "auto", memory_limit: float | None = None) -> DeviceInfo:
     """Turn a device's name into the device.

@@ -75,7 +75,7 @@ def _reconstruct(
     config = read_config(folder)
     context.progress(0.02, "loading the network")
     weights = prepare(folder / "final_ckpt.ckpt", config)
-    model = load(weights, config, device=machine.device.torch, dtype=machine.device.half)
+    model = load(weights, config, device=machine.device.torch)
     context.progress(0.1, "reconstructing")
     field = model(_resized(rgb, config.image_size), camera_vectors(azimuths))
     context.progress(0.6, "extracting the surface")

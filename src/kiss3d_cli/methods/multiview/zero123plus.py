@@ -28,7 +28,7 @@ class Zero123PlusSettings(Tiles, Seeded):
 class Zero123Plus(Weightless[Zero123PlusSettings]):
     """Four views drawn by Zero123++ with the UNet of FlexGen."""
 
-    stage, name, version = "multiview", "zero123plus", 1
+    stage, name, version = "multiview", "zero123plus", 2
     settings = Zero123PlusSettings
     reads = ("preprocess/image.png",)
     writes = WRITES
@@ -55,12 +55,12 @@ class Zero123Plus(Weightless[Zero123PlusSettings]):
             guidance=settings.guidance,
             noise=Noise.seeded(settings.seed),
             device=device.torch,
-            dtype=device.half,
+            dtype=device.float16,
             on_step=lambda step, count: context.progress(
                 0.1 + 0.85 * step / count, f"step {min(step + 1, count)} of {count}"
             ),
         )
         write_views(context.output, split_grid(grid.pixels))
-        context.facts.update(
-            seed=settings.seed, scheduler=grid.scheduler, dtype=str(device.half).removeprefix("torch.")
-        )
+        context.facts.update(seed=settings.seed, scheduler=grid.scheduler, dtype=str(grid.dtype).removeprefix("torch."))
+        if grid.dtype != device.float16:
+            context.warnings.append("Zero123++ left the range of float16; the views were drawn once more in float32.")

@@ -14,7 +14,7 @@ class LrmSettings(Grid, Cameras):
 class Lrm(Weightless[LrmSettings]):
     """The mesh that the network makes of the bundle's colours."""
 
-    stage, name, version = "reconstruct", "lrm", 2
+    stage, name, version = "reconstruct", "lrm", 3
     settings = LrmSettings
     reads = ("bundle/bundle.png",)
     writes = ("mesh.ply",)

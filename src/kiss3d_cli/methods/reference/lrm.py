@@ -10,7 +10,7 @@ from kiss3d_cli.methods.shared import VIEW_FILES
 class Lrm(Weightless[LrmSettings]):
     """The four views over the normals of the mesh that the network makes of them."""
 
-    stage, name, version = "reference", "lrm", 1
+    stage, name, version = "reference", "lrm", 2
     settings = LrmSettings
     reads = tuple(f"multiview/{name}" for name in VIEW_FILES)
     writes = ("reference_bundle.png", "mesh.ply")

@@ -92,10 +92,13 @@ def load_weights(module: torch.nn.Module, path: Path, *, device: torch.device, d
     with damage_as_missing(str(path), hint), safe_open(path, framework="pt") as file:
         found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a dict
         check_shapes(found, expected, place=str(path), hint=hint)
-        state = {name: file.get_tensor(name).to(device, dtype) for name in expected}
-    broken = next((name for name, value in state.items() if not bool(value.isfinite().all())), None)
-    if broken is not None:
-        raise Missing(f"the weights are damaged: {broken} holds values that are not finite", place=str(path), hint=hint)
+        state = {}
+        for name in expected:
+            stored = file.get_tensor(name).to(device)
+            if not bool(stored.isfinite().all()):  # as stored: what a narrower dtype can't hold is no damage
+                cause = f"the weights are damaged: {name} holds values that are not finite"
+                raise Missing(cause, place=str(path), hint=hint)
+            state[name] = stored.to(dtype)
     module.load_state_dict(state, strict=True, assign=True)
     module.eval().requires_grad_(False)
 

@@ -35,10 +35,12 @@ class Grid:
     Attributes:
         image: (H, W, 3) in [0, 1]: the tiles, row by row.
         scheduler: the solver and its settings, for the record.
+        dtype: that the networks ran in.
     """
 
     image: Float32[np.ndarray, "H W 3"]
     scheduler: dict[str, Any]
+    dtype: torch.dtype
 
     @property
     def pixels(self) -> UInt8[np.ndarray, "H W 3"]:
@@ -86,7 +88,7 @@ def draw_views(
     dtype: torch.dtype,
     on_step: OnStep | None = None,
 ) -> Grid:
-    """Draw the grid of views.
+    """Draw the grid of views; in float32 once more where float16 overflows.
 
     Args:
         folder: the model's folder in the published layout.
@@ -97,7 +99,7 @@ def draw_views(
         guidance: scale of classifier-free guidance; at 1 and below there is none.
         noise: the order of draws is that of the published pipeline: the picture's latent, the zero picture's, the
             first latents, then for each step the condition's noise and the scheduler's.
-        dtype: of the networks.
+        dtype: of the networks. Published in float16; bfloat16 is eight times as far from float32.
         on_step: see `sampler.denoise`.
 
     Raises:
@@ -105,6 +107,34 @@ def draw_views(
         Missing: weights that are not there, damaged or of another model.
         Kiss3dError: the views hold values that are not numbers.
     """
+    options: dict[str, Any] = {"side": side, "steps": steps, "guidance": guidance, "noise": noise, "on_step": on_step}
+    before = noise.states()
+    grid = _draw(folder, unet_weights, picture, device=device, dtype=dtype, **options)
+    if not np.isfinite(grid.image).all() and dtype != torch.float32:
+        noise.restore(before)
+        grid = _draw(folder, unet_weights, picture, device=device, dtype=torch.float32, **options)
+    if not np.isfinite(grid.image).all():
+        raise Kiss3dError(
+            "the views hold values that are not numbers",
+            hint="use --set device.name=cpu, or report it with the name of your GPU",
+        )
+    return grid
+
+
+def _draw(
+    folder: Path,
+    unet_weights: Path,
+    picture: UInt8[np.ndarray, "S S 3"],
+    *,
+    side: int,
+    steps: int,
+    guidance: float,
+    noise: Noise,
+    device: torch.device,
+    dtype: torch.dtype,
+    on_step: OnStep | None,
+) -> Grid:
+    """The grid, with whatever values come out."""
     from diffusers import AutoencoderKL, EulerAncestralDiscreteScheduler
 
     where: dict[str, Any] = {"device": device, "dtype": dtype, "hint": HINT}
@@ -137,12 +167,8 @@ def draw_views(
         )
         del unet
         image = _decode(vae, grid)
-    if not bool(image.isfinite().all()):
-        raise Kiss3dError(
-            "the views hold values that are not numbers",
-            hint="use --set device.name=cpu, or report it with the name of your GPU",
-        )
-    return Grid(image.clamp(0, 1).permute(1, 2, 0).cpu().numpy(), _record(scheduler))
+    image = image.clamp(0, 1).where(image.isfinite(), torch.nan)  # an infinite value would pass for white
+    return Grid(image.permute(1, 2, 0).cpu().numpy(), _record(scheduler), dtype)
 
 
 def _empty_unet(folder: Path) -> Any:

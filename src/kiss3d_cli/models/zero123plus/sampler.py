@@ -45,6 +45,15 @@ class Noise:
         generator = torch.Generator().manual_seed(seed)
         return cls(generator, generator)
 
+    def states(self) -> tuple[Tensor, Tensor]:
+        """Where both generators stand, for `restore`."""
+        return self.views.get_state(), self.condition.get_state()
+
+    def restore(self, states: tuple[Tensor, Tensor]) -> None:
+        """Let the same numbers come again."""
+        self.views.set_state(states[0])
+        self.condition.set_state(states[1])
+
 
 def draw(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
     """Normal noise in float32, the same on every device: drawn on the CPU."""
