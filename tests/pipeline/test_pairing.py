@@ -50,6 +50,39 @@ def test_finding_ground_truths_of_both_layouts(tmp_path: Path) -> None:
         find_truths(tmp_path / "models" / "empty")
 
 
+def test_ground_truths_as_data_sets_ship_them(tmp_path: Path) -> None:
+    layouts = {
+        "apple_001": "apple_001/Scan/Scan.obj",  # OmniObject3D
+        "1a04e3": "02691156/1a04e3/models/model_normalized.obj",  # ShapeNet, by category
+        "shoe": "shoe/meshes/model.obj",
+        "0ab1": "0ab1/0ab1.glb",  # Objaverse
+        "part": "part/part.off",
+    }
+    for number, (name, file) in enumerate(layouts.items()):
+        folder = tmp_path / str(number)
+        for path in (file, str(Path(file).parent / "notes.txt"), str(Path(file).parent / "spare.mtl")):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text("")
+        assert find_truths(folder) == {name: [folder / file]}
+    clash = tmp_path / "clash"
+    for category in ("a", "b"):
+        (clash / category / "one" / "models").mkdir(parents=True)
+        (clash / category / "one" / "models" / "model_normalized.obj").write_text("")
+    assert len(find_truths(clash)["one"]) == 2  # which pairing refuses by its name
+    assert pair([result("one")], find_truths(clash)).pairs == ()
+
+
+def test_results_one_folder_down(tmp_path: Path) -> None:
+    for name in ("a/save/it3.obj", "b/0/mesh.glb", "b/0/other.obj", "c/0/mesh.obj", "c/1/mesh.obj", "d/x/y/mesh.obj"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    found = {entry.name: entry for entry in find_results(tmp_path)}
+    assert list(found) == ["a", "b", "c"]
+    assert found["a"].mesh == tmp_path / "a" / "save" / "it3.obj"
+    assert found["b"].mesh == tmp_path / "b" / "0" / "mesh.glb"
+    assert found["c"].missing == "several of its folders have a mesh"
+
+
 def test_finding_results(tmp_path: Path) -> None:
     for name in ("a.obj", "b/mesh.glb", "b/other.obj", "c/x.ply", "d/x.ply", "d/y.ply", "e/readme", ".f/mesh.obj"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

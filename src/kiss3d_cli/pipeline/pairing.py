@@ -9,7 +9,19 @@ from pathlib import Path
 
 from kiss3d_cli.core.errors import BadInput, Kiss3dError
 
-MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
+MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".3mf", ".dae")
+# where data sets keep an item's mesh inside of its folder, the surer place first; {} is the folder's name
+LAYOUTS = (
+    "meshes/model.obj",  # Google Scanned Objects
+    "Scan/Scan.obj",  # OmniObject3D
+    "models/model_normalized.obj",  # ShapeNet v2
+    "model.obj",  # ShapeNet v1, ABO
+    "{}.glb",  # Objaverse and its kin
+    "{}.obj",
+    "{}.ply",
+    "{}.stl",
+    "{}.off",
+)
 _VIEW = re.compile(r"[_-]\d+$")
 
 
@@ -72,27 +84,53 @@ def pair(results: Sequence[Result], truths: Mapping[str, Sequence[Path]]) -> Pai
 
 
 def find_truths(folder: Path) -> dict[str, list[Path]]:
-    """Ground truths by name: mesh files, and NAME/meshes/model.obj as Google Scanned Objects has them.
+    """Ground truths by name: mesh files, and one mesh in each item's folder, as data sets have them (`LAYOUTS`).
+
+    An item is called as its folder, also where all items are one folder further down (CATEGORY/ITEM/...): then the
+    names must differ.
 
     Raises:
         BadInput: none is there.
     """
-    found: dict[str, list[Path]] = {}
-    for entry in sorted(folder.iterdir()):
-        if entry.is_file() and entry.suffix.lower() in MESH_SUFFIXES:
-            found.setdefault(entry.stem, []).append(entry)
-        elif entry.is_dir() and (entry / "meshes" / "model.obj").is_file():
-            found.setdefault(entry.name, []).append(entry / "meshes" / "model.obj")
+    found = _truths_in(folder)
     if not found and (folder / "models").is_dir():
-        return find_truths(folder / "models")
+        found = _truths_in(folder / "models")
     if not found:
-        hint = "give a folder of NAME.obj (PLY, STL, GLB, GLTF) or NAME/meshes/model.obj"
+        for entry in _folders(folder):
+            for name, paths in _truths_in(entry).items():
+                found.setdefault(name, []).extend(paths)
+    if not found:
+        hint = (
+            "give a folder of NAME.obj (PLY, STL, GLB, ...) or NAME/meshes/model.obj, NAME/Scan/Scan.obj, NAME/NAME.glb"
+        )
         raise BadInput("there is no ground truth in this folder", place=str(folder), hint=hint)
     return found
 
 
+def _truths_in(folder: Path) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for entry in sorted(folder.iterdir()):
+        if entry.is_file() and entry.suffix.lower() in MESH_SUFFIXES:
+            found.setdefault(entry.stem, []).append(entry)
+        elif entry.is_dir():
+            mesh = _truth_of(entry)
+            if mesh is not None:
+                found.setdefault(entry.name, []).append(mesh)
+    return found
+
+
+def _truth_of(folder: Path) -> Path | None:
+    """An item's mesh: in the place where a data set keeps it."""
+    paths = (folder / layout.format(folder.name) for layout in LAYOUTS)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
 def find_results(folder: Path) -> list[Result]:
-    """Results by name: run folders, mesh files, and folders with one mesh or a `mesh.*` in them.
+    """Results by name: run folders, mesh files, and folders with one mesh or a `mesh.*` in them or one folder down.
 
     Raises:
         BadInput: none is there.
@@ -133,10 +171,21 @@ def _run_result(folder: Path) -> Result:
 
 
 def _folder_result(folder: Path) -> Result | None:
-    meshes = sorted(path for path in folder.iterdir() if path.suffix.lower() in MESH_SUFFIXES and path.is_file())
-    named = [path for path in meshes if path.stem == "mesh"]
-    if not meshes:
-        return None
-    if len(meshes) > 1 and not named:
-        return Result(folder.name, folder.name, None, "it has several meshes and none is called mesh")
-    return Result(folder.name, folder.name, (named or meshes)[0])
+    """The one mesh of a folder, or of the folders in it where it has none itself (ITEM/0/mesh.obj)."""
+    for places in ([folder], _folders(folder)):
+        meshes = [path for place in places for path in sorted(place.iterdir()) if _is_mesh(path)]
+        named = [path for path in meshes if path.stem == "mesh"]
+        if len(meshes) == 1 or len(named) == 1:
+            return Result(folder.name, folder.name, (named or meshes)[0])
+        if named and len({path.parent for path in named}) == 1:
+            return Result(folder.name, folder.name, named[0])
+        if meshes:
+            reason = (
+                "it has several meshes and none is called mesh" if not named else "several of its folders have a mesh"
+            )
+            return Result(folder.name, folder.name, None, reason)
+    return None
+
+
+def _is_mesh(path: Path) -> bool:
+    return path.suffix.lower() in MESH_SUFFIXES and path.is_file()

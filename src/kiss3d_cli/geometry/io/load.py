@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from kiss3d_cli.core.errors import BadInput, OutOfMemory
+from kiss3d_cli.geometry.io.collada import read_dae
 from kiss3d_cli.geometry.io.gltf.read import read_gltf
 from kiss3d_cli.geometry.io.obj import read_obj
 from kiss3d_cli.geometry.io.off import read_off
@@ -17,6 +18,7 @@ from kiss3d_cli.geometry.io.part import Part, PointCloud, cloud, join
 from kiss3d_cli.geometry.io.ply import read_ply
 from kiss3d_cli.geometry.io.source import Source
 from kiss3d_cli.geometry.io.stl import read_stl
+from kiss3d_cli.geometry.io.threemf import read_3mf
 from kiss3d_cli.geometry.mesh import Mesh
 
 _READERS: dict[str, Callable[[Source], list[Part]]] = {
@@ -26,6 +28,8 @@ _READERS: dict[str, Callable[[Source], list[Part]]] = {
     ".off": read_off,
     ".glb": read_gltf,
     ".gltf": read_gltf,
+    ".3mf": read_3mf,
+    ".dae": read_dae,
 }
 SUFFIXES = tuple(_READERS)
 """What `read_mesh` reads, by the file's ending (in either case)."""

@@ -88,6 +88,7 @@ def _part(
     starts = np.cumsum(widths) - widths
     if widths.sum() != len(values):
         raise source.unreadable("its faces are not rows of numbers")
+    values = np.where(np.isfinite(values) & (np.abs(values) < 2**53), values, -0.5)  # which is no count and no vertex
     counts = values[starts].astype(np.int64)
     extra = widths - 1 - counts
     if (counts < 1).any() or (values[starts] != counts).any() or not np.isin(extra, (0, 1, 3, 4)).all():
@@ -101,8 +102,7 @@ def _part(
     places = offsets + np.arange(int(counts[rows].sum()))
     corners = values[places]
     if len(corners) and (corners.min() < 0 or corners.max() >= len(points) or (corners % 1 != 0).any()):
-        bad = corners[(corners < 0) | (corners >= len(points)) | (corners % 1 != 0)][0]
-        cause = f"a face names vertex {bad:g}, but there are {len(points)} vertices, counted from 0"
+        cause = f"a face names a vertex that is not there: there are {len(points)}, counted from 0"
         raise source.refuse(cause, "the file is damaged: export the mesh again")
     indices = corners.astype(np.int64)
     try:

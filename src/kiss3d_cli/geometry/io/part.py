@@ -69,12 +69,16 @@ def split_by_corner(
     return pairs // base, pairs % base, index.reshape(-1, 3)
 
 
+def by_corner(part: Part, colors: Float[np.ndarray, "F 3 3"]) -> Part:
+    """With a colour for every corner; a vertex is split where its corners have several."""
+    distinct, number = np.unique(colors.reshape(-1, 3), axis=0, return_inverse=True)
+    vertex, key, faces = split_by_corner(part.faces, number.reshape(-1, 3))
+    return Part(part.vertices[vertex], faces, distinct[key])
+
+
 def by_face(part: Part, colors: Float[np.ndarray, "F 3"]) -> Part:
     """With colours of the faces; a vertex is split where its faces have several."""
-    distinct, number = np.unique(colors, axis=0, return_inverse=True)
-    keys: Int[np.ndarray, "F 3"] = np.repeat(number.reshape(-1, 1), 3, 1)
-    vertex, key, faces = split_by_corner(part.faces, keys)
-    return Part(part.vertices[vertex], faces, distinct[key])
+    return by_corner(part, np.repeat(colors[:, None], 3, 1))
 
 
 def join(parts: list[Part], dtype: torch.dtype, source: Source) -> Mesh:

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from kiss3d_cli.core.errors import BadInput
-from kiss3d_cli.geometry.io.part import Part, by_face, no_faces, split_by_corner
+from kiss3d_cli.geometry.io.part import Part, by_corner, by_face, no_faces
 from kiss3d_cli.geometry.io.picture import NoPicture, Picture, encoded, open_picture
 from kiss3d_cli.geometry.io.ply_table import Header, Lists, Table, read_tables
 from kiss3d_cli.geometry.io.polygons import CrossingPolygon, crossing_message, triangulate
@@ -184,6 +184,4 @@ def _textured(
         reason = error.cause if isinstance(error, BadInput) else f"the texture '{names[0]}' {error}"
         source.note(f"{reason}; the mesh is taken without colours")
         return Part(part.vertices, part.faces)
-    distinct, keys = np.unique(colors, axis=0, return_inverse=True)
-    vertices, key, faces = split_by_corner(part.faces, keys.reshape(-1, 3))
-    return Part(part.vertices[vertices], faces, distinct[key])
+    return by_corner(part, colors.reshape(-1, 3, 3))

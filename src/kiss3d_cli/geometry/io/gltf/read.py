@@ -63,7 +63,8 @@ def _base(
 ) -> tuple[Primitive, Part]:
     """A primitive with its colours, in its mesh's frame."""
     primitive = read_primitive(document, entry, weights)
-    if len(primitive.faces) and document.object(entry, "attributes").get("POSITION") in shared:
+    position = document.object(entry, "attributes")["POSITION"]
+    if len(primitive.faces) and position in shared:
         used, faces = np.unique(primitive.faces, return_inverse=True)
         primitive.positions, primitive.faces = primitive.positions[used], faces.reshape(-1, 3)
         primitive.attributes = {name: values[used] for name, values in primitive.attributes.items()}
