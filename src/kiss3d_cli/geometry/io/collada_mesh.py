@@ -154,7 +154,7 @@ def _corners(document: Collada, element: ET.Element) -> tuple[Int[np.ndarray, "C
         counts = np.full(len(joined) // 3, 3)
     short = counts < 3
     if short.any():
-        source.note(f"{int(short.sum())} faces with fewer than three corners are left out")
+        source.note_short(int(short.sum()))
         joined, counts = joined[~np.repeat(short, counts)], counts[~short]
     return joined, counts
 

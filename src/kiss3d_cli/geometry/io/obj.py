@@ -242,7 +242,7 @@ def _read_faces(
         raise _bad_line(source, text, b"f", lines, wrong, "is not a face") from error
     short = counts < 3
     if short.any():
-        source.note(f"{int(short.sum())} faces with fewer than three corners are left out (line {lines[short][0]})")
+        source.note_short(int(short.sum()), f" (line {lines[short][0]})")
     corner_line = np.repeat(np.arange(len(counts)), counts)
     indices = _absolute(source, references[:, 0], corner_line, vertices, lines, "vertex")
     keep = ~short[corner_line]

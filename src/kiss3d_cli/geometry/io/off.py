@@ -96,7 +96,7 @@ def _part(
         raise source.unreadable(f"face {row + 1} is not a count and that many vertices: {shown(lines[row])}")
     kept = counts >= 3
     if not kept.all():
-        source.note(f"{int((~kept).sum())} faces with fewer than three corners are left out")
+        source.note_short(int((~kept).sum()))
     rows = np.flatnonzero(kept)
     offsets = np.repeat(starts[rows] + 1 - (np.cumsum(counts[rows]) - counts[rows]), counts[rows])
     places = offsets + np.arange(int(counts[rows].sum()))

@@ -61,7 +61,7 @@ def _polygons(
         counts, indices, rows = column.counts, _whole(source, column.values), np.arange(len(column.counts))
         short = counts < 3
         if short.any():
-            source.note(f"{int(short.sum())} faces with fewer than three corners are left out")
+            source.note_short(int(short.sum()))
             indices = indices[~np.repeat(short, counts)]
             counts, rows = counts[~short], rows[~short]
     elif any(len(values.counts) if isinstance(values, Lists) else len(values) for values in face.values()):

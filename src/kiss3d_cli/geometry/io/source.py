@@ -48,6 +48,11 @@ class Source:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
+    def note_short(self, count: int, where: str = "") -> None:
+        """Say how many faces were left out because they have no three corners."""
+        faces, verb = ("1 face", "is") if count == 1 else (f"{count} faces", "are")
+        self.note(f"{faces} with fewer than three corners {verb} left out{where}")
+
     def data(self) -> bytes:
         """The file's own bytes."""
         data = self.path.read_bytes()
