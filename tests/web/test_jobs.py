@@ -135,10 +135,10 @@ def test_a_report_is_made_where_none_was_left(tmp_path, request_for):
 
 
 def test_a_failure_is_told_and_the_next_job_is_served(tmp_path, request_for, monkeypatch):
-    def broken(_context):
+    def broken(*_):
         raise ValueError("<b>no such thing</b>")
 
-    monkeypatch.setattr(caption, "describe", broken)
+    monkeypatch.setattr(Describe, "work", broken)
     jobs = Jobs(tmp_path / "out")
     job = wait(jobs.start(request_for(until="caption")))
     assert job.state == "failed"

@@ -12,6 +12,7 @@ from kiss3d_cli.core.manifest import Manifest, UntrustedManifest, read_manifest
 from kiss3d_cli.core.shell import typed
 from kiss3d_cli.pipeline import config as configuration
 from kiss3d_cli.pipeline.run_folder import RunFolder, RunRecord
+from kiss3d_cli.pipeline.stages import stages
 from kiss3d_cli.pipeline.status import StageStatus, read_status
 
 _LARGEST_TEXT = 4 * 2**20
