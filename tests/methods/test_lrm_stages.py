@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from kiss3d_cli.core.device import DeviceInfo
 from kiss3d_cli.core.errors import BadInput, Missing
 from kiss3d_cli.geometry.cameras import bundle_cameras
 from kiss3d_cli.geometry.extract.flexicubes import isosurface
@@ -111,7 +112,7 @@ def test_the_network_runs_in_float32_where_others_run_in_half_precision(call, mo
 
     monkeypatch.setattr(stage, "load", loaded)
     monkeypatch.setattr(DeviceInfo, "half", torch.bfloat16)
-    call(name)
+    call(name)()
     assert {value.dtype for value in found[0].state_dict().values()} == {torch.float32}
 
 
