@@ -133,7 +133,7 @@ def test_a_device_that_is_not_there(kiss3d, tmp_path, picture, monkeypatch):
     [
         (None, 2, "not a run folder"),
         ("{", 5, "truncated"),
-        ('{"schema_version": 2}', 5, "newer one"),
+        ('{"schema_version": 99}', 5, "newer one"),
     ],
 )
 def test_run_folders_that_are_none(kiss3d, tmp_path, command, content, code, words):

@@ -24,6 +24,7 @@ from kiss3d_cli.methods.bundle import drawing
 from kiss3d_cli.models.runtime.offload import Residence
 from kiss3d_cli.pipeline import runner
 from pictures import draw_figure
+from sealing import edit
 from simulated_gpu import SIMULATED, SimulatedGpu, simulated_gpu
 
 pytestmark = pytest.mark.timeout(1200)  # whole runs, and the fixtures' before them: a busy machine takes its time
@@ -124,10 +125,12 @@ def test_another_seed_loads_no_encoder(mended_run: Path, tmp_path: Path) -> None
     from kiss3d_cli.pipeline.run_folder import RunFolder
 
     folder = RunFolder(Path(shutil.copytree(mended_run, tmp_path / "run")))
-    record = json.loads((folder.path / "run.json").read_text())
-    record["config"]["bundle"]["steps"] = 3
-    record["config"]["seed"] = 7
-    (folder.path / "run.json").write_text(json.dumps(record))
+
+    def change(record: dict) -> None:
+        record["config"]["bundle"]["steps"] = 3
+        record["config"]["seed"] = 7
+
+    edit(folder.path / "run.json", change)
     plan, _models, _absent = plan_resume(folder, folder.record())
     actions = {step.stage.name: step.action.value for step in plan}
     assert actions["bundle"] == "run"
@@ -142,10 +145,12 @@ def test_the_plan_tells_a_model_that_is_new_from_one_that_changed(mended_run: Pa
 
     folder = RunFolder(Path(shutil.copytree(mended_run, tmp_path / "run")))
     path = folder.path / "prompt" / "manifest.json"
-    manifest = json.loads(path.read_text())
-    del manifest["models"]["flux-redux"]
-    manifest["models"]["flux-dev"] = manifest["key"] = "0" * 64
-    path.write_text(json.dumps(manifest))
+
+    def change(manifest: dict) -> None:
+        del manifest["models"]["flux-redux"]
+        manifest["models"]["flux-dev"] = manifest["key"] = "0" * 64
+
+    edit(path, change)
     reasons = {step.stage.name: step.reason for step in plan_resume(folder, folder.record())[0]}
     assert reasons["prompt"] == "the weights of flux-dev changed; flux-redux was not used before"
 

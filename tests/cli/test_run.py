@@ -10,6 +10,7 @@ import pytest
 import trimesh
 
 from conftest import call, small_settings
+from sealing import edit
 
 NAMES = ["preprocess", "caption", "multiview", "reference", "prompt", "bundle", "reconstruct", "refine", "eval"]
 
@@ -105,9 +106,7 @@ def test_status_tells_done_stale_damaged_and_missing_apart(kiss3d, tmp_path, fin
     copy = shutil.copytree(finished_run["run_dir"], tmp_path / "run")
     (copy / "caption" / "caption.json").write_text("{}")
     shutil.rmtree(copy / "refine")
-    record = json.loads((copy / "run.json").read_text())
-    record["config"]["camera"]["radius"] = 4.5
-    (copy / "run.json").write_text(json.dumps(record))
+    edit(copy / "run.json", lambda record: record["config"]["camera"].update(radius=4.5))
     answer = kiss3d("status", copy, "--json")
     stages = by_name(answer.json)
     assert {name: stages[name]["status"] for name in NAMES} == {

@@ -17,15 +17,13 @@ from kiss3d_cli.pipeline import runner
 from kiss3d_cli.pipeline.lock import locked
 from kiss3d_cli.pipeline.run_folder import Absent, Complete, Damaged, RunFolder
 from kiss3d_cli.pipeline.runner import StageFailure
+from sealing import edit
 
 FIRST, SECOND, THIRD = toy.STAGES
 
 
 def edit_manifest(folder, stage, **changes):
-    path = folder.folder(stage) / MANIFEST
-    record = json.loads(path.read_text())
-    record.update(changes)
-    path.write_text(json.dumps(record))
+    edit(folder.folder(stage) / MANIFEST, lambda record: record.update(changes))
 
 
 def test_a_run_leaves_every_stage_with_its_record(tmp_path):
@@ -248,7 +246,7 @@ def test_a_full_disk_is_told_as_such(tmp_path, monkeypatch):
     [
         ("{", "truncated or not JSON"),
         ("[]", "no schema version"),
-        ('{"schema_version": 99}', "knows up to 1"),
+        ('{"schema_version": 99}', "knows up to 2"),
         ('{"schema_version": 1}', "not whole"),
     ],
 )
@@ -264,9 +262,7 @@ def test_a_run_json_that_is_not_to_be_trusted(tmp_path, content, match):
 def test_a_run_json_that_leads_outside(tmp_path, path):
     folder = toy.create(tmp_path)
     (folder.path / "link.txt").symlink_to(tmp_path / "given.txt")
-    record = json.loads((folder.path / "run.json").read_text())
-    record["inputs"]["picture"]["path"] = path
-    (folder.path / "run.json").write_text(json.dumps(record))
+    edit(folder.path / "run.json", lambda record: record["inputs"]["picture"].update(path=path))
     with pytest.raises(DamagedRun, match="leads outside the run folder"):
         folder.record()
 

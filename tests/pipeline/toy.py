@@ -87,12 +87,15 @@ seen: list[Machine] = []
 """What the methods were opened on."""
 
 
-def create(parent: Path, text: str = "panda", **settings: object) -> RunFolder:
-    picture = parent / "given.txt"
-    picture.write_text(text)
+def create(
+    parent: Path, text: str = "panda", runs: Path | None = None, picture: Path | None = None, **settings: object
+) -> RunFolder:
+    if picture is None:
+        picture = parent / "given.txt"
+        picture.write_text(text)
     values: dict = {"refine": {"steps": 2}, **settings}
     record = RunRecord("toy", "draft", "test", load(Layer("test", values)), {}, "now", "0", {}, {}, ("kiss3d run",))
-    return RunFolder.create(parent / "runs", record, {"picture": picture})
+    return RunFolder.create(parent / "runs" if runs is None else runs, record, {"picture": picture})
 
 
 def run(folder: RunFolder, stages=STAGES, **options):

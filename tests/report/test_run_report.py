@@ -24,6 +24,7 @@ from kiss3d_cli.report.run_report import run_report, write_report
 from kiss3d_cli.report.run_view import read_run
 from kiss3d_cli.report.shape import MOST_FACES, Shape, measure_errors, read_shape
 from kiss3d_cli.report.viewer import pack
+from sealing import edit
 
 
 @pytest.fixture(scope="module")
@@ -251,9 +252,8 @@ def test_the_packed_mesh_unpacks_to_the_same():
 
 def test_counts_of_the_mesh_are_set_alike_and_foreign_values_are_text(copy):
     path = copy.path / "refine" / "manifest.json"
-    record = json.loads(path.read_text())
-    record["facts"]["mesh"] |= {"vertices": 15000, "genus": "<b>7</b>", "watertight": True}
-    path.write_text(json.dumps(record))
+    facts = {"vertices": 15000, "genus": "<b>7</b>", "watertight": True}
+    edit(path, lambda record: record["facts"]["mesh"].update(facts))
     page = write_report(copy).read_text()
     assert "15,000" in page
     assert "&lt;b&gt;7&lt;/b&gt;" in page

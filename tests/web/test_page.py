@@ -241,7 +241,7 @@ def test_a_damaged_run_and_one_that_goes_away_are_said_once(browser, site):
     page = browser.open(url)
     has(page, "#run input")
     choose(page, "#run", "broken")
-    says(page, "#state", "run.json can't be read")
+    says(page, "#state", "run.json is damaged")
     shutil.rmtree(broken)
     says(page, "#state", "Choose a run")
     assert page.evaluate("document.querySelectorAll('.toast-body').length") == 0

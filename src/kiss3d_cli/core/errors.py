@@ -13,7 +13,6 @@ Code below ``cli/`` raises these and never prints or exits; ``cli/app.py`` turns
 
 from __future__ import annotations
 
-import errno
 from typing import ClassVar
 
 
@@ -74,10 +73,10 @@ def from_exception(error: BaseException, place: str | None = None) -> Kiss3dErro
             place=place,
             hint="close other programs, or use smaller settings (a smaller tile or resolution, or --preset draft)",
         )
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Missing("the disk is full", place=error.filename or place, hint="free some space, then resume the run")
-    if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
-        return BadInput("it can't be written to", place=str(error.filename or place), hint="check its permissions")
+    if isinstance(error, OSError):
+        from kiss3d_cli.core.system_errors import understood  # it knows the errors of this module
+
+        return understood(error, place)
     return None
 
 

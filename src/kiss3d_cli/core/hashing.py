@@ -8,10 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kiss3d_cli.core.files import open_given
+
 
 def file_sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """Hash of a file that the user named; `files.sha256` is for files at predictable names."""
+    digest = hashlib.sha256()
+    with open_given(path) as stream:
+        while chunk := stream.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def json_sha256(values: Mapping[str, Any]) -> str:

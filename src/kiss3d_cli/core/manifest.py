@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import re
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
-from kiss3d_cli.core.files import write_durably
-from kiss3d_cli.core.hashing import file_sha256
+from kiss3d_cli.core import files
+from kiss3d_cli.core.records import BadRecord, Fields, read_sealed, seal
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: with a checksum."""
+UNSEALED = 1
+"""The newest schema without one."""
 MANIFEST = "manifest.json"
 
 
@@ -65,7 +68,7 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         record = {"schema_version": SCHEMA_VERSION, "status": "complete", **dataclasses.asdict(self)}
-        write_durably(folder / MANIFEST, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+        files.write_durably(folder / MANIFEST, seal(record))
 
 
 class UntrustedManifest(Exception):
@@ -74,71 +77,68 @@ class UntrustedManifest(Exception):
 
 def read_manifest(folder: Path) -> Manifest:
     """Read `folder/manifest.json`. Raises UntrustedManifest with the reason in words."""
-    path = folder / MANIFEST
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_sealed(folder / MANIFEST, SCHEMA_VERSION, UNSEALED)
+        fields = Fields(record)
+        if fields.text("status") != "complete":
+            raise BadRecord("it is not marked complete")
+        return Manifest(
+            stage=fields.text("stage"),
+            method=fields.text("method"),
+            key=fields.text("key"),
+            inputs=fields.text_by_name("inputs"),
+            settings=fields.object("settings"),
+            models=fields.text_by_name("models"),
+            version=fields.whole("version"),
+            started=fields.text("started"),
+            finished=fields.text("finished"),
+            seconds=fields.number("seconds"),
+            peak_rss_bytes=fields.whole("peak_rss_bytes"),
+            peak_vram_bytes=fields.optional_whole("peak_vram_bytes"),
+            artifacts=tuple(
+                Artifact(plain_path(entry.text("path")), entry.whole("bytes"), entry.text("sha256"))
+                for entry in fields.objects("artifacts")
+            ),
+            warnings=fields.texts("warnings"),
+            facts=fields.object("facts"),
+        )
     except FileNotFoundError:
         raise UntrustedManifest("its manifest is missing") from None
-    except (OSError, ValueError):
-        raise UntrustedManifest("its manifest can't be read") from None
-    if not isinstance(record, dict) or not isinstance(record.get("schema_version"), int):
-        raise UntrustedManifest("its manifest has no schema version")
-    if record["schema_version"] > SCHEMA_VERSION:
-        raise UntrustedManifest("its manifest was written by a newer kiss3d")
-    if record.get("status") != "complete":
-        raise UntrustedManifest("its manifest is not marked complete")
-    try:
-        artifacts = tuple(
-            Artifact(_inside(entry["path"]), int(entry["bytes"]), str(entry["sha256"])) for entry in record["artifacts"]
-        )
-        peak_vram = record["peak_vram_bytes"]
-        return Manifest(
-            stage=str(record["stage"]),
-            method=str(record["method"]),
-            key=str(record["key"]),
-            inputs={str(name): str(value) for name, value in dict(record["inputs"]).items()},
-            settings=dict(record["settings"]),
-            models={str(name): str(value) for name, value in dict(record["models"]).items()},
-            version=int(record["version"]),
-            started=str(record["started"]),
-            finished=str(record["finished"]),
-            seconds=float(record["seconds"]),
-            peak_rss_bytes=int(record["peak_rss_bytes"]),
-            peak_vram_bytes=None if peak_vram is None else int(peak_vram),
-            artifacts=artifacts,
-            warnings=tuple(str(text) for text in record["warnings"]),
-            facts=dict(record["facts"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UntrustedManifest(f"its manifest is not whole ({type(error).__name__}: {error})") from None
+    except BadRecord as error:
+        raise UntrustedManifest(f"its manifest can't be used: {error}") from None
+    except OSError as error:
+        raise UntrustedManifest(f"its manifest can't be read: {error.strerror}") from None
 
 
 def damage(folder: Path, manifest: Manifest) -> str | None:
     """What is wrong with a stage's files against its manifest, or None. Reads nothing outside the folder."""
-    root = folder.resolve()
     for artifact in manifest.artifacts:
         path = folder / artifact.path
-        if not path.resolve().is_relative_to(root):
-            return f"{artifact.path} leads outside the run folder"
-        if not path.is_file():
+        try:
+            size = files.size_of(path, within=folder)
+            if size != artifact.bytes:
+                return f"{artifact.path} has {size} bytes instead of {artifact.bytes}"
+            if files.sha256(path, within=folder) != artifact.sha256:
+                return f"{artifact.path} was changed"
+        except (FileNotFoundError, NotADirectoryError):
             return f"{artifact.path} is missing"
-        if path.stat().st_size != artifact.bytes:
-            return f"{artifact.path} has {path.stat().st_size} bytes instead of {artifact.bytes}"
-        if file_sha256(path) != artifact.sha256:
-            return f"{artifact.path} was changed"
+        except OSError as error:
+            return f"{artifact.path} can't be read: {error.strerror}"
     return None
 
 
-def _inside(path: object) -> str:
-    """A plain relative path, or ValueError: a manifest must not lead anywhere else."""
-    text = str(path)
-    unsafe = (
-        not text
-        or "\\" in text
-        or PurePosixPath(text).is_absolute()
-        or PureWindowsPath(text).drive
-        or any(part in ("..", ".") for part in text.split("/"))
-    )
+def plain_path(text: str) -> str:
+    """A plain relative path, or BadRecord: a record must not lead anywhere else, on any system.
+
+    Windows takes `a:b` for another stream or drive, `nul.txt` for a device, and drops dots and spaces at the end.
+    """
+    parts = text.split("/")
+    unsafe = not 0 < len(text) <= 400 or re.search(r'[\x00-\x1f\x7f\\:*?"<>|]', text) is not None
+    for part in parts:
+        unsafe = unsafe or part in ("", ".", "..") or part[-1] in ". " or _DEVICE.fullmatch(part) is not None
     if unsafe:
-        raise ValueError(f"'{text[:80]}' leads outside the run folder")
+        raise BadRecord(f"{text[:80]!r} leads outside the run folder")
     return text
+
+
+_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?")

@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from kiss3d_cli.core.errors import BadInput, OutOfMemory
+from kiss3d_cli.core.files import open_given
 from kiss3d_cli.core.shell import typed
 from kiss3d_cli.image.color import find_coding, to_srgb
 from kiss3d_cli.image.formats import RESAVE, SUFFIXES, open_picture
@@ -69,7 +70,7 @@ def load_picture(
         warnings.simplefilter("ignore")
         try:
             # The file stays open until the pixels are in: Pillow reads the header alone at first.
-            with path.open("rb") as file:
+            with open_given(path) as file:
                 image, head = open_picture(file, place)
                 _check_size(image.size, place, max_pixels=max_pixels, max_side=max_side, min_side=min_side)
                 return _decode(image, head, place)

@@ -21,6 +21,8 @@ from omegaconf import OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.core.files import open_given
+from kiss3d_cli.core.records import YAML_LIMIT, BadRecord, parse_yaml
 from kiss3d_cli.methods.base import Method, S, Settings
 from kiss3d_cli.methods.shared import RUN_SETTINGS
 from kiss3d_cli.pipeline.stages import stages
@@ -192,13 +194,13 @@ def preset_layer(name: str) -> Layer:
 def file_layer(path: Path) -> Layer:
     """Settings from a YAML file. Raises BadInput if it can't be read or is not a mapping."""
     try:
-        loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        with open_given(path) as stream:
+            loaded = parse_yaml(stream.read(YAML_LIMIT + 1)) or {}  # nothing of an empty file
     except FileNotFoundError:
         raise BadInput("no such file", place=str(path), hint="give --config an existing YAML file") from None
-    except Exception as error:  # yaml raises many kinds, none of them in a common tree with OmegaConf's
-        reason = " ".join(str(error).split())[:200]
+    except BadRecord as error:
         raise BadInput(
-            f"not a YAML file of settings: {reason}", place=str(path), hint="write it as in configs/draft.yaml"
+            f"not a YAML file of settings: {error}", place=str(path), hint="write it as in configs/draft.yaml"
         ) from None
     if not isinstance(loaded, dict):
         raise BadInput("its top level is not a mapping", place=str(path), hint="write it as in configs/draft.yaml")

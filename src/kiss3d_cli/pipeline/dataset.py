@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.core.files import open_given
+from kiss3d_cli.core.records import YAML_LIMIT, BadRecord, parse_yaml
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _PICTURE = re.compile(r"(?P<item>.+)_(?P<view>\d+)")
@@ -117,12 +117,12 @@ def read_plan(path: Path) -> list[PlanEntry]:
     """
     hint = "write it as:\nobjects:\n  - {name: ITEM, view: 0, notes: anything}"
     try:
-        loaded: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        with open_given(path) as stream:
+            loaded = parse_yaml(stream.read(YAML_LIMIT + 1))
     except FileNotFoundError:
         raise BadInput("there is no such plan", place=str(path), hint=hint) from None
-    except Exception as error:  # yaml raises many kinds, none of them in a common tree with OmegaConf's
-        reason = " ".join(str(error).split())[:200]
-        raise BadInput(f"this is not a YAML file: {reason}", place=str(path), hint=hint) from None
+    except BadRecord as error:
+        raise BadInput(f"this is not a YAML file: {error}", place=str(path), hint=hint) from None
     objects = loaded.get("objects") if isinstance(loaded, dict) else None
     if not isinstance(objects, list) or not objects:
         raise BadInput("it has no list called 'objects'", place=str(path), hint=hint)

@@ -10,9 +10,7 @@ FOLDER/
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from kiss3d_cli.core.errors import Interrupted, Kiss3dError, from_exception
-from kiss3d_cli.core.files import move, sync_folder, write_durably
+from kiss3d_cli.core.files import copy_own, read_bytes, write_durably
 from kiss3d_cli.core.hashing import file_sha256
 from kiss3d_cli.core.progress import Reporter
+from kiss3d_cli.core.records import parse_json, write_json
 from kiss3d_cli.evaluation.scores import Score, ScoreTable, make_table
 from kiss3d_cli.pipeline import launch
 from kiss3d_cli.pipeline.dataset import Job
@@ -32,6 +31,8 @@ from kiss3d_cli.pipeline.plan import Action
 from kiss3d_cli.pipeline.run_folder import RunFolder, find_runs
 
 SCHEMA_VERSION = 1
+_LARGEST_METRICS = 4 * 2**20
+"""Bytes of metrics.json."""
 DATASET_SETTINGS = ("eval.align=similarity",)
 """A data set's meshes are in units and frames of their own; any other layer of settings wins over this."""
 
@@ -190,7 +191,7 @@ def _report(blank: RunReport, run: RunFolder, status: str, seconds: float) -> Ru
 
 def _metrics(run: RunFolder) -> dict[str, float | None] | None:
     try:
-        return columns_of(json.loads(_metrics_file(run).read_text(encoding="utf-8")))
+        return columns_of(parse_json(read_bytes(_metrics_file(run), _LARGEST_METRICS, within=run.path)))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -244,14 +245,10 @@ def _copy_best(folder: Path, best: RunReport) -> None:
     assert best.run_dir is not None
     run = RunFolder(Path(best.run_dir))
     mesh = launch.mesh_of(run)
-    files = [] if mesh is None else [path for path in mesh.parent.iterdir() if path.stem == "mesh"]
-    for source in (*files, _metrics_file(run)):
-        partial = folder / f".{source.name}.partial"
-        shutil.copyfile(source, partial)
-        move(partial, folder / source.name)
-    sync_folder(folder)
+    meshes = [] if mesh is None else [path for path in mesh.parent.iterdir() if path.stem == "mesh"]
+    for source in (*meshes, _metrics_file(run)):
+        copy_own(source, folder / source.name, within=run.path)
 
 
 def _write(path: Path, record: dict[str, Any]) -> None:
-    text = json.dumps({"schema_version": SCHEMA_VERSION, **record}, indent=2, ensure_ascii=False) + "\n"
-    write_durably(path, text.encode())
+    write_durably(path, write_json({"schema_version": SCHEMA_VERSION, **record}))

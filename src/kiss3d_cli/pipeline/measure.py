@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kiss3d_cli.core.errors import BadInput, Kiss3dError
 from kiss3d_cli.core.files import write_durably
 from kiss3d_cli.core.hashing import file_sha256
+from kiss3d_cli.core.records import write_json
 from kiss3d_cli.evaluation.scores import Score, ScoreTable, make_table
 from kiss3d_cli.pipeline.pairing import Pair, Pairing, find_results, find_truths, pair
 
@@ -90,13 +90,16 @@ def record_of(found: Evaluation, prediction: Path, ground_truth: Path) -> dict[s
 
 
 def columns_of(record: Mapping[str, Any]) -> dict[str, float | None]:
-    """A table's columns, from what metrics.json has. Raises KeyError if it is not of this schema."""
+    """A table's columns, from what metrics.json has. Raises KeyError, TypeError or ValueError if it is of no schema."""
     metrics, rendered = record["metrics"], record["rendered"]
     columns: dict[str, float | None] = {name: metrics[name] for name in ("chamfer_l1", "chamfer_l2")}
     columns |= {f"f_score@{score['threshold']:g}": score["f_score"] for score in metrics["f_scores"]}
     columns |= {name: metrics[name] for name in ("normal_consistency", "hausdorff", "hausdorff_95", "volume_iou")}
     if rendered is not None:
         columns |= {name: rendered[name] for name in ("mask_iou", "normal_error", "psnr", "ssim")}
+    for name, value in columns.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise TypeError(f"{name} is not a number")
     return columns
 
 
@@ -156,7 +159,7 @@ def write_metrics(folder: Path, record: dict[str, Any]) -> Path:
     """Write metrics.json as a whole; the folder is made if it is not there."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "metrics.json"
-    write_durably(path, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+    write_durably(path, write_json(record))
     return path
 
 

@@ -18,70 +18,35 @@ go first, that is two renames; `settle` finishes or undoes them after a kill in 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import json
 import os
 import re
+import secrets
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kiss3d_cli.core.errors import BadInput, DamagedRun, Kiss3dError
-from kiss3d_cli.core.files import move, remove, sync_folder, write_durably
-from kiss3d_cli.core.hashing import file_sha256
-from kiss3d_cli.core.manifest import (
-    Manifest,
-    UntrustedManifest,
-    damage,
-    read_manifest,
-)
-from kiss3d_cli.pipeline import config as configuration
-from kiss3d_cli.pipeline.config import Config
+from kiss3d_cli.core import files
+from kiss3d_cli.core.errors import BadInput, DamagedRun
+from kiss3d_cli.core.files import is_link, make_folder, move, remove, sync_folder, write_durably
+from kiss3d_cli.core.manifest import Manifest, UntrustedManifest, damage, read_manifest
+from kiss3d_cli.core.records import BadRecord, Fields, parse_json, whole_text, write_json
+from kiss3d_cli.pipeline.run_record import RUN as RUN
+from kiss3d_cli.pipeline.run_record import Input, read_record
+from kiss3d_cli.pipeline.run_record import RunRecord as RunRecord
 from kiss3d_cli.pipeline.stages import Stage
 
-SCHEMA_VERSION = 1
-RUN = "run.json"
 LOG = "log.jsonl"
 SCRATCH_KEY = "key"
-INPUT_NAMES = ("picture", "bundle", "ground_truth")
-
-
-@dataclasses.dataclass(frozen=True)
-class Input:
-    """A file that the user gave, copied into the run folder.
-
-    Attributes:
-        path: its name in the run folder.
-        source: where it came from, for the record only.
-    """
-
-    path: str
-    bytes: int
-    sha256: str
-    source: str
-
-
-@dataclasses.dataclass(frozen=True)
-class RunRecord:
-    """The content of run.json."""
-
-    name: str
-    preset: str
-    preset_reason: str
-    config: Config
-    inputs: Mapping[str, Input]
-    created: str
-    kiss3d: str
-    device: Mapping[str, Any]
-    libraries: Mapping[str, str]
-    commands: tuple[str, ...]
-
-    def to_json(self) -> bytes:
-        record = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(self), "seed": self.config["seed"]}
-        record["config"] = configuration.to_dict(self.config)
-        return (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
+LARGEST_ERROR = 2**20
+"""Bytes of error.json."""
+_STALE = 86400.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,13 +82,13 @@ class RunFolder:
     # -- the run itself -------------------------------------------------------------------------------------------
 
     @classmethod
-    def create(cls, parent: Path, record: RunRecord, files: Mapping[str, Path]) -> RunFolder:
+    def create(cls, parent: Path, record: RunRecord, given: Mapping[str, Path]) -> RunFolder:
         """Make a new run folder with its inputs; it appears under its name only when it is whole.
 
         Args:
             parent: the folder of runs, made if it is not there.
             record: what was asked for; its `inputs` are filled in here.
-            files: the user's files by input name.
+            given: the user's files by input name.
 
         Raises:
             BadInput: the parent can't be written to.
@@ -131,28 +96,29 @@ class RunFolder:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            partial = parent / f".{record.name}-{stamp}-{os.getpid()}.partial"
+            partial = parent / f".{record.name}-{stamp}-{secrets.token_hex(4)}.partial"
             partial.mkdir()
-        except (PermissionError, FileExistsError, NotADirectoryError, OSError) as error:
-            if getattr(error, "errno", None) == 28:
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
+            reason = os.strerror(error.errno) if error.errno else str(error)
             raise BadInput(
-                f"no run folder can be made there ({error.strerror})", place=str(parent), hint="choose another --out"
+                f"no run folder can be made there ({reason})", place=str(parent), hint="choose another --out"
             ) from None
-        inputs = {}
         try:
-            for name, source in files.items():
+            inputs = {}
+            for name, source in given.items():
+                suffix = source.suffix.lower()
                 stem = "input" if name == "picture" else name
-                target = partial / f"{stem}{source.suffix.lower()}"
-                shutil.copyfile(source, target)
-                inputs[name] = Input(target.name, target.stat().st_size, file_sha256(target), str(source))
+                target = partial / (stem + (suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else ""))
+                inputs[name] = Input(target.name, *files.copy_given(source, target), whole_text(str(source)))
             write_durably(partial / RUN, dataclasses.replace(record, inputs=inputs).to_json())
-            final = _free_name(parent, f"{record.name}-{stamp}")
-            move(partial, final)
+            final = files.move_to_free_name(partial, _names(parent, f"{record.name}-{stamp}"))
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         sync_folder(parent)
+        _remove_old_attempts(parent)
         return cls(final)
 
     def record(self) -> RunRecord:
@@ -162,50 +128,7 @@ class RunFolder:
             BadInput: this is not a run folder.
             DamagedRun: run.json is truncated, of a newer schema, or leads outside the folder.
         """
-        path = self.path / RUN
-        if not self.path.is_dir():
-            raise BadInput("no such run folder", place=str(self.path), hint="look for one under outputs/")
-        try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise BadInput(
-                "this is not a run folder: it has no run.json", place=str(self.path), hint="look for one under outputs/"
-            ) from None
-        except (OSError, ValueError):
-            raise self._damaged("run.json can't be read: it is truncated or not JSON") from None
-        if not isinstance(raw, dict) or not isinstance(raw.get("schema_version"), int):
-            raise self._damaged("run.json has no schema version")
-        if raw["schema_version"] > SCHEMA_VERSION:
-            raise DamagedRun(
-                f"run.json has schema version {raw['schema_version']}; this kiss3d knows up to {SCHEMA_VERSION}",
-                place=str(self.path),
-                hint="use the kiss3d that made it, or a newer one: pip install --upgrade kiss3d",
-            )
-        try:
-            inputs = {}
-            for name, entry in dict(raw["inputs"]).items():
-                if name not in INPUT_NAMES:
-                    raise ValueError(f"unknown input {str(name)[:40]}")
-                inputs[name] = Input(
-                    self._own_file(entry["path"]), int(entry["bytes"]), str(entry["sha256"]), str(entry["source"])
-                )
-            config = configuration.load(configuration.Layer("run.json", dict(raw["config"])))
-            return RunRecord(
-                name=str(raw["name"]),
-                preset=str(raw["preset"]),
-                preset_reason=str(raw["preset_reason"]),
-                config=config,
-                inputs=inputs,
-                created=str(raw["created"]),
-                kiss3d=str(raw["kiss3d"]),
-                device=dict(raw["device"]),
-                libraries=dict(raw["libraries"]),
-                commands=tuple(str(command) for command in raw["commands"]),
-            )
-        except Kiss3dError as error:
-            raise self._damaged(f"run.json: {error.cause}") from None
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._damaged(f"run.json is not whole ({type(error).__name__}: {error})") from None
+        return read_record(self.path)
 
     def rewrite(self, record: RunRecord) -> None:
         write_durably(self.path / RUN, record.to_json())
@@ -213,9 +136,15 @@ class RunFolder:
     def check_inputs(self, record: RunRecord) -> None:
         """Raises DamagedRun if a copied input is gone or was changed: nothing could be made again from it."""
         for entry in record.inputs.values():
-            path = self.path / entry.path
-            if not path.is_file() or file_sha256(path) != entry.sha256:
-                state = "was changed" if path.is_file() else "is missing"
+            path, state = self.path / entry.path, None
+            try:
+                if files.sha256(path) != entry.sha256:
+                    state = "was changed"
+            except FileNotFoundError:
+                state = "is missing"
+            except files.UnsafeFile as error:
+                state = f"can't be used: {error.strerror}"
+            if state is not None:
                 raise DamagedRun(
                     f"its input {entry.path} {state}",
                     place=str(self.path),
@@ -224,20 +153,9 @@ class RunFolder:
 
     def log(self, event: str, **details: Any) -> None:
         """Append one event to log.jsonl."""
-        line = json.dumps({"time": _now(), "event": event, **details}, ensure_ascii=False, default=str)
-        with (self.path / LOG).open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
-
-    def _own_file(self, name: object) -> str:
-        text = str(name)
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,80}", text) or (self.path / text).is_symlink():
-            raise ValueError(f"'{text[:80]}' leads outside the run folder")
-        return text
-
-    def _damaged(self, what: str) -> DamagedRun:
-        return DamagedRun(
-            what, place=str(self.path), hint="start a new run with kiss3d run; finished stages can be copied over"
-        )
+        entry = whole_text({"time": _now(), "event": event, **details})
+        line = json.dumps(entry, ensure_ascii=False, default=str) + "\n"
+        files.append(self.path / LOG, line.encode())
 
     # -- its stages -----------------------------------------------------------------------------------------------
 
@@ -267,10 +185,11 @@ class RunFolder:
         """The state of a stage, every artifact's hash checked. Changes nothing."""
         # After a kill between the two renames of `put`, the new result is whole in `.partial`, or only the old is left.
         places = (self.folder(stage), self.partial(stage), self._old(stage))
-        folder = next((place for place in places if place.exists() and (place is places[0] or _whole(place))), None)
+        there = [place for place in places if os.path.lexists(place)]
+        folder = next((place for place in there if place is places[0] or _whole(place)), None)
         if folder is None:
             return Absent(self._failure(stage))
-        if folder.is_symlink() or not folder.is_dir():
+        if is_link(folder) or not folder.is_dir():
             return Damaged("it is a link or a file instead of a folder")
         try:
             manifest = read_manifest(folder)
@@ -284,10 +203,10 @@ class RunFolder:
     def settle(self, stage: Stage) -> None:
         """Finish or undo what a kill left half done, so that `folder(stage)` is the only result there is."""
         final, partial, old = self.folder(stage), self.partial(stage), self._old(stage)
-        if not final.exists():
+        if not os.path.lexists(final):
             if _whole(partial):
                 move(partial, final)
-            elif old.exists():
+            elif _whole(old):
                 move(old, final)
         for leftover in (partial, old):
             remove(leftover)
@@ -299,23 +218,21 @@ class RunFolder:
         """An empty `.partial` folder; the scratch of another key is dropped."""
         partial, scratch = self.partial(stage), self.scratch(stage)
         remove(partial)
-        partial.mkdir()
-        if scratch.exists() and self._scratch_key(stage) != key:
+        make_folder(partial)
+        if is_link(scratch) or self._scratch_key(stage) != key:
             remove(scratch)
-        if not scratch.exists():
-            scratch.mkdir()
-            (scratch / SCRATCH_KEY).write_text(key)
+            make_folder(scratch)
+            write_durably(scratch / SCRATCH_KEY, key.encode())
         return partial
 
     def put(self, stage: Stage, manifest: Manifest) -> None:
         """Bring the partial folder to its place; the manifest is the last thing written to it."""
         final, partial, old = self.folder(stage), self.partial(stage), self._old(stage)
         for artifact in manifest.artifacts:
-            descriptor = os.open(partial / artifact.path, os.O_RDWR)
-            os.fsync(descriptor)
-            os.close(descriptor)
+            files.sync_file(partial / artifact.path)
         manifest.write(partial)
-        if final.exists() or final.is_symlink():
+        if os.path.lexists(final):
+            remove(old)
             move(final, old)
         move(partial, final)
         sync_folder(self.path)
@@ -326,28 +243,30 @@ class RunFolder:
         """Keep what a failed stage wrote, with the error in it."""
         partial, failed = self.partial(stage), self.failed(stage)
         remove(failed)
-        if not partial.exists():
-            partial.mkdir()
-        write_durably(partial / "error.json", (json.dumps(error, indent=2, ensure_ascii=False) + "\n").encode())
+        make_folder(partial)
+        write_durably(partial / "error.json", write_json(error))
         move(partial, failed)
         return failed
 
     def _scratch_key(self, stage: Stage) -> str | None:
         """The key of the attempt that left its scratch; None without one, or if it was killed before it was written."""
+        key = self.scratch(stage) / SCRATCH_KEY
         try:
-            return (self.scratch(stage) / SCRATCH_KEY).read_text() or None
-        except OSError:
+            return files.read_bytes(key, 200, within=self.path).decode("ascii") or None
+        except (OSError, ValueError):
             return None
 
     def _failure(self, stage: Stage) -> str | None:
+        """The error of the last attempt, if one failed; what can't be read is no failure."""
+        record = self.failed(stage) / "error.json"
         try:
-            return str(json.loads((self.failed(stage) / "error.json").read_text(encoding="utf-8"))["error"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return Fields(parse_json(files.read_bytes(record, LARGEST_ERROR, within=self.path))).text("error")[:1000]
+        except (OSError, BadRecord):
             return None
 
 
 def _whole(folder: Path) -> bool:
-    if folder.is_symlink() or not folder.is_dir():
+    if is_link(folder) or not folder.is_dir():
         return False
     try:
         manifest = read_manifest(folder)
@@ -356,17 +275,26 @@ def _whole(folder: Path) -> bool:
     return damage(folder, manifest) is None
 
 
-def _free_name(parent: Path, name: str) -> Path:
-    candidate, count = parent / name, 1
-    while candidate.exists():
+def _names(parent: Path, name: str) -> Iterator[Path]:
+    yield parent / name
+    count = 1
+    while True:
         count += 1
-        candidate = parent / f"{name}-{count}"
-    return candidate
+        yield parent / f"{name}-{count}"
+
+
+def _remove_old_attempts(parent: Path) -> None:
+    """Remove what kills left of runs that were being made, a day later. None of it was ever a run."""
+    for entry in parent.glob(".*-????????-??????-????????.partial"):
+        with contextlib.suppress(OSError):
+            if time.time() - entry.lstat().st_mtime > _STALE:
+                remove(entry)
 
 
 def run_name(text: str) -> str:
-    """A file name's stem, or what the user typed, as the name of a folder."""
+    """A file name's stem, or what the user typed, as the name of a folder; at most 60 letters and 120 bytes."""
     name = re.sub(r"[^\w.-]+", "-", text, flags=re.UNICODE).strip("-.")[:60]
+    name = name.encode("utf-8", "ignore")[:120].decode("utf-8", "ignore").rstrip("-.")
     return name or "run"
 
 
@@ -375,8 +303,9 @@ def _now() -> str:
 
 
 def find_runs(parent: Path) -> list[RunFolder]:
-    """Every run folder in a folder, the newest first."""
+    """Every run folder in a folder, the newest first; none that a link leads away from it."""
     if not parent.is_dir():
         return []
-    found = [path.parent for path in parent.glob(f"*/{RUN}") if not path.parent.name.startswith(".")]
+    found = [path.parent for path in parent.glob(f"*/{RUN}")]
+    found = [path for path in found if not path.name.startswith(".") and not is_link(path)]
     return [RunFolder(path) for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)]

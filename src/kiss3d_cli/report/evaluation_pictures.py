@@ -13,6 +13,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from kiss3d_cli.core.errors import Missing
+from kiss3d_cli.core.files import replacing
 from kiss3d_cli.evaluation.compare import EvaluatedMesh, Evaluation
 from kiss3d_cli.evaluation.metrics import f_score
 from kiss3d_cli.geometry.cameras import View, bundle_cameras
@@ -114,7 +115,8 @@ def _draw_errors(meshes: list[Mesh], scale: float, unit: str, path: Path) -> Non
         axes[row][0].set_ylabel(label)
     bar = figure.colorbar(ScalarMappable(Normalize(0, scale), _COLORMAP), ax=axes, shrink=0.8, extend="max")
     bar.set_label(f"distance / {unit}")
-    figure.savefig(path, metadata={"Software": None})
+    with replacing(path) as partial:
+        figure.savefig(partial, metadata={"Software": None})
 
 
 def _draw_precision_recall(found: Evaluation, path: Path) -> None:
@@ -129,7 +131,8 @@ def _draw_precision_recall(found: Evaluation, path: Path) -> None:
     axis.set(xlabel=f"threshold / {found.protocol.unit}", ylim=(-0.02, 1.02), xlim=(0, thresholds[-1]))
     axis.set_title(f"protocol {found.protocol.name}, alignment {found.alignment.kind}")
     axis.legend()
-    figure.savefig(path, metadata={"Software": None})
+    with replacing(path) as partial:
+        figure.savefig(partial, metadata={"Software": None})
 
 
 def _draw_overlay(meshes: list[Mesh], path: Path) -> None:
@@ -147,7 +150,8 @@ def _draw_overlay(meshes: list[Mesh], path: Path) -> None:
         axes[0][view].set_title(view.name.lower())
     handles = [Patch(color=_PREDICTION, label="prediction"), Patch(color=_TRUTH, label="ground truth")]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
-    figure.savefig(path, metadata={"Software": None})
+    with replacing(path) as partial:
+        figure.savefig(partial, metadata={"Software": None})
 
 
 def _grid(rows: int, columns: int, size: tuple[float, float] | None = None, frame: bool = False) -> tuple[Any, Any]:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from kiss3d_cli.core.errors import BadInput, Interrupted
+from kiss3d_cli.core.files import is_safe, read_bytes
 from kiss3d_cli.core.manifest import Manifest, UntrustedManifest, read_manifest
+from kiss3d_cli.core.records import BadRecord, parse_json
 from kiss3d_cli.core.shell import typed
 from kiss3d_cli.pipeline import config as configuration
 from kiss3d_cli.pipeline.run_folder import RunFolder, RunRecord
@@ -137,13 +139,9 @@ def read_run(folder: RunFolder) -> RunView:
 
 
 def own_file(root: Path, name: str) -> Path | None:
-    """A file inside the run folder; None if it is not there, or if a link leads outside."""
+    """A file inside the run folder; None if it is not there, or is a link, or has other names."""
     path = root / name
-    try:
-        inside = path.resolve().is_relative_to(root.resolve())
-        return path if inside and path.is_file() else None
-    except (OSError, RuntimeError):  # a loop of links
-        return None
+    return path if is_safe(path, within=root) else None
 
 
 def _state(statuses: list[str], failures: list[Failure]) -> str:
@@ -191,9 +189,7 @@ def _assignment(key: str, value: Any) -> str:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > _LARGEST_TEXT:
-            return {}
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = parse_json(read_bytes(path, _LARGEST_TEXT))
+    except (OSError, BadRecord):
         return {}
     return found if isinstance(found, dict) else {}

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import UInt8
 
 from kiss3d_cli.core.errors import BadInput, Missing
-from kiss3d_cli.core.files import move
+from kiss3d_cli.core.files import replacing
 from kiss3d_cli.core.shell import typed
 from kiss3d_cli.geometry.cameras import orbit_cameras
 from kiss3d_cli.geometry.render import render_colors, render_normals, render_texture
@@ -71,21 +71,17 @@ def write_turntable(
         place = str(run.folder.path)
         raise BadInput("this run has no mesh yet", place=place, hint=typed("kiss3d", "resume", place))
     path = run.folder.path / f"turntable.{kind}"
-    partial = path.with_name(f".turntable.partial.{kind}")
     options: dict[str, Any] = (
         {"fps": FRAMES_PER_SECOND, "codec": "libx264", "pixelformat": "yuv420p", "macro_block_size": 16}
         if kind == "mp4"
         else {"duration": 1000 / FRAMES_PER_SECOND, "loop": 0}
     )
-    try:
+    with replacing(path) as partial:
         writer: Any = imageio.get_writer(partial, **options)
         with writer:
             for number, frame in enumerate(turn(shape, frames, size, device, run.record.config["camera.radius"]), 1):
                 writer.append_data(frame)
                 progress(number / frames)
-        move(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

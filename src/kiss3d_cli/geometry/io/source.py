@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.core.files import open_given
 
 EXPORT_AGAIN = "open it in a viewer and export it again"
 _FREE = 256 << 20  # bytes that any file may describe, however small it is
@@ -55,7 +56,8 @@ class Source:
 
     def data(self) -> bytes:
         """The file's own bytes."""
-        data = self.path.read_bytes()
+        with open_given(self.path) as stream:
+            data = stream.read()
         self._read += len(data)
         return data
 
@@ -104,7 +106,8 @@ class Source:
             )
         if not found.resolve().is_relative_to(folder):
             raise outside
-        data = found.read_bytes()
+        with open_given(found) as stream:
+            data = stream.read()
         self._read += len(data)
         return data
 

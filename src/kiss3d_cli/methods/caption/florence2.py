@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import Field
 
 from kiss3d_cli.core.cache import cache_folder
-from kiss3d_cli.core.files import write_durably
+from kiss3d_cli.core.files import read_bytes, write_durably
 from kiss3d_cli.core.hashing import file_sha256, json_sha256
+from kiss3d_cli.core.records import BadRecord, parse_json
 from kiss3d_cli.methods.base import Context, Machine, Method, Opened
 from kiss3d_cli.methods.caption.words import READS, WRITES, Given, measured, write_caption
 
@@ -137,8 +138,8 @@ class _Words:
 def _read_cached(path: Path) -> dict[str, str] | None:
     """What was kept, if it is whole; anything else is made again."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = parse_json(read_bytes(path, 2**20))
+    except (OSError, BadRecord):
         return None
     if not isinstance(record, dict) or record.keys() != {"caption", "search"}:
         return None

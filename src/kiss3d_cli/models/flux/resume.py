@@ -12,8 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from kiss3d_cli.core.files import write_durably
+from kiss3d_cli.core.files import read_bytes, write_durably
 
+_LARGEST = 2**30
+"""Bytes; more than the latents of any bundle."""
 Tokens = Float[Tensor, "1 N C"]
 
 
@@ -45,7 +47,7 @@ class LatentFile:
     def read(self, steps: int, shape: torch.Size) -> Saved | None:
         """What an earlier attempt left; None if there is nothing, or nothing that fits."""
         try:
-            stored = load(self._path.read_bytes())
+            stored = load(read_bytes(self._path, _LARGEST))
             done, latents = int(stored["done"]), stored["latents"]
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):
             return None

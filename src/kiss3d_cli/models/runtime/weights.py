@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from kiss3d_cli.core.errors import BadInput, Missing, OutOfMemory
-from kiss3d_cli.core.files import move
+from kiss3d_cli.core.files import create, move
 from kiss3d_cli.models.runtime.fp8 import FP8, Fp8Linear, Fp8Weight
 
 Shape = tuple[int, ...]
@@ -264,7 +264,7 @@ def write_weights(target: Path, entries: Iterable[Entry], progress: Callable[[fl
     head, end = file_header(entries)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        with partial.open("wb") as stream:
+        with create(partial) as stream:
             stream.write(head)
             done = 0
             for entry in entries:
