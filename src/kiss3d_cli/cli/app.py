@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from typing import Annotated
@@ -10,7 +9,9 @@ from typing import Annotated
 import typer
 
 import kiss3d_cli
-from kiss3d_cli.cli import doctor, evaluate, models, report, resume, run, status, ui
+from kiss3d_cli.cli import doctor, evaluate, models, report, resume, run, status, streams, ui
+from kiss3d_cli.cli.streams import show
+from kiss3d_cli.core.errors import OutputFailed, from_exception
 
 app = typer.Typer(
     name="kiss3d",
@@ -23,7 +24,7 @@ app = typer.Typer(
 
 def _version(asked: bool) -> bool:
     if asked:
-        print(f"kiss3d {kiss3d_cli.__version__}")
+        show(f"kiss3d {kiss3d_cli.__version__}")
         raise typer.Exit
     return asked
 
@@ -51,8 +52,14 @@ def main() -> None:
     # Threads that spin while they wait cost ten times the processor time where other programs want the cores too:
     # 258 s instead of 44 s for a draft run on two busy ones. It must be set before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    # a pipe on Windows has an old code page, which lacks most letters: escaped, not a crash at the end of a run
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    app(prog_name="kiss3d")
+    streams.prepare()
+    try:
+        app(prog_name="kiss3d")
+    except SystemExit as end:
+        # typer's own way of saying that nobody reads its help
+        code = OutputFailed.exit_code if "Pacify" in type(sys.stdout).__name__ else end.code
+    except (OutputFailed, OSError) as error:  # of a help text, which no command guards
+        if not getattr(error, "silent", False):
+            streams.note(f"kiss3d: {from_exception(error) or error}")
+        code = OutputFailed.exit_code
+    sys.exit(streams.end_of_output(code))  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kiss3d_cli.cli.terminal import handles_errors, note, print_json
+from kiss3d_cli.cli.terminal import handles_errors, note, print_json, show
 
 GIB = 2**30
 GIGA = 10**9
@@ -43,13 +43,13 @@ def doctor(
         )
         return
     _show_machine(machine, measured)
-    print("\noptional parts")
+    show("\noptional parts")
     for row in packages:
         _show(f"{row['name']:<16} {row['version'] or 'missing':<9} {row['purpose']}", row["hint"])
-    print("\nmodel weights")
+    show("\nmodel weights")
     for row in models:
         _show(f"{row['name']:<16} {'here' if row['here'] else 'not here':<9} {row['size']:>8}", row["note"])
-    print("\npresets")
+    show("\npresets")
     for row in presets:
         _show(f"{row['name']:<16} {row['verdict']}", _needs(row))
     if measured is not None:
@@ -58,28 +58,28 @@ def doctor(
 
 def _show(line: str, note: str | None) -> None:
     """A line of a list, and what there is to say about it below."""
-    print(f"  {line}")
+    show(f"  {line}")
     if note:
-        print(f"  {'':<16} {note}")
+        show(f"  {'':<16} {note}")
 
 
 def _show_machine(machine: Any, measured: Any) -> None:
     device = machine.device
-    print(f"device    {device.model} ({device.name}; {device.why})")
+    show(f"device    {device.model} ({device.name}; {device.why})")
     if device.is_gpu:
         capability = f", compute capability {machine.capability}" if machine.capability else ""
-        print(f"driver    {machine.driver or 'unknown'}{capability}")
+        show(f"driver    {machine.driver or 'unknown'}{capability}")
     elif machine.driver:
-        print(f"driver    {machine.driver}: there is a GPU that this torch can't use; {TORCH_HINT}")
+        show(f"driver    {machine.driver}: there is a GPU that this torch can't use; {TORCH_HINT}")
     if machine.free_video_bytes is not None:
-        print(f"video     {machine.free_video_bytes / GIB:.1f} GiB free of {device.memory_bytes / GIB:.1f} GiB")
-    print(f"memory    {machine.free_ram_bytes / GIB:.1f} GiB free of {machine.ram_bytes / GIB:.1f} GiB")
-    print(f"disk      {machine.free_disk_bytes / GIGA:.0f} GB free")
+        show(f"video     {machine.free_video_bytes / GIB:.1f} GiB free of {device.memory_bytes / GIB:.1f} GiB")
+    show(f"memory    {machine.free_ram_bytes / GIB:.1f} GiB free of {machine.ram_bytes / GIB:.1f} GiB")
+    show(f"disk      {machine.free_disk_bytes / GIGA:.0f} GB free")
     built = f"built with CUDA {machine.torch_cuda}" if machine.torch_cuda else "built without CUDA"
-    print(f"torch     {machine.torch}, {built}; Python {machine.python}; {machine.system}")
+    show(f"torch     {machine.torch}, {built}; Python {machine.python}; {machine.system}")
     if measured is not None:
         host = f", from the host {measured.host / GIGA:.1f} GB/s" if device.is_gpu else ""
-        print(f"rates     {measured.matrix / 1e12:.2f} TFLOP/s, memory {measured.memory / GIGA:.0f} GB/s{host}")
+        show(f"rates     {measured.matrix / 1e12:.2f} TFLOP/s, memory {measured.memory / GIGA:.0f} GB/s{host}")
 
 
 def _packages(device: str) -> list[dict[str, Any]]:

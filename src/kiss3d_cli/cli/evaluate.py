@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kiss3d_cli.cli.terminal import handles_errors, note, print_json, shown_path
+from kiss3d_cli.cli.terminal import handles_errors, note, print_json, show, shown_path
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.core.shell import typed
 
@@ -101,7 +101,7 @@ def _evaluate_folders(
     table = measure_folders(results, truths, options, note)
     if out is not None:
         note("wrote " + ", ".join(shown_path(path) for path in write_table(out, table)))
-    print(table.to_json() if json_output else table.to_markdown(), end="")
+    show(table.to_json() if json_output else table.to_markdown(), end="")
     if any(score.error is not None for score in table.scores):
         raise typer.Exit(BadInput.exit_code)
 
@@ -110,45 +110,45 @@ def _show(found: Evaluation) -> None:
     """The numbers, each with what it needs to be compared with another."""
     distances, aligned = found.distances, found.alignment
     deviations = f" ({'; '.join(found.deviations)})" if found.deviations else ""
-    print(f"protocol           {found.protocol.name} {found.protocol.version}{deviations}")
-    print(f"unit of length     {found.protocol.unit}")
-    print(
+    show(f"protocol           {found.protocol.name} {found.protocol.version}{deviations}")
+    show(f"unit of length     {found.protocol.unit}")
+    show(
         f"alignment          {aligned.kind}: turned by {aligned.degrees:.2f} degrees, scaled by {aligned.scale:.5g}"
         if aligned.kind != "none"
         else "alignment          none"
     )
     scan = found.truth.report is None
     whole = f"{found.points} on the prediction, the {len(found.truth.sample.points)} of the ground truth"
-    print(f"samples            {whole if scan else f'{found.points} on each surface'}, seed {found.seed}")
-    print(f"Chamfer L1         {distances.chamfer_l1:.5f}   (mean of the two directions, not squared)")
-    print(f"Chamfer L2         {distances.chamfer_l2:.3e} (sum of the two directions, squared)")
+    show(f"samples            {whole if scan else f'{found.points} on each surface'}, seed {found.seed}")
+    show(f"Chamfer L1         {distances.chamfer_l1:.5f}   (mean of the two directions, not squared)")
+    show(f"Chamfer L2         {distances.chamfer_l2:.3e} (sum of the two directions, squared)")
     for score in distances.f_scores:
-        print(
+        show(
             f"F-score at {score.threshold:<7g} {score.f_score:.4f}    "
             f"(precision {score.precision:.4f}, recall {score.recall:.4f})"
         )
     if distances.normal_consistency is not None:
-        print(f"normal consistency {distances.normal_consistency:.4f}")
-    print(f"accuracy           {distances.accuracy:.5f}   (mean distance from the prediction to the ground truth)")
-    print(f"completeness       {distances.completeness:.5f}   (mean distance from the ground truth to the prediction)")
-    print(f"Hausdorff          {distances.hausdorff:.5f}   (95 %: {distances.hausdorff_95:.5f})")
+        show(f"normal consistency {distances.normal_consistency:.4f}")
+    show(f"accuracy           {distances.accuracy:.5f}   (mean distance from the prediction to the ground truth)")
+    show(f"completeness       {distances.completeness:.5f}   (mean distance from the ground truth to the prediction)")
+    show(f"Hausdorff          {distances.hausdorff:.5f}   (95 %: {distances.hausdorff_95:.5f})")
     volume = found.volume
-    print(f"volume IoU         {volume.reason if volume.iou is None else f'{volume.iou:.4f}'}")
+    show(f"volume IoU         {volume.reason if volume.iou is None else f'{volume.iou:.4f}'}")
     if found.rendered is not None:
         rendered = found.rendered
-        print(f"mask IoU           {rendered.mask_iou:.4f}    (8 rendered views)")
+        show(f"mask IoU           {rendered.mask_iou:.4f}    (8 rendered views)")
         if rendered.normal_error is not None:
-            print(f"normal error       {rendered.normal_error:.2f} degrees")
-        print(f"PSNR               {rendered.reason if rendered.psnr is None else f'{rendered.psnr:.2f} dB'}")
+            show(f"normal error       {rendered.normal_error:.2f} degrees")
+        show(f"PSNR               {rendered.reason if rendered.psnr is None else f'{rendered.psnr:.2f} dB'}")
         if rendered.ssim is not None:
-            print(f"SSIM               {rendered.ssim:.4f}")
+            show(f"SSIM               {rendered.ssim:.4f}")
     for name, mesh in (("prediction", found.prediction), ("ground truth", found.truth)):
         report = mesh.report
         if report is None:
-            print(f"{name:<18} point cloud of {len(mesh.vertices)} points")
+            show(f"{name:<18} point cloud of {len(mesh.vertices)} points")
             continue
         closed = "watertight" if report.watertight else "closed" if report.closed else "open"
-        print(f"{name:<18} {report.vertices} vertices, {report.faces} faces, {report.components} pieces, {closed}")
+        show(f"{name:<18} {report.vertices} vertices, {report.faces} faces, {report.components} pieces, {closed}")
 
 
 def _mesh(target: Path | None) -> Path:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kiss3d_cli.cli.terminal import error_record, handles_errors, note, print_json, show_error
+from kiss3d_cli.cli.terminal import error_record, handles_errors, note, print_json, show, show_error
 from kiss3d_cli.core.errors import Missing
 
 app = typer.Typer(help="Model weights: what there is, what is here, what may be done with it.", no_args_is_help=True)
@@ -33,8 +33,8 @@ def list_models(root: Root = None, json_output: Json = False) -> None:
         return
     for name, model in MODELS.items():
         gate = ", gated" if model.gated else ""
-        print(f"{name:<16} {'here' if name in here else 'not here':<9} {model.size:>8}  {model.repository}{gate}")
-        print(f"{'':<16} {model.purpose}; {_terms(model.licence, model.commercial)}")
+        show(f"{name:<16} {'here' if name in here else 'not here':<9} {model.size:>8}  {model.repository}{gate}")
+        show(f"{'':<16} {model.purpose}; {_terms(model.licence, model.commercial)}")
 
 
 @app.command("pull")
@@ -93,7 +93,7 @@ def verify_models(
         for checked in verify(model, folder) if folder is not None and folder.is_dir() else ():
             rows.append({"model": model.name, "file": str(checked.path), "how": checked.how, "fault": checked.fault})
             if not json_output:
-                print(f"{model.name:<16} {checked.fault or 'ok':<10} ({checked.how})  {checked.path}")
+                show(f"{model.name:<16} {checked.fault or 'ok':<10} ({checked.how})  {checked.path}")
     broken = sorted({str(row["model"]) for row in rows if row["fault"]})
     error = None
     if broken:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kiss3d_cli.cli.terminal import Bars, handles_errors, note, print_json, shown_path
+from kiss3d_cli.cli.terminal import Bars, handles_errors, note, print_json, show, shown_path
 from kiss3d_cli.core.errors import BadInput, Kiss3dError
 from kiss3d_cli.core.shell import typed
 
@@ -52,7 +52,7 @@ def report(
         print_json({name: str(path.resolve()) for name, path in files.items()})
     else:
         for path in files.values():
-            print(shown_path(path))
+            show(shown_path(path))
     if open_page and typer.launch(files["report"].resolve().as_uri()) != 0:
         note("no browser could be opened; open the file yourself")
 

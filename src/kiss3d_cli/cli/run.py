@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from kiss3d_cli.cli.report import end_with_report
-from kiss3d_cli.cli.terminal import Bars, command_line, error_record, handles_errors, note, print_json, shown_path
+from kiss3d_cli.cli.terminal import Bars, command_line, error_record, handles_errors, note, print_json, show, shown_path
 from kiss3d_cli.core.errors import Kiss3dError, RunInUse, from_exception
 from kiss3d_cli.core.shell import typed
 
@@ -19,7 +19,7 @@ def _help_settings(asked: bool) -> bool:
 
         for setting in all_settings().values():
             default = "" if setting.default is None else setting.default
-            print(f"{setting.key}={default}\n    {setting.help}")
+            show(f"{setting.key}={default}\n    {setting.help}")
         raise typer.Exit
     return asked
 
@@ -126,10 +126,10 @@ def carry_out(folder: Any, do: Any, json_output: bool) -> None:
     stopped = any(outcome.status == "later" for outcome in finished.outcomes)  # a mesh may be there, of before
     if finished.mesh is not None and not stopped:
         note(f"done in {seconds:.1f} s")
-        print(shown_path(finished.mesh))
+        show(shown_path(finished.mesh))
     else:
         note(f"stopped as asked, after {seconds:.1f} s")
-        print(shown_path(folder.path))
+        show(shown_path(folder.path))
 
 
 def run_record(folder: Any, outcomes: Any = None) -> dict[str, Any]:
@@ -181,13 +181,13 @@ def _show_dry_run(prepared: Any, json_output: bool) -> None:
         )
         return
     for row in rows:
-        print(f"{row['name']:<12} {row['method']:<12} {row['action']:<6} {row['reason']}")
+        show(f"{row['name']:<12} {row['method']:<12} {row['action']:<6} {row['reason']}")
     for entry in missing:
         gate = ", gated" if entry["gated"] else ""
         size = f"{entry['gigabytes']} GB{gate}"
-        print(f"missing: {entry['model']} from {entry['repository']} ({size}; {entry['licence']})")
+        show(f"missing: {entry['model']} from {entry['repository']} ({size}; {entry['licence']})")
     if refused is not None:
-        print(f"refused: {refused}\n  try: {refused.hint}")
+        show(f"refused: {refused}\n  try: {refused.hint}")
 
 
 def _refusal(prepared: Any) -> Kiss3dError | None:

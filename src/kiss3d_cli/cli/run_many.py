@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from kiss3d_cli.cli.report import end_with_index, end_with_report
-from kiss3d_cli.cli.terminal import Bars, note, print_json, shown_path
+from kiss3d_cli.cli.terminal import Bars, note, print_json, show, shown_path
 from kiss3d_cli.core.errors import BadInput
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def run_dataset(
             }
         )
     else:
-        print(finished.table.to_markdown(), end="")
+        show(finished.table.to_markdown(), end="")
     for name, report in finished.best.items():
         note(f"best of {name}: {report.name}, {shown_path(Path(str(report.run_dir)))}")
     failed = [report for report in finished.reports if report.status == "failed"]
@@ -121,4 +121,4 @@ def _show(jobs: list[Job | RunReport], folder: Path, json_output: bool) -> None:
         print_json({"folder": str(folder), "runs": rows})
         return
     for row in rows:
-        print(f"{row['name']:<24} {row['picture'] or row['error']}")
+        show(f"{row['name']:<24} {row['picture'] or row['error']}")

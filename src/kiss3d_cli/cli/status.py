@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kiss3d_cli.cli.terminal import handles_errors, print_json
+from kiss3d_cli.cli.terminal import handles_errors, print_json, show
 
 GIB = 2**30
 
@@ -36,12 +36,12 @@ def status(
             }
         )
         return
-    print(f"{found.name}, preset {found.preset}")
+    show(f"{found.name}, preset {found.preset}")
     for row in found.rows:
         seconds = "" if row.seconds is None else f"{row.seconds:7.1f} s"
         memory = "" if row.peak_rss_bytes is None else f"{row.peak_rss_bytes / GIB:5.2f} GiB"
         video = "" if row.peak_vram_bytes is None else f"{row.peak_vram_bytes / GIB:5.2f} GiB video"
         line = f"  {row.stage:<12} {row.method:<12} {row.status:<8} {seconds:>9} {memory:>9} {video} {row.reason}"
-        print(line.rstrip())
+        show(line.rstrip())
         for warning in row.warnings:
-            print(f"      note: {warning}")
+            show(f"      note: {warning}")

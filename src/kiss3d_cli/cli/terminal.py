@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import typer
 
-from kiss3d_cli.core.errors import Interrupted, Kiss3dError, from_exception
+from kiss3d_cli.cli.streams import note as note
+from kiss3d_cli.cli.streams import show as show
+from kiss3d_cli.cli.streams import stop_signals, write_out
+from kiss3d_cli.core.errors import Kiss3dError, OutputFailed, from_exception
+from kiss3d_cli.core.printable import printable_json
 from kiss3d_cli.core.shell import typed
 
 P = ParamSpec("P")
@@ -27,15 +30,17 @@ def handles_errors(command: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            with _stop_signals():
+            with stop_signals():
                 return command(*args, **kwargs)
         except (Kiss3dError, OSError, MemoryError, KeyboardInterrupt, RuntimeError) as error:
             known = from_exception(error)
             if known is None or os.environ.get("KISS3D_DEBUG"):
                 raise
-            show_error(known)
-            if kwargs.get("json_output"):
-                print_json({"error": error_record(known)})
+            if not (isinstance(known, OutputFailed) and known.silent):
+                show_error(known)
+            if kwargs.get("json_output") and not isinstance(known, OutputFailed):
+                with contextlib.suppress(OutputFailed):
+                    print_json({"error": error_record(known)})
             raise typer.Exit(known.exit_code) from None
 
     return guarded
@@ -51,14 +56,10 @@ def show_error(error: Kiss3dError) -> None:
         note(f"  try: {error.hint}")
 
 
-def note(text: str) -> None:
-    """A line for the person, never for a program: stdout is for results."""
-    print(text, file=sys.stderr, flush=True)
-
-
 def print_json(value: Any) -> None:
-    unicode = sys.stdout.encoding.lower().replace("-", "").startswith("utf")
-    print(json.dumps(value, indent=2, ensure_ascii=not unicode, default=str), flush=True)
+    unicode = (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "").startswith("utf")
+    text = json.dumps(value, indent=2, ensure_ascii=not unicode, allow_nan=False, default=str)
+    write_out(printable_json(text) + "\n")
 
 
 def command_line() -> str:
@@ -72,20 +73,6 @@ def shown_path(path: Path) -> str:
     except ValueError:  # on another drive of Windows
         return str(path)
     return relative if len(relative) < len(str(path)) and not relative.startswith("..") else str(path)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[None]:
-    """A termination request stops a run like Ctrl-C does: its state is kept and can be resumed."""
-
-    def stop(_number: int, _frame: Any) -> None:
-        raise Interrupted("stopped by a signal", hint="kiss3d resume RUN_DIR goes on from here")
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class Bars:

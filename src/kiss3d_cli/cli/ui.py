@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from kiss3d_cli.cli.streams import forget_stops
 from kiss3d_cli.cli.terminal import handles_errors, note, shown_path
 from kiss3d_cli.core.errors import Interrupted
 from kiss3d_cli.core.shell import typed
@@ -35,6 +36,7 @@ def ui(
         note(f"note: whoever can reach {host} can start runs and see all of {out}; there is no password")
     jobs = Jobs(out)
     serve(jobs, host, port, lambda: note(f"http://{host}:{port} (Ctrl-C stops it)"))
+    forget_stops()
     stopped = jobs.cancel_all()
     if not stopped:
         return

@@ -6,6 +6,7 @@
     ├── OutOfMemory     4    RAM or video memory ran out
     ├── DamagedRun      5    a run folder that can't be trusted
     ├── RunInUse        6    another process works in the run folder
+    ├── OutputFailed    7    the result could not be printed; what was made is kept
     └── Interrupted   130    the user or the system stopped the run
 
 Code below ``cli/`` raises these and never prints or exits; ``cli/app.py`` turns them into text and an exit code.
@@ -57,6 +58,12 @@ class RunInUse(Kiss3dError):
     exit_code = 6
 
 
+class OutputFailed(Kiss3dError):
+    exit_code = 7
+    silent = False
+    """Whoever read the output went away, as `head` does: nobody waits for a message."""
+
+
 class Interrupted(Kiss3dError):
     exit_code = 130
 
@@ -67,6 +74,9 @@ def from_exception(error: BaseException, place: str | None = None) -> Kiss3dErro
         return error
     if isinstance(error, KeyboardInterrupt):
         return Interrupted("interrupted", place=place)
+    if isinstance(error, RuntimeError) and "home directory" in str(error):
+        hint = "set the environment variable HOME to a folder that can be written to"
+        return Missing("this user has no home directory", place=place, hint=hint)
     if isinstance(error, MemoryError) or _is_out_of_memory(error):
         return OutOfMemory(
             "out of memory",
