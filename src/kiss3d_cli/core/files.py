@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import re
 import secrets
@@ -22,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -99,7 +100,7 @@ def open_file(path: Path, flags: int = os.O_RDONLY, *, within: Path | None = Non
 
 
 @contextmanager
-def reading(path: Path, *, within: Path | None = None) -> Iterator[BinaryIO]:
+def reading(path: Path, *, within: Path | None = None) -> Iterator[io.BufferedReader]:
     """Open a file at a predictable name. Raises as `open_file`."""
     with told("read", path), os.fdopen(open_file(path, within=within), "rb") as stream:
         yield stream
@@ -142,7 +143,7 @@ def is_safe(path: Path, *, within: Path | None = None) -> bool:
 
 
 @contextmanager
-def open_given(path: Path) -> Iterator[BinaryIO]:
+def open_given(path: Path) -> Iterator[io.BufferedReader]:
     """Open a file that the user named: links are followed, a pipe or a device is refused at once."""
     flags = _SAFE & ~getattr(os, "O_NOFOLLOW", 0)
     with told("read", path):
@@ -200,7 +201,7 @@ def copy_own(source: Path, target: Path, *, within: Path | None = None) -> None:
         shutil.copyfileobj(given, stream, 2**20)
 
 
-def create(path: Path) -> BinaryIO:
+def create(path: Path) -> io.BufferedWriter:
     """A new file of this name, open to write to; what is there is removed, and no link followed."""
     with told("write", path):
         remove(path)
