@@ -17,8 +17,9 @@ ALLOWED = {
     "methods": {"core", "models", "geometry", "image", "evaluation"},
     "report": {"core", "geometry", "image", "evaluation", "methods", "pipeline"},
     "pipeline": {"core", "models", "geometry", "image", "evaluation", "methods", "report"},
+    "training": {"core", "models", "geometry"},
     "web": {"core", "geometry", "image", "evaluation", "methods", "pipeline", "report"},
-    "cli": {"core", "models", "geometry", "image", "evaluation", "methods", "pipeline", "report", "web"},
+    "cli": {"core", "models", "geometry", "image", "evaluation", "methods", "pipeline", "report", "training", "web"},
     "__main__.py": {"cli"},
 }
 

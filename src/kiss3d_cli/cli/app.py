@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import kiss3d_cli
-from kiss3d_cli.cli import doctor, evaluate, models, report, resume, run, status, streams, ui
+from kiss3d_cli.cli import doctor, evaluate, models, report, resume, run, status, streams, train, ui
 from kiss3d_cli.cli.streams import show
 from kiss3d_cli.core.errors import OutputFailed, from_exception
 
@@ -46,6 +46,7 @@ app.command("report")(report.report)
 app.command("ui")(ui.ui)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
+app.add_typer(train.app, name="train")
 
 
 def main() -> None:

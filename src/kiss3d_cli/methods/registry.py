@@ -20,6 +20,7 @@ METHODS = (
     "caption.describe:Describe",
     "caption.florence2:Florence2",
     "multiview.inflate:Inflate",
+    "multiview.prior:Prior",
     "multiview.zero123plus:Zero123Plus",
     "reference.surface:Surface",
     "reference.lrm:Lrm",

@@ -61,7 +61,7 @@ STAGES = (
         "multiview",
         "making four views",
         "zero123plus",
-        "`zero123plus` draws the views with Zero123++, `inflate` renders the inflated silhouette.",
+        "`zero123plus` draws the views, `inflate` renders the inflated silhouette, `prior` a shape that was learned.",
         optional=True,
     ),
     Stage(

@@ -127,7 +127,7 @@ def _views_work(config: Config) -> dict[str, Work]:
             video=7 * GIB,
             least_video=7 * GIB,
         )
-    elif config["multiview.method"] == "inflate":
+    elif config["multiview.method"] in ("inflate", "prior"):
         work["multiview"] = Work(host_seconds=1)
     if config["reference.method"] != "none":
         work["reference"] = _lrm_work() if config["reference.method"] == "lrm" else Work(host_seconds=1)

@@ -1,0 +1,101 @@
+"""`kiss3d train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kiss3d_cli.cli.terminal import handles_errors, note, print_json, show, shown_path
+from kiss3d_cli.core.shell import typed
+
+app = typer.Typer(help="Train the learned prior again, on objects of your own.", no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+VIEWS = Path("outputs/prior/views")
+HELD_OUT = Path("outputs/prior/held-out")
+
+
+@app.command("data")
+@handles_errors
+def data(
+    objects: Annotated[
+        Path | None,
+        typer.Option(help="A folder of meshes, or of zip files beside their index.json; none: made-up objects alone."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The folder of views; what is there is kept.")] = VIEWS,
+    shards: Annotated[int, typer.Option(min=1, max=99_999, help="Files of 64 views.")] = 400,
+    procedural: Annotated[float, typer.Option(min=0, max=1, help="Share of views of made-up objects.")] = 0.5,
+    split: Annotated[
+        str, typer.Option(help="`train`, `held-out`, or one held-out family: views that are never trained on.")
+    ] = "train",
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same views.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that draw.")] = 2,
+    json_output: Json = False,
+) -> None:
+    """Draw views of objects: pictures, and what is true of the shapes in them."""
+    from kiss3d_cli.training.data import Recipe, make_shards
+
+    recipe = Recipe(objects, 1.0 if objects is None else procedural, seed)
+    notes = make_shards(
+        out,
+        recipe,
+        shards,
+        workers=workers,
+        split=split,
+        progress=lambda done, count: note(f"{done} of {count} files"),
+    )
+    for line in notes:
+        note(f"note: {line}")
+    if json_output:
+        print_json({"views": str(out), "shards": shards, "notes": notes})
+    else:
+        show(f"views in {shown_path(out)}; next: {typed('kiss3d', 'train', 'prior', '--views', shown_path(out))}")
+
+
+@app.command("prior")
+@handles_errors
+def prior(
+    views: Annotated[Path, typer.Option(help="The folder of views to train on.")] = VIEWS,
+    held_out: Annotated[
+        Path | None, typer.Option(help="A folder of views to measure on; none if it is not there.")
+    ] = HELD_OUT,
+    out: Annotated[Path, typer.Option(help="The training run; one that is there goes on.")] = Path("outputs/prior/run"),
+    steps: Annotated[int | None, typer.Option(min=1, help="Length of the schedule, in steps.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Length of the schedule, in minutes of training.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, max=4096, help="Pictures a step and process.")] = None,
+    accumulate: Annotated[int | None, typer.Option(min=1, max=1024, help="Steps whose gradients are added up.")] = None,
+    rate: Annotated[float | None, typer.Option(min=1e-7, max=1, help="Highest learning rate.")] = None,
+    widths: Annotated[tuple[int, int, int], typer.Option(help="Channels of the three grids.")] = (32, 64, 160),
+    share: Annotated[float | None, typer.Option(min=0.001, max=1, help="Share of the views that is used.")] = None,
+    precision: Annotated[str, typer.Option(help="no, bf16 or fp16.")] = "no",
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the first weights and every choice.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, or auto for what accelerate finds.")] = "auto",
+    json_output: Json = False,
+) -> None:
+    """Train, or go on training; killed at any moment it goes on from its last checkpoint."""
+    import dataclasses
+
+    from kiss3d_cli.core.errors import BadInput
+    from kiss3d_cli.models.prior.network import PriorConfig
+    from kiss3d_cli.training.finish import finish
+    from kiss3d_cli.training.loop import settings_with, train
+
+    if precision not in ("no", "bf16", "fp16"):
+        raise BadInput(f"{precision} is no precision", place="--precision", hint="use no, bf16 or fp16")
+    if any(width % 8 or not 8 <= width <= 2048 for width in widths):
+        raise BadInput(f"{widths} can't be the widths", place="--widths", hint="give three multiples of 8, 8 to 2048")
+    settings = settings_with(
+        steps=steps, minutes=minutes, batch=batch, accumulate=accumulate, rate=rate, share=share, seed=seed,
+        precision=precision,
+    )  # fmt: skip
+    config = dataclasses.replace(PriorConfig(), widths=widths)
+    there = held_out if held_out is not None and held_out.is_dir() else None
+    checkpoint = train(views, there, out, config, settings, device=device, say=note)
+    found = finish(checkpoint, out)
+    if json_output:
+        print_json({"weights": str(found.weights), "sha256": found.sha256, "report": str(found.report)})
+    else:
+        show(f"{shown_path(found.weights)}\n{shown_path(found.report)}")

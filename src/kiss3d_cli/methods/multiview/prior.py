@@ -1,0 +1,46 @@
+"""Four views of the shape that the learned prior sees in the picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.multiview.views import WRITES, Tiles
+from kiss3d_cli.methods.shared import Cameras
+
+
+class PriorSettings(Tiles, Cameras):
+    weights: str | None = None
+    """A file of the prior's weights of your own training; empty means those of the package."""
+
+
+class Prior(Weightless[PriorSettings]):
+    """The front and the back that the learned prior says, joined to a surface, seen from four sides."""
+
+    stage, name, version = "multiview", "prior", 1
+    settings = PriorSettings
+    reads = ("preprocess/image_rgba.png",)
+    writes = (*WRITES, "surface.ply")
+
+    def work(self, settings: PriorSettings, machine: Machine, context: Context) -> None:
+        from kiss3d_cli.geometry.cameras import bundle_cameras
+        from kiss3d_cli.geometry.inflate.inflate import shrink_into_views
+        from kiss3d_cli.geometry.io.export import write_mesh
+        from kiss3d_cli.geometry.render import render_colors
+        from kiss3d_cli.image.png import read_png
+        from kiss3d_cli.image.views import VIEW_NAMES, to_bytes, write_views
+        from kiss3d_cli.methods.multiview.prior_shape import shape_of
+        from kiss3d_cli.models.prior.weights import load
+
+        cameras = bundle_cameras(settings.radius)
+        context.progress(0.0, "reading the prior's weights")
+        loaded = load(None if settings.weights is None else Path(settings.weights))
+        context.progress(0.1, "guessing the shape")
+        shape = shape_of(loaded.network, read_png(context.inputs["preprocess/image_rgba.png"]), cameras[[0]])
+        mesh = shrink_into_views(shape.mesh, cameras)
+        context.progress(0.7, "rendering four views")
+        colors = to_bytes(render_colors(mesh, cameras, (settings.tile, settings.tile)).colors)
+        write_views(context.output, dict(zip(VIEW_NAMES, colors, strict=True)))
+        write_mesh(context.output / "surface.ply", mesh)
+        context.facts.update(vertices=len(mesh.vertices), faces=len(mesh.faces), weights=loaded.sha256)
+        context.facts["confidence"] = round(shape.confidence, 4)

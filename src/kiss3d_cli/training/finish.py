@@ -1,0 +1,115 @@
+"""The end of a training run: the weights to ship, and one page that shows how they came about."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kiss3d_cli.models.prior.weights import export
+from kiss3d_cli.training.checkpoints import read_checkpoint, under
+from kiss3d_cli.training.log import LOG
+
+WEIGHTS = "prior.safetensors"
+REPORT = "report.html"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a training run leaves."""
+
+    weights: Path
+    sha256: str
+    report: Path
+
+
+def finish(checkpoint: Path, folder: Path) -> Finished:
+    """Exports the averaged weights of a checkpoint and writes the report."""
+    config, tensors, step, seconds = read_checkpoint(checkpoint)
+    weights = folder / WEIGHTS
+    sha256 = export(weights, config, under(tensors, "average."))
+    report = folder / REPORT
+    facts = {
+        "network": json.dumps(config.as_dict()),
+        "parameters": f"{sum(value.numel() for value in under(tensors, 'average.').values()):,}",
+        "steps": f"{step:,}",
+        "time": f"{seconds / 60:.0f} minutes",
+        "weights": f"{WEIGHTS}, {weights.stat().st_size / 1e6:.1f} MB, sha256 {sha256}",
+    }
+    report.write_text(_page(folder, facts), encoding="utf-8")
+    return Finished(weights, sha256, report)
+
+
+def _page(folder: Path, facts: dict[str, str]) -> str:
+    rows = _rows(folder / LOG)
+    losses = [(row["step"], row) for row in rows if "depth" in row]
+    held = [(row["step"], row["held_out"]) for row in rows if "held_out" in row]
+    curves = {
+        "depth, training": _smoothed([(step, row["depth"]) for step, row in losses]),
+        "depth, held out": [(step, row["depth"]) for step, row in held],
+        "inflation alone, held out": [(step, row["inflation"]) for step, row in held],
+    }
+    others = {key: _smoothed([(step, row[key]) for step, row in losses]) for key in ("normals", "back", "sides", "gap")}
+    sheets = sorted(folder.glob("sheet-*.png"))
+    shown = [sheets[i] for i in sorted({0, len(sheets) // 2, len(sheets) - 1})] if sheets else []
+    parts = [f"<tr><th>{html.escape(key)}</th><td>{html.escape(value)}</td></tr>" for key, value in facts.items()]
+    pictures = "".join(
+        f"<figure><figcaption>step {int(path.stem.split('-')[1]):,}: picture; front depth said, true; back depth "
+        f"said, true; normals said, true; back colours said, true</figcaption>"
+        f'<img src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"></figure>'
+        for path in shown
+    )
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Training of the prior</title>"
+        "<style>body{font:15px system-ui,sans-serif;margin:2em auto;max-width:75em;color:#222}"
+        "th{text-align:left;padding-right:1em}img{max-width:100%}figure{margin:1em 0}"
+        "svg{width:100%;height:auto}</style>"
+        f"<h1>Training of the prior</h1><table>{''.join(parts)}</table>"
+        f"<h2>Mean error of depth, in half picture sides</h2>{_chart(curves)}"
+        f"<h2>Other losses, training</h2>{_chart(others)}<h2>Objects never trained on</h2>{pictures}</html>"
+    )
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def _smoothed(points: list[tuple[int, float]], most: int = 300) -> list[tuple[int, float]]:
+    """At most so many points, each the mean of its neighbours."""
+    if not points:
+        return []
+    groups = np.array_split(np.array(points, float), min(most, len(points)))
+    return [(int(group[:, 0].mean()), float(group[:, 1].mean())) for group in groups]
+
+
+def _chart(curves: dict[str, list[tuple[int, float]]]) -> str:
+    """Lines over steps, as SVG."""
+    colors = ("#1f6fb2", "#d1495b", "#888888", "#2e8b57")
+    points = [point for curve in curves.values() for point in curve]
+    if not points:
+        return "<p>Nothing was logged.</p>"
+    width, height, left, bottom = 900, 320, 60, 30
+    last, top = max(step for step, _ in points) or 1, max(value for _, value in points) * 1.05 or 1
+
+    def at(step: float, value: float) -> str:
+        x = left + step / last * (width - left - 10)
+        return f"{x:.1f},{(height - bottom) * (1 - value / top):.1f}"
+
+    drawn = []
+    for number, (name, curve) in enumerate(curves.items()):
+        color = colors[number % len(colors)]
+        line = " ".join(at(*point) for point in curve)
+        drawn.append(f'<polyline points="{line}" fill="none" stroke="{color}" stroke-width="1.5"/>')
+        final = f"{curve[-1][1]:.4f}" if curve else "not measured"
+        drawn.append(f'<text x="{left + 20}" y="{20 + 16 * number}" fill="{color}">{html.escape(name)}: {final}</text>')
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        y = (height - bottom) * (1 - share)
+        drawn.append(f'<line x1="{left}" x2="{width}" y1="{y}" y2="{y}" stroke="#ddd"/>')
+        drawn.append(f'<text x="0" y="{y + 12 if share == 1 else y}" fill="#666">{share * top:.3f}</text>')
+    drawn.append(f'<text x="{left}" y="{height - 8}" fill="#666">0 to {last:,} steps</text>')
+    return f'<svg viewBox="0 0 {width} {height}" font-size="12">{"".join(drawn)}</svg>'

@@ -1,0 +1,222 @@
+"""Training: steps, checkpoints that go on where they stopped, a log, pictures.
+
+`accelerate` does devices, mixed precision, accumulation and several processes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kiss3d_cli.core.errors import Kiss3dError, Missing
+from kiss3d_cli.models.prior.network import Prior, PriorConfig
+from kiss3d_cli.training.checkpoints import CHECKPOINT, Progress, resume, save
+from kiss3d_cli.training.log import Log
+from kiss3d_cli.training.prior import Views, all_views, held_out_errors, losses, sheet
+
+GIVE_UP = 20
+"""Steps in a row without finite gradients after which training stops."""
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How to train.
+
+    Attributes:
+        batch: pictures a step and process.
+        accumulate: steps whose gradients are added up before the weights move.
+        steps: length of the schedule; of no account if `minutes` is given.
+        minutes: length of the schedule as time spent training; what a machine that is lent for an hour needs, but
+            no two runs are alike.
+        rate: highest learning rate. warmup: share of the schedule over which it rises.
+        decay: AdamW's weight decay. clip: longest gradient.
+        average: weight of the past in the averaged weights, which are what is shipped.
+        seed: of the first weights and of every choice.
+        share: of the shards that are used, the first ones.
+        precision: "no", "bf16" or "fp16".
+        save_minutes: between checkpoints. sheet_minutes: between pictures and held-out errors.
+        held_out_views: how many of the held-out views are measured.
+    """
+
+    batch: int = 16
+    accumulate: int = 1
+    steps: int = 20000
+    minutes: float | None = None
+    rate: float = 1e-3
+    warmup: float = 0.02
+    decay: float = 0.01
+    clip: float = 1.0
+    average: float = 0.999
+    seed: int = 0
+    share: float = 1.0
+    precision: str = "no"
+    save_minutes: float = 4.0
+    sheet_minutes: float = 8.0
+    held_out_views: int = 192
+
+
+def train(
+    views: Path,
+    held_out: Path | None,
+    folder: Path,
+    config: PriorConfig,
+    settings: TrainSettings,
+    *,
+    device: str = "cpu",
+    say: Callable[[str], None] = lambda _line: None,
+    stop: Callable[[int], bool] = lambda _step: False,
+) -> Path:
+    """Trains until the schedule's end, from the folder's checkpoint on if it has one.
+
+    Args:
+        views: shards to train on. held_out: shards to measure on.
+        folder: for the checkpoint, the log, pictures and, at the end, `prior.safetensors`.
+        stop: asked after every step: leave now? The checkpoint is written first.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        Missing: no accelerate, or no views.
+        BadInput: the folder's checkpoint is of another configuration.
+        Kiss3dError: the losses are not finite any more; the last good checkpoint is kept.
+    """
+    try:
+        from accelerate import Accelerator
+        from accelerate.utils import set_seed
+    except ImportError as error:
+        raise Missing(
+            "training needs the package accelerate",
+            hint="pip install 'kiss3d[train]'; nothing that was trained is lost",
+        ) from error
+    accelerator = Accelerator(
+        cpu=device == "cpu", mixed_precision=settings.precision, gradient_accumulation_steps=settings.accumulate
+    )
+    set_seed(settings.seed)
+    network = Prior(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=settings.rate, weight_decay=settings.decay, betas=(0.9, 0.98)
+    )
+    network, optimizer = accelerator.prepare(network, optimizer)
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / CHECKPOINT
+    state = Progress()
+    if checkpoint.exists():
+        state = resume(checkpoint, accelerator.unwrap_model(network), average, optimizer, config)
+        say(f"going on from step {state.step}")
+    data = Views(views, settings.batch, settings.seed, share=settings.share)
+    log = Log(folder)
+    log.cut(state.step)
+    started = saved = drawn = time.monotonic()
+    before = state.seconds
+    bad = 0
+    running: dict[str, float] = {}
+    while True:
+        done = _done(state, settings)
+        if done >= 1:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = settings.rate * schedule(done, settings.warmup)
+        batch = data.batch(state.step, accelerator.process_index).to(accelerator.device)
+        with accelerator.accumulate(network):
+            found = losses(network(batch.rgba, batch.base), batch)
+            accelerator.backward(found["loss"])
+            if accelerator.sync_gradients:
+                norm = accelerator.clip_grad_norm_(network.parameters(), settings.clip)
+                if bool(torch.isfinite(torch.as_tensor(norm))):
+                    bad = 0
+                    optimizer.step()
+                    _blend(
+                        average,
+                        accelerator.unwrap_model(network),
+                        min(settings.average, (state.step + 1) / (state.step + 10)),
+                    )
+                else:
+                    bad += 1
+                optimizer.zero_grad(set_to_none=True)
+        if bad >= GIVE_UP or not math.isfinite(float(found["depth"].detach())):
+            raise Kiss3dError(
+                f"the losses are not finite any more, at step {state.step}",
+                place=str(folder),
+                hint=f"the last good checkpoint is kept ({CHECKPOINT}); go on from it with a lower --rate",
+            )
+        state.step += 1
+        now = time.monotonic()
+        state.seconds = before + now - started
+        for key, value in found.items():
+            running[key] = value_of(value) if key not in running else 0.95 * running[key] + 0.05 * value_of(value)
+        if accelerator.is_main_process:
+            log.step(state, {key: value_of(value) for key, value in found.items()}, optimizer.param_groups[0]["lr"])
+            if state.step % 50 == 0:
+                rate = state.step * settings.batch * accelerator.num_processes / max(state.seconds, 1e-9)
+                say(f"step {state.step}  {100 * done:.1f} %  depth {running['depth']:.4f}  {rate:.1f} views/s")
+        leave = stop(state.step)
+        ends = leave or _done(state, settings) >= 1
+        if accelerator.is_main_process and (ends or now - saved > 60 * settings.save_minutes):
+            save(checkpoint, accelerator.unwrap_model(network), average, optimizer, config, state)
+            saved = now
+        if accelerator.is_main_process and held_out is not None and (ends or now - drawn > 60 * settings.sheet_minutes):
+            measured = look(average, config, held_out, folder / f"sheet-{state.step:07}.png", settings.held_out_views)
+            log.held_out(state, measured)
+            say(f"held out: depth {measured['depth']:.4f}, inflation {measured['inflation']:.4f}")
+            data.refresh()
+            drawn = now
+        if leave:
+            break
+    accelerator.wait_for_everyone()
+    log.close()
+    return checkpoint
+
+
+def value_of(value: Tensor) -> float:
+    return float(value.detach())
+
+
+def _done(state: Progress, settings: TrainSettings) -> float:
+    if settings.minutes is not None:
+        return state.seconds / (60 * settings.minutes)
+    return state.step / max(1, settings.steps)
+
+
+def schedule(done: float, warmup: float) -> float:
+    """Factor on the learning rate: a linear rise, then half a cosine down to 0."""
+    if done < warmup:
+        return (done + 1e-3) / (warmup + 1e-3)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (done - warmup) / (1 - warmup))))
+
+
+@torch.no_grad()
+def _blend(average: dict[str, Tensor], network: torch.nn.Module, keep: float) -> None:
+    for name, value in network.state_dict().items():
+        average[name].lerp_(value.to(average[name]), 1 - keep)
+
+
+def averaged(average: dict[str, Tensor], config: PriorConfig) -> Prior:
+    network = Prior(config)
+    network.load_state_dict(average)
+    return network.eval()
+
+
+def look(average: dict[str, Tensor], config: PriorConfig, held_out: Path, path: Path, limit: int) -> dict[str, float]:
+    """Held-out errors of the averaged weights; draws a sheet."""
+    from PIL import Image
+
+    network = averaged({name: value.cpu() for name, value in average.items()}, config)
+    first = next(iter(all_views(held_out, 24, batch=24)))
+    picked = type(first)(**{key: value[::2] for key, value in vars(first).items()})
+    Image.fromarray(sheet(network, picked)).save(path)
+    return held_out_errors(network, held_out, limit, torch.device("cpu"))
+
+
+def settings_with(**changes: Any) -> TrainSettings:
+    """The defaults with changes; None means the default."""
+    return dataclasses.replace(TrainSettings(), **{key: value for key, value in changes.items() if value is not None})
