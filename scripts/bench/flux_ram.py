@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from kiss3d_cli.models.flux import latents as latent
@@ -53,7 +54,9 @@ def controlnet(root: Path) -> torch.nn.Module:
 
 
 def redux(root: Path) -> torch.Tensor:
-    tokens: torch.Tensor = load_redux(root / "black-forest-labs" / "FLUX.1-Redux-dev", WIDE)(torch.rand(512, 512, 3))
+    tokens: torch.Tensor = load_redux(root / "black-forest-labs" / "FLUX.1-Redux-dev", WIDE)(
+        np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)
+    )
     return tokens
 
 

@@ -48,7 +48,10 @@ def doctor(
         _show(f"{row['name']:<16} {row['version'] or 'missing':<9} {row['purpose']}", row["hint"])
     show("\nmodel weights")
     for row in models:
-        _show(f"{row['name']:<16} {'here' if row['here'] else 'not here':<9} {row['size']:>8}", row["note"])
+        state = "damaged" if row["faults"] else "here" if row["here"] else "not here"
+        _show(f"{row['name']:<16} {state:<9} {row['size']:>8}", row["note"])
+        for fault in row["faults"]:
+            show(f"  {'':<16} {fault['file']}: {fault['what']}")
     show("\npresets")
     for row in presets:
         _show(f"{row['name']:<16} {row['verdict']}", _needs(row))
@@ -105,21 +108,27 @@ def _packages(device: str) -> list[dict[str, Any]]:
 def _models(root: Path | None) -> list[dict[str, Any]]:
     from huggingface_hub import get_token
 
+    from kiss3d_cli.models.store import preflight
     from kiss3d_cli.models.store.locate import find_all
     from kiss3d_cli.models.store.registry import MODELS
 
     here = find_all(MODELS, root)
+    found = preflight.check(MODELS, root)
     token = get_token() is not None
     rows = []
     for name, model in MODELS.items():
         text = None
-        if model.gated and name not in here:
+        faults = [{"file": str(fault.path), "what": fault.what} for fault in found if name in fault.models]
+        if faults:
+            text = preflight.pull_command([name], root)
+        elif model.gated and name not in here:
             signed = (
                 "a token is set; kiss3d models pull says whether it is let in" if token else "no token: hf auth login"
             )
             text = f"gated: accept its terms at {model.page} ({signed})"
             text += f", or --set {model.without}" if model.without else ""
-        rows.append({"name": name, "here": name in here, "size": model.size, "gated": model.gated, "note": text})
+        row = {"name": name, "here": name in here, "size": model.size, "gated": model.gated, "note": text}
+        rows.append({**row, "faults": faults})
     return rows
 
 
@@ -128,6 +137,7 @@ def _preset(name: str, machine: Any, measured: Any, root: Path | None) -> dict[s
 
     from kiss3d_cli.core.machine import free_disk
     from kiss3d_cli.models.store import locate as store
+    from kiss3d_cli.models.store import preflight
     from kiss3d_cli.pipeline import config as configuration
     from kiss3d_cli.pipeline.estimate import Rates, estimate
     from kiss3d_cli.pipeline.launch import needed_models
@@ -135,7 +145,9 @@ def _preset(name: str, machine: Any, measured: Any, root: Path | None) -> dict[s
 
     config = configuration.load(configuration.preset_layer(name))
     names = needed_models(config)
-    missing = store.missing(names, store.find_all(names, root))
+    unusable = preflight.check(names, root)
+    broken = {name for fault in unusable for name in fault.models}
+    missing = [model for model in store.missing(names, store.find_all(names, root)) if model.name not in broken]
     rates = Rates(machine.device.model, *_rates(measured), DISK_RATE)
     limit = machine.free_video_bytes
     if limit is not None:
@@ -153,6 +165,9 @@ def _preset(name: str, machine: Any, measured: Any, root: Path | None) -> dict[s
         faults.append(f"there is no GPU ({machine.device.why.removeprefix('auto: ')})")
     elif limit is not None and found.least_video_bytes > limit:
         faults.append(f"it needs {found.least_video_bytes / GIB:.1f} GiB of free video memory")
+    if unusable:
+        command = preflight.pull_command(sorted(broken), root)
+        faults.append(f"{len(unusable)} files of models can't be used (see above): {command}")
     if missing:
         gigabytes = sum(model.gigabytes or 0 for model in missing)
         faults.append(f"{len(missing)} models are not here ({gigabytes:.0f} GB): kiss3d models pull {name}")
@@ -168,6 +183,7 @@ def _preset(name: str, machine: Any, measured: Any, root: Path | None) -> dict[s
         "ready": not faults,
         "verdict": "ready" if not faults else "not ready: " + "; ".join(faults),
         "missing": [model.name for model in missing],
+        "unusable": [str(fault.path) for fault in unusable],
         "seconds": round(found.seconds, 1) if timed else None,
         "stages": {stage.stage: round(stage.seconds, 1) for stage in found.stages} if timed else {},
         "video_bytes": int(found.video_bytes),

@@ -46,17 +46,32 @@ def pull(
     ] = None,
     root: Root = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before the download.")] = False,
+    contents: Annotated[
+        bool, typer.Option("--contents", help="Read what is here whole, to find damage in it: a minute for 12gb.")
+    ] = False,
 ) -> None:
-    """Download model weights. What was begun before goes on where it stopped."""
+    """Download model weights, also in the place of damaged files. What was begun before goes on where it stopped."""
     import sys
 
+    from kiss3d_cli.models.store import preflight
     from kiss3d_cli.models.store.download import fetch, plan_downloads
+    from kiss3d_cli.models.store.locate import find
+    from kiss3d_cli.models.store.verify import verify
 
-    models = _chosen(names or ["12gb"], root)
+    chosen = _chosen(names or ["12gb"])
+    faults = preflight.check((model.name for model in chosen), root)
+    for model in chosen if contents else ():
+        known = {fault.path for fault in faults}
+        found = [entry for entry in verify(model, root) if entry.fault and entry.path not in known]
+        faults += [preflight.Fault(entry.path, str(entry.fault), (model.name,)) for entry in found]
+    broken = {name for fault in faults for name in fault.models}
+    models = [model for model in chosen if model.name in broken or find(model, root) is None]
     if not models:
-        note("nothing to download: these models are here")
+        note("nothing to download: these models are here, and their files are whole")
         return
     downloads = plan_downloads(models, root)
+    for fault in faults:
+        note(f"{fault.path}: {fault.what}; it is replaced")
     for download in downloads:
         model = download.model
         note(f"{model.name}: {download.bytes / 1e9:.2f} GB from {model.page}")
@@ -65,6 +80,8 @@ def pull(
     note(f"{total / 1e9:.2f} GB in all")
     if not yes and sys.stdin.isatty() and not typer.confirm("Download?", default=True, err=True):
         raise typer.Exit(1)
+    for fault in faults:
+        preflight.clear(fault.path)
     for download in downloads:
         with _Bar() as bar:
             fetch(download, bar)
@@ -81,16 +98,16 @@ def verify_models(
     root: Root = None,
     json_output: Json = False,
 ) -> None:
-    """Check the files of the models that are here, without the network."""
-    from kiss3d_cli.models.store.locate import home
+    """Check the files of the models that are here, without the network: by content where the published is known."""
+    from kiss3d_cli.models.store.preflight import check, pull_command
     from kiss3d_cli.models.store.registry import MODELS
     from kiss3d_cli.models.store.verify import verify
 
-    models = _chosen(names, root, absent_only=False) if names else list(MODELS.values())
+    models = _chosen(names) if names else list(MODELS.values())
     rows = []
+    faults = check((model.name for model in models), root)
     for model in models:
-        folder = home(model, root)
-        for checked in verify(model, folder) if folder is not None and folder.is_dir() else ():
+        for checked in verify(model, root, faults):
             rows.append({"model": model.name, "file": str(checked.path), "how": checked.how, "fault": checked.fault})
             if not json_output:
                 show(f"{model.name:<16} {checked.fault or 'ok':<10} ({checked.how})  {checked.path}")
@@ -98,8 +115,10 @@ def verify_models(
     error = None
     if broken:
         files = "\n".join(f"  - {row['file']}: {row['fault']}" for row in rows if row["fault"])
-        hint = f"delete the files, then: kiss3d models pull {' '.join(broken)}"
-        error = Missing(f"these files are damaged:\n{files}", place="models", hint=hint)
+        by_content = any(row["fault"] and row["how"] == "hash" for row in rows)
+        command = pull_command([*(["--contents"] if by_content else []), *broken], root)
+        hint = f"{command}   (replaces the files named above)"
+        error = Missing(f"these files can't be used:\n{files}", place="models", hint=hint)
     if json_output:
         print_json({"files": rows, **({"error": error_record(error)} if error else {})})
     if error is not None:
@@ -130,9 +149,8 @@ class _Bar:
             self._bar.close()
 
 
-def _chosen(names: list[str], root: Path | None, absent_only: bool = True) -> list[Any]:
-    """The models of these presets and names, each once; those that are here are left out where asked."""
-    from kiss3d_cli.models.store.locate import find
+def _chosen(names: list[str]) -> list[Any]:
+    """The models of these presets and names, each once."""
     from kiss3d_cli.models.store.registry import lookup
     from kiss3d_cli.pipeline import config as configuration
     from kiss3d_cli.pipeline.launch import needed_models
@@ -143,8 +161,7 @@ def _chosen(names: list[str], root: Path | None, absent_only: bool = True) -> li
             wanted |= dict.fromkeys(needed_models(configuration.load(configuration.preset_layer(name))))
         else:
             wanted[name] = None
-    models = [lookup(name) for name in wanted]
-    return [model for model in models if find(model, root) is None] if absent_only else models
+    return [lookup(name) for name in wanted]
 
 
 def _terms(licence: str, commercial: bool) -> str:

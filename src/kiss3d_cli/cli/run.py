@@ -166,6 +166,7 @@ def _show_dry_run(prepared: Any, json_output: bool) -> None:
         {"model": m.name, "repository": m.repository, "gigabytes": m.gigabytes, "licence": m.licence, "gated": m.gated}
         for m in prepared.missing
     ]
+    unusable = [{"file": str(f.path), "models": list(f.models), "what": f.what} for f in prepared.unusable]
     refused = _refusal(prepared)
     if json_output:
         print_json(
@@ -175,6 +176,7 @@ def _show_dry_run(prepared: Any, json_output: bool) -> None:
                 "preset": prepared.record.preset,
                 "stages": rows,
                 "missing": missing,
+                "unusable": unusable,
                 "refused": None if refused is None else error_record(refused),
                 "device": prepared.device.name,
             }
@@ -186,6 +188,8 @@ def _show_dry_run(prepared: Any, json_output: bool) -> None:
         gate = ", gated" if entry["gated"] else ""
         size = f"{entry['gigabytes']} GB{gate}"
         show(f"missing: {entry['model']} from {entry['repository']} ({size}; {entry['licence']})")
+    for fault in prepared.unusable:
+        show(f"unusable: {fault.path} ({', '.join(fault.models)}): {fault.what}")
     if refused is not None:
         show(f"refused: {refused}\n  try: {refused.hint}")
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from kiss3d_cli.core.errors import Missing
 from kiss3d_cli.models.florence2 import one_line
-from kiss3d_cli.models.runtime.pretrained import damage_as_missing, load_module, quiet
+from kiss3d_cli.models.runtime.pretrained import WEIGHTS, check_module, damage_as_missing, load_module, quiet
+from kiss3d_cli.models.store.preflight import Findings
 
 SYSTEM_PROMPT = (
     "You write prompts for a picture that shows one object from four sides. You are given a caption of its front. "
@@ -58,3 +60,24 @@ def expand(
         tokens = model.generate(**inputs.to(model.device), max_new_tokens=MAX_TOKENS, do_sample=False)
         answer = tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     return one_line(answer)
+
+
+def check_files(folders: Mapping[str, Path], findings: Findings) -> None:
+    """For `store.preflight`: what `expand` would refuse, of the one chat model in `folders`."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    (folder,) = folders.values()
+    weights = next((folder / name for name in WEIGHTS if (folder / name).exists()), folder / WEIGHTS[0])
+    index = folder / f"{weights.name}.index.json"
+
+    def check_words() -> None:
+        with damage_as_missing(str(folder), "", Exception), quiet():
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        if not tokenizer.chat_template:
+            raise Missing("the model has no chat template: it is not a chat model")
+
+    findings.attempt(
+        index if index.exists() and not weights.exists() else weights,
+        lambda: check_module(AutoModelForCausalLM, folder),
+    )
+    findings.attempt(folder / "tokenizer_config.json", check_words)

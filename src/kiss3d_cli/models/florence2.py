@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image
 
-from kiss3d_cli.models.runtime.pretrained import damage_as_missing, load_module, quiet
+from kiss3d_cli.core.errors import Missing
+from kiss3d_cli.models.runtime.pretrained import WEIGHTS, check_module, damage_as_missing, load_module, quiet
+from kiss3d_cli.models.store.headers import read_object
+from kiss3d_cli.models.store.preflight import Findings
 
 TASK = "<MORE_DETAILED_CAPTION>"
 HINT = "get the files again: kiss3d models pull florence2"
@@ -67,6 +71,46 @@ def caption(
     if text or beams == 1:
         return Caption(text, "beam" if beams > 1 else "greedy")
     return Caption(_generate(model, processor, inputs, 1, longest), "greedy")
+
+
+def check_files(folders: Mapping[str, Path], findings: Findings) -> None:
+    """For `store.preflight`: what `caption` would refuse."""
+    from transformers import Florence2ForConditionalGeneration
+
+    folder = folders["florence2"]
+    weights = next((folder / name for name in WEIGHTS if (folder / name).exists()), folder / WEIGHTS[0])
+    findings.attempt(folder / "config.json", lambda: read_object(folder / "config.json"))
+    model = findings.attempt(weights, lambda: check_module(Florence2ForConditionalGeneration, folder))
+    pictures = folder / "preprocessor_config.json"
+    findings.attempt(pictures, lambda: _check_pictures(pictures))
+    findings.attempt(folder / "tokenizer.json", lambda: _check_words(folder, model))
+
+
+def _check_pictures(path: Path) -> None:
+    """Raises Missing if the file does not say what size and colours the network takes: the library would make it up."""
+    values = read_object(path)
+    missing = [key for key in ("size", "image_mean", "image_std") if key not in values]
+    if missing:
+        cause = f"the file does not configure the network's pictures: it lacks {', '.join(missing)}"
+        raise Missing(cause, place=str(path), hint=HINT)
+
+
+def _check_words(folder: Path, model: Any) -> None:
+    """Raises Missing if the tokenizer can't be read, or has other words than the network."""
+    from transformers import AutoProcessor
+
+    with damage_as_missing(str(folder), HINT, Exception), quiet():
+        processor = AutoProcessor.from_pretrained(str(folder), local_files_only=True)
+    if model is None:
+        return
+    known = model.get_input_embeddings().weight.shape[0]
+    words, sign = len(processor.tokenizer), processor.image_token_id
+    if words > known or sign != model.config.image_token_id:
+        raise Missing(
+            f"it is the tokenizer of another model: it has {words} words, and the picture's is number {sign}; the "
+            f"network knows {known}, and the picture's is number {model.config.image_token_id}",
+            hint=HINT,
+        )
 
 
 def _generate(model: Any, processor: Any, inputs: Any, beams: int, longest: int) -> str:

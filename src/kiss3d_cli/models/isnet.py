@@ -5,6 +5,7 @@ onnxruntime is used directly: rembg adds a resize on either side, and would fetc
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from kiss3d_cli.core.errors import Missing
+from kiss3d_cli.models.store.headers import look
+from kiss3d_cli.models.store.onnx import read_signature
+from kiss3d_cli.models.store.preflight import Findings
 
 FILE = "isnet-general-use.onnx"
 SIDE = 1024
@@ -47,6 +51,37 @@ def matte(folder: Path, rgb: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H
         text = " ".join(str(error).split())[:200]
         raise Missing(f"the model can't be read: {text}", place=str(path), hint=HINT) from error
     return _alpha(probability, rgb.shape[1], rgb.shape[0])
+
+
+def check_files(folders: Mapping[str, Path], findings: Findings) -> None:
+    """For `store.preflight`: that the file is whole, and a network from three channels of SIDE x SIDE to one."""
+    path = folders["isnet"] / FILE
+    findings.attempt(path, lambda: _check_onnx(path))
+
+
+def _check_onnx(path: Path) -> None:
+    look(path)
+    signature = read_signature(path)
+    taken, given = (1, 3, SIDE, SIDE), (1, 1, SIDE, SIDE)
+    if len(signature.inputs) != 1 or not _agree(signature.inputs, taken) or not _agree(signature.outputs, given):
+        raise Missing(
+            f"it is another network: it makes {_sizes(signature.outputs)} of {_sizes(signature.inputs)}, "
+            f"not {_sizes([given])} of {_sizes([taken])}",
+            place=str(path),
+            hint=HINT,
+        )
+
+
+def _agree(shapes: Sequence[tuple[int, ...]], wanted: tuple[int, ...]) -> bool:
+    """Whether the first shape is the wanted one, as far as it is said; 0 is a side of any length."""
+    first = shapes[0] if shapes else None
+    return first == () or (
+        first is not None and len(first) == len(wanted) and all(a in (0, b) for a, b in zip(first, wanted, strict=True))
+    )
+
+
+def _sizes(shapes: Sequence[tuple[int, ...]]) -> str:
+    return " and ".join(" x ".join(str(side) if side else "any" for side in shape) for shape in shapes) or "nothing"
 
 
 def _normalised(rgb: UInt8[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "1 3 S S"]:

@@ -17,14 +17,15 @@ from kiss3d_cli.core import device as devices
 from kiss3d_cli.core.errors import BadInput, Missing
 from kiss3d_cli.core.packages import require_packages
 from kiss3d_cli.core.progress import Reporter
-from kiss3d_cli.methods.base import Method
 from kiss3d_cli.models.store import locate as store
 from kiss3d_cli.models.store.locate import Located
-from kiss3d_cli.models.store.registry import Model, lookup
+from kiss3d_cli.models.store.preflight import Fault
+from kiss3d_cli.models.store.registry import Model
 from kiss3d_cli.pipeline import config as configuration
+from kiss3d_cli.pipeline import requirements
 from kiss3d_cli.pipeline.config import Config
 from kiss3d_cli.pipeline.lock import locked
-from kiss3d_cli.pipeline.plan import Action, Step, check_stage, chosen_methods
+from kiss3d_cli.pipeline.plan import Step, check_stage, chosen_methods
 from kiss3d_cli.pipeline.run_folder import Absent, RunFolder, RunRecord, run_name
 from kiss3d_cli.pipeline.runner import StageOutcome, execute, inspect_all, library_versions, plan_run
 from kiss3d_cli.pipeline.stages import stages
@@ -32,8 +33,6 @@ from kiss3d_cli.pipeline.stages import stages
 GIB = 2**30
 AUTO_MEMORY = 10 * GIB
 """Video memory from which `auto` takes the 12gb preset: what a 12 GB card has left under a desktop."""
-LARGE = 2 * 10**9
-"""Bytes of weights from which Flux is not for the CPU."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +74,8 @@ class Prepared:
         files: the user's files by input name.
         plan: what will be done.
         missing: models that are needed and not there; the run can't start with any.
+        unusable: files of models that are needed and can't be used, missing ones of a model that is there in part
+            among them; likewise.
     """
 
     request: Request
@@ -84,6 +85,7 @@ class Prepared:
     models: Mapping[str, Located]
     plan: list[Step]
     missing: list[Model]
+    unusable: list[Fault]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +122,7 @@ def prepare(request: Request) -> Prepared:
     preset, reason, config = _configure(request, cut_out)
     device = devices.resolve(config["device.name"], config["device.memory_limit"])
     names = needed_models(config)
-    models = store.find_all(names, _root(config))
+    models = store.find_all(names, requirements.weights_root(config))
     from kiss3d_cli.core.hashing import file_sha256
 
     record = RunRecord(
@@ -145,7 +147,8 @@ def prepare(request: Request) -> Prepared:
         {name: located.identity for name, located in models.items()},
         until=request.until,
     )
-    return Prepared(request, record, files, device, models, plan, _missing(plan, config, models))
+    missing = requirements.missing_models(plan, config, models)
+    return Prepared(request, record, files, device, models, plan, missing, requirements.unusable_files(plan, config))
 
 
 def start(prepared: Prepared, reporter: Reporter | None = None, cancelled: threading.Event | None = None) -> Finished:
@@ -156,15 +159,17 @@ def start(prepared: Prepared, reporter: Reporter | None = None, cancelled: threa
 
 def require_machine(prepared: Prepared) -> None:
     """Raises Missing if packages or a GPU are not there, which no download of weights would make good."""
-    _require_packages(prepared.plan)
-    _require_gpu(prepared.plan, prepared.record.config, prepared.device, prepared.models)
+    requirements.require_packages_of(prepared.plan)
+    requirements.require_gpu(prepared.plan, prepared.record.config, prepared.device, prepared.models)
 
 
 def open_run(prepared: Prepared) -> RunFolder:
-    """Make the run folder of a checked request. Raises Missing if packages, a GPU or weights are not there."""
+    """Make the run folder of a checked request. Raises Missing if packages, a GPU or weights are not there.
+
+    Weights that are there and can't be used, every file of them, are as good as not there.
+    """
     require_machine(prepared)
-    if prepared.missing:
-        raise store.missing_error(prepared.missing)
+    requirements.require_files(prepared.missing, prepared.unusable, prepared.record.config)
     folder = RunFolder.create(prepared.request.out, prepared.record, prepared.files)
     folder.log("created", command=prepared.request.command, preset=prepared.record.preset)
     return folder
@@ -232,11 +237,10 @@ def resume(
             )
             record = dataclasses.replace(record, config=configuration.load(*layers))
         plan, models, absent = plan_resume(folder, record, force_from, until)
-        _require_packages(plan)
+        requirements.require_packages_of(plan)
         device = devices.resolve(record.config["device.name"], record.config["device.memory_limit"])
-        _require_gpu(plan, record.config, device, models)
-        if absent:
-            raise store.missing_error(absent)
+        requirements.require_gpu(plan, record.config, device, models)
+        requirements.require_files(absent, requirements.unusable_files(plan, record.config), record.config)
         if command:
             record = dataclasses.replace(record, commands=(*record.commands, command))
         folder.rewrite(record)
@@ -262,9 +266,9 @@ def plan_resume(
     folder: RunFolder, record: RunRecord, force_from: str | None = None, until: str | None = None
 ) -> tuple[list[Step], dict[str, Located], list[Model]]:
     """The plan of a run folder as it is, the models that are there, and those that are needed and missing."""
-    models = store.find_all(needed_models(record.config), _root(record.config))
+    models = store.find_all(needed_models(record.config), requirements.weights_root(record.config))
     plan = plan_run(record, stages(), inspect_all(folder, stages()), models, until=until, force_from=force_from)
-    return plan, models, _missing(plan, record.config, models)
+    return plan, models, requirements.missing_models(plan, record.config, models)
 
 
 def needed_models(config: Config) -> list[str]:
@@ -339,45 +343,3 @@ def _check_files(request: Request) -> tuple[dict[str, Path], bool]:
         read_mesh(request.ground_truth, alone=True)
         files["ground_truth"] = request.ground_truth
     return files, cut_out
-
-
-def _missing(plan: Sequence[Step], config: Config, models: Mapping[str, Located]) -> list[Model]:
-    """Models of the stages that will run; a finished stage needs its weights no more."""
-    names = dict.fromkeys(name for method in _working(plan) for name in method.models(config.of(method)))
-    return store.missing(names, models)
-
-
-def _require_packages(plan: Sequence[Step]) -> None:
-    require_packages((name for method in _working(plan) for name in method.packages), "packages")
-
-
-def _require_gpu(
-    plan: Sequence[Step], config: Config, device: devices.DeviceInfo, models: Mapping[str, Located]
-) -> None:
-    """Raises Missing if Flux would end up on Metal, or at its full size on a CPU that nobody asked for by name."""
-    name = "flux-dev"
-    if all(name not in m.models(config.of(m)) for m in _working(plan)):
-        return
-    if device.name == "mps":
-        raise Missing(
-            "Flux can't run on Metal: torch has no fp8 there",
-            place="device.name=mps",
-            hint="--preset draft, or --set bundle.method=reference",
-        )
-    if device.is_gpu or device.why == "asked for":
-        return
-    if store.bytes_of(lookup(name), models.get(name)) >= LARGE:
-        raise Missing(
-            f"Flux needs a GPU ({device.why.removeprefix('auto: ')}); on a CPU one bundle takes about 10 hours",
-            place="bundle.method",
-            hint="--preset draft, or --set bundle.method=reference, or --set device.name=cpu to wait for it",
-        )
-
-
-def _working(plan: Sequence[Step]) -> list[Method[Any]]:
-    working = [step for step in plan if step.action in (Action.RUN, Action.CHECK)]
-    return [step.stage.methods[step.method] for step in working]
-
-
-def _root(config: Config) -> Path | None:
-    return None if config["models.root"] is None else Path(config["models.root"])

@@ -32,7 +32,7 @@ class PromptSettings(Lora):
 class Flux(Weightless[PromptSettings]):
     """Write `prompt.safetensors` (t5, clip) and `redux.safetensors` (redux; no tokens without Redux)."""
 
-    stage, name, version = "prompt", "flux", 1
+    stage, name, version = "prompt", "flux", 2
     settings = PromptSettings
     reads = ("caption/caption.json", "preprocess/image.png")
     writes = ("prompt.safetensors", "redux.safetensors")
@@ -45,10 +45,19 @@ class Flux(Weightless[PromptSettings]):
     def work(self, settings: PromptSettings, machine: Machine, context: Context) -> None:
         import torch
 
+        from kiss3d_cli.image.png import read_png
         from kiss3d_cli.methods.memory import explained
         from kiss3d_cli.models.flux.loading import DEV_FILE, load_clip, load_t5
         from kiss3d_cli.models.flux.redux import load_redux
-        from kiss3d_cli.models.flux.text import CLIP_LENGTH, T5_LENGTH, Tokenizer, clip_summary, t5_states
+        from kiss3d_cli.models.flux.text import (
+            CLIP_LENGTH,
+            CLIP_PADDING,
+            T5_LENGTH,
+            T5_PADDING,
+            Tokenizer,
+            clip_summary,
+            t5_states,
+        )
         from kiss3d_cli.models.runtime.offload import Residence
 
         def on_device(model: torch.nn.Module, name: str, lists: tuple[str, ...]) -> Residence:
@@ -60,8 +69,8 @@ class Flux(Weightless[PromptSettings]):
         device, half = machine.device.torch, machine.device.half
         # T5's residuals leave float16's range; weights in fp8 cost the same in whatever dtype they are widened to
         t5_dtype = torch.float32 if half == torch.float16 else half
-        long_tokens = Tokenizer(machine.models["t5-tokenizer"] / "tokenizer.json", T5_LENGTH, "<pad>")
-        short_tokens = Tokenizer(machine.models["clip-tokenizer"] / "tokenizer.json", CLIP_LENGTH, "<|endoftext|>")
+        long_tokens = Tokenizer(machine.models["t5-tokenizer"] / "tokenizer.json", T5_LENGTH, T5_PADDING)
+        short_tokens = Tokenizer(machine.models["clip-tokenizer"] / "tokenizer.json", CLIP_LENGTH, CLIP_PADDING)
         words, short = long_tokens(f"{BUNDLE_PROMPT} {caption}"), short_tokens(BUNDLE_PROMPT)
         if words.dropped:
             context.warnings.append(f"The caption is long: the last {words.dropped} of its pieces were left out.")
@@ -88,7 +97,7 @@ class Flux(Weightless[PromptSettings]):
                 context.progress(0.8, "Redux")
                 redux = load_redux(machine.models["flux-redux"], half)
                 with on_device(redux, "Redux", ("vision.encoder.layers",)):
-                    tokens = redux(_picture(context.inputs["preprocess/image.png"])).to("cpu", half)
+                    tokens = redux(read_png(context.inputs["preprocess/image.png"])).to("cpu", half)
         if tokens.shape[-1] != states.shape[-1]:
             raise BadInput(
                 f"Redux's tokens have {tokens.shape[-1]} channels, T5's {states.shape[-1]}",
@@ -102,14 +111,6 @@ class Flux(Weightless[PromptSettings]):
 
 def _caption(path: Path) -> str:
     return str(json.loads(path.read_text(encoding="utf-8"))["caption"])
-
-
-def _picture(path: Path) -> Any:
-    import torch
-
-    from kiss3d_cli.image.png import read_png
-
-    return torch.from_numpy(read_png(path).copy()).float() / 255
 
 
 def _write(path: Path, tensors: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from kiss3d_cli.core.errors import Missing
 
 T5_LENGTH = 512
 CLIP_LENGTH = 77
+T5_PADDING, CLIP_PADDING = "<pad>", "<|endoftext|>"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Tokenizer:
         self._length = length
         self._backend.no_padding()
         self._backend.no_truncation()
+
+    @property
+    def most(self) -> int:
+        """The largest number of a word."""
+        return max(self._backend.get_vocab(with_added_tokens=True).values())
 
     def __call__(self, text: str) -> Tokens:
         whole = self._backend.encode(text).ids

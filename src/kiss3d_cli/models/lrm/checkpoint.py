@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,10 +13,12 @@ from torch import Tensor
 from kiss3d_cli.core.errors import BadInput, Missing
 from kiss3d_cli.models.lrm.config import CHECKPOINT_ENTRY, CHECKPOINT_PREFIX, PRM, LrmConfig
 from kiss3d_cli.models.lrm.network import LargeReconstructionModel, require_memory
-from kiss3d_cli.models.runtime.convert import convert_pickle
+from kiss3d_cli.models.runtime.convert import check_converted, converted
+from kiss3d_cli.models.store.preflight import Findings
 
 FETCH_HINT = "delete the file and fetch it again: kiss3d models pull prm"
 HEADS = "synthesizer."
+CHECKPOINT_FILE = "final_ckpt.ckpt"
 CONFIG_FILE = "lrm_config.json"
 WORKING_MEMORY = 3 * 2**30
 """Bytes beside the weights that a full-size pass needs at most: docs/lrm.md."""
@@ -87,18 +89,22 @@ def prepare(path: Path, config: LrmConfig = PRM) -> Path:
         raise Missing("no such file", place=str(path), hint="kiss3d models pull prm")
     if path.suffix == ".safetensors":
         return path
-    target = path.with_suffix(".safetensors")
-    if not target.is_file() or target.stat().st_mtime < path.stat().st_mtime:
-        expected = expected_shapes(config)
-        convert_pickle(
-            path,
-            target,
-            entry=CHECKPOINT_ENTRY,
-            prefix=CHECKPOINT_PREFIX,
-            check=lambda found: check_shapes(found, expected, str(path)),
-            hint=FETCH_HINT,
-        )
-    return target
+    return converted(path, entry=CHECKPOINT_ENTRY, prefix=CHECKPOINT_PREFIX, check=_fits(path, config), hint=FETCH_HINT)
+
+
+def check_files(folders: Mapping[str, Path], findings: Findings) -> None:
+    """For `store.preflight`: what `read_config` and `prepare` would refuse."""
+    folder = folders["prm"]
+    path = folder / CHECKPOINT_FILE
+    config = findings.attempt(folder / CONFIG_FILE, lambda: read_config(folder))
+    if config is not None:
+        entry, fits = {"entry": CHECKPOINT_ENTRY, "prefix": CHECKPOINT_PREFIX}, _fits(path, config)
+        findings.attempt(path, lambda: check_converted(path, **entry, check=fits, hint=FETCH_HINT))
+
+
+def _fits(path: Path, config: LrmConfig) -> Callable[[Shapes], None]:
+    expected = expected_shapes(config)
+    return lambda found: check_shapes(found, expected, str(path))
 
 
 def load(

@@ -11,6 +11,9 @@ from kiss3d_cli.core.errors import Missing
 from kiss3d_cli.models.runtime.pickles import Damaged, StoredTensor
 from kiss3d_cli.models.runtime.torch_files import Checkpoint
 from kiss3d_cli.models.runtime.weights import Entry, write_weights
+from kiss3d_cli.models.store.headers import check_floats, look, read_header
+
+Fits = Callable[[Mapping[str, tuple[int, ...]]], None]
 
 
 def convert_pickle(
@@ -57,6 +60,40 @@ def pickled_shapes(source: Path, *, entry: str | None, prefix: str, hint: str) -
     """
     kept = _tensors(_open(source, hint), entry, prefix, hint)
     return {name: stored.shape for name, stored in kept.items()}
+
+
+def converted(source: Path, *, entry: str | None, prefix: str, check: Fits, hint: str) -> Path:
+    """The safetensors file beside a pickle; written by `convert_pickle` if it is not there, older or not whole."""
+    target = source.with_suffix(".safetensors")
+    if not _is_converted(source, target, check):
+        convert_pickle(source, target, entry=entry, prefix=prefix, check=check, hint=hint)
+    return target
+
+
+def check_converted(source: Path, *, entry: str | None, prefix: str, check: Fits, hint: str) -> None:
+    """Raises what `converted` would, but for the writing. No tensor is read."""
+    if _is_converted(source, source.with_suffix(".safetensors"), check):
+        return
+    look(source)
+    kept = _tensors(_open(source, hint), entry, prefix, hint)
+    check({name: stored.shape for name, stored in kept.items()})
+    other = next((name for name, stored in kept.items() if not stored.dtype.is_floating_point), None)
+    if other is not None:
+        cause = f"{other} is stored in {str(kept[other].dtype).removeprefix('torch.')}, which is no type of weights"
+        raise Missing(cause, place=str(source), hint=hint)
+
+
+def _is_converted(source: Path, target: Path, check: Fits) -> bool:
+    """Whether the converted file is there, newer than its source and whole; else it is made again."""
+    try:
+        if target.stat().st_mtime_ns < source.stat().st_mtime_ns:
+            return False
+        header = read_header(target)
+        check(header.shapes)
+        check_floats(header, {name: name for name in header.shapes})
+    except (OSError, Missing):
+        return False
+    return True
 
 
 def _open(source: Path, hint: str) -> Checkpoint:

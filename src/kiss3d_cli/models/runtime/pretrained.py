@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import psutil
 import torch
 from safetensors import SafetensorError, safe_open
 
-from kiss3d_cli.core.errors import BadInput, Missing
+from kiss3d_cli.core.errors import BadInput, Kiss3dError, Missing
+from kiss3d_cli.models.store.headers import Header, check_floats, read_header, read_object
 
 
 def read_json(path: Path, hint: str) -> dict[str, Any]:
@@ -66,16 +67,80 @@ def load_module(
         module, found = kind.from_pretrained(
             str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True, **options
         )
-    faults = [
-        f"{len(found[key])} {what} (the first is {_name(found[key])})"
-        for key, what in (("missing_keys", "missing"), ("mismatched_keys", "of another shape"))
-        if found.get(key)
-    ]
+    faults = _misfits(found.get("missing_keys"), found.get("mismatched_keys"))
     if faults:
-        raise Missing(f"the weights are not those of the model: {'; '.join(faults)}", place=place, hint=hint)
+        raise Missing(f"the weights are not those of the model: {faults}", place=place, hint=hint)
     if not hasattr(module, "hf_device_map"):
         module.to(device)
     return module.eval().requires_grad_(False)
+
+
+def check_module(kind: Any, folder: Path, *, subfolder: str = "") -> Any:
+    """What `load_module` would refuse, found without reading a tensor; the network, without memory.
+
+    Raises:
+        Missing: a file is not there or damaged, or a tensor is missing, has another shape or is no float. The place is
+            the file.
+    """
+    place = folder / subfolder
+    config = read_object(place / "config.json")
+    require_kind(kind, config, place / "config.json")
+    header = read_weights(place)
+    check_floats(header, {name: name for name in header.shapes if not name.endswith("position_ids")})
+    with damage_as_missing(str(place / "config.json"), "", Exception), quiet():
+        if kind.__module__.startswith("transformers"):
+            # the loader itself: it reads no tensor that goes nowhere, and knows all names that were ever published
+            module, found = kind.from_pretrained(
+                str(folder),
+                subfolder=subfolder,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                device_map={"": "meta"},
+            )
+            missing, mismatched = found["missing_keys"], found["mismatched_keys"]
+        else:
+            with torch.device("meta"):
+                module = kind.from_config(config)
+            wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+            shapes = module._fix_state_dict_keys_on_load(dict(header.shapes))
+            missing = [name for name in wanted if name not in shapes]
+            mismatched = [name for name in wanted if name in shapes and shapes[name] != wanted[name]]
+    faults = _misfits(missing, mismatched)
+    if faults:
+        raise Missing(f"the weights are not those of the model: {faults}", place=str(header.path))
+    return module
+
+
+def require_kind(kind: Any, config: Mapping[str, Any], path: Path) -> None:
+    """Raises Missing if a configuration is not one of this class of transformers or diffusers."""
+    if kind.__module__.startswith("transformers"):
+        wanted, found = getattr(getattr(kind, "config_class", None), "model_type", ""), config.get("model_type")
+        fits = isinstance(found, str) and found.split("_")[0].startswith(wanted.split("_")[0])
+    else:
+        wanted, found = kind.__name__, config.get("_class_name")
+        fits = found == wanted
+    if not fits:
+        raise Missing(f"the file configures {found or 'no network'}, not {wanted or 'one'}", place=str(path))
+
+
+WEIGHTS = ("model.safetensors", "diffusion_pytorch_model.safetensors")
+
+
+def read_weights(folder: Path) -> Header:
+    """The header of a folder's weights, be they in one file or in several. Raises Missing, naming the file."""
+    path = next((folder / name for name in WEIGHTS if (folder / name).exists()), folder / WEIGHTS[0])
+    index = folder / f"{path.name}.index.json"
+    if path.exists() or not index.exists():
+        return read_header(path)
+    parts = read_object(index).get("weight_map")
+    if not isinstance(parts, dict) or not all(isinstance(part, str) and "/" not in part for part in parts.values()):
+        raise Missing("the file is damaged: it does not say where the weights are", place=str(index))
+    headers = [read_header(folder / part) for part in sorted(set(parts.values()))]
+    shapes = {name: shape for header in headers for name, shape in header.shapes.items()}
+    dtypes = {name: dtype for header in headers for name, dtype in header.dtypes.items()}
+    return Header(index, shapes, dtypes)
 
 
 def load_weights(module: torch.nn.Module, path: Path, *, device: torch.device, dtype: torch.dtype, hint: str) -> None:
@@ -122,19 +187,31 @@ def require_precision(device: torch.device, dtype: torch.dtype) -> None:
         raise BadInput(f"networks run in float32 on the CPU, not in {dtype}", hint="use float32 or a GPU")
 
 
+def _misfits(missing: Any, mismatched: Any) -> str:
+    kinds = ((missing, "missing"), (mismatched, "of another shape"))
+    return "; ".join(f"{len(names)} {what} (the first is {_name(names)})" for names, what in kinds if names)
+
+
 def _name(keys: Any) -> str:
     first = sorted(keys, key=str)[0]
     return str(first[0] if isinstance(first, tuple) else first)
 
 
+_DAMAGE: tuple[type[Exception], ...] = (OSError, SafetensorError, ValueError, KeyError, RuntimeError)
+
+
 @contextmanager
-def damage_as_missing(place: str, hint: str) -> Iterator[None]:
-    """What the libraries raise for files that are not there or damaged, as Missing."""
+def damage_as_missing(place: str, hint: str, *kinds: type[Exception]) -> Iterator[None]:
+    """What the libraries raise for files that are not there or damaged, as Missing.
+
+    Args:
+        kinds: of errors that mean damage too; those of a fault in the code may not be among them where work is done.
+    """
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError):
+    except (torch.OutOfMemoryError, MemoryError, Kiss3dError):
         raise
-    except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
+    except (*_DAMAGE, *kinds) as error:
         text = " ".join(str(error).split())[:200]
         raise Missing(f"the model can't be read: {text}", place=place, hint=hint) from error
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from kiss3d_cli.core.errors import BadInput, Missing, OutOfMemory
 from kiss3d_cli.core.files import create, move
 from kiss3d_cli.models.runtime.fp8 import FP8, Fp8Linear, Fp8Weight
-
-Shape = tuple[int, ...]
+from kiss3d_cli.models.store.headers import Header
+from kiss3d_cli.models.store.headers import Shape as Shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ _NO_ROOM = ("Cannot allocate memory", "os error 1455", "<1455>")
 """1455: Windows sets the whole file aside in the paging file, though it is only read."""
 
 
-class WeightFile:
+class WeightFile(Header):
     """A safetensors file. Its tensors are views of the mapped file: pages are read when they are used.
 
     Attributes:
@@ -72,7 +72,6 @@ class WeightFile:
 
     def __init__(self, path: Path) -> None:
         """Raises Missing if the file is not there, damaged or unreadable, OutOfMemory if it can't be mapped."""
-        self.path = path
         try:
             self._file = cast(Any, safe_open(path, framework="pt"))
             names = list(self._file.keys())
@@ -96,8 +95,11 @@ class WeightFile:
             raise Missing(
                 f"the file can't be read: {error}", place=str(path), hint="check its permissions and its disk"
             ) from error
-        self.shapes: dict[str, Shape] = {name: tuple(entry.get_shape()) for name, entry in slices.items()}
-        self.dtypes: dict[str, str] = {name: entry.get_dtype() for name, entry in slices.items()}
+        super().__init__(
+            path,
+            {name: tuple(entry.get_shape()) for name, entry in slices.items()},
+            {name: entry.get_dtype() for name, entry in slices.items()},
+        )
 
     def tensor(self, name: str) -> Tensor:
         stored: Tensor = self._file.get_tensor(name)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kiss3d_cli.core.errors import Missing
 from kiss3d_cli.core.hashing import json_sha256
+from kiss3d_cli.core.shell import typed
 from kiss3d_cli.models.store.registry import Model, lookup
 
 
@@ -55,7 +56,12 @@ def needed_files(model: Model, folder: Path) -> list[str]:
     """Names of the needed files that are there, sorted. Hidden folders are the download tool's own."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     names = [name for name in names if not name.startswith(".")]
-    return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in model.files)]
+    return [name for name in names if is_needed(model, name)]
+
+
+def is_needed(model: Model, name: str) -> bool:
+    """Whether a file, named as below the model's folder, is one of those that are needed."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in model.files)
 
 
 def find_all(names: Iterable[str], root: Path | None = None) -> dict[str, Located]:
@@ -75,20 +81,29 @@ def missing(names: Iterable[str], found: Mapping[str, Located]) -> list[Model]:
     return [lookup(name) for name in names if name not in found]
 
 
-def missing_error(models: list[Model]) -> Missing:
+def missing_error(models: list[Model], root: Path | None = None) -> Missing:
     """Names every model that is not there, its files, size and licence, and the command that gets it."""
-    lines = [
-        f"  - {m.name}: {', '.join(m.files[:2])}{', ...' if len(m.files) > 2 else ''} of {m.repository}" for m in models
+    cause = "these model weights are not on this machine:\n" + "\n".join(described(models))
+    return Missing(cause, place="models", hint=way_out(models, root))
+
+
+def described(models: Iterable[Model]) -> list[str]:
+    """A line for each model: its files, size and licence."""
+    return [
+        f"  - {m.name}: {', '.join(m.files[:2])}{', ...' if len(m.files) > 2 else ''} of {m.repository} "
+        f"({m.size}; {m.licence}{_gate(m)})"
+        for m in models
     ]
-    lines = [f"{line} ({m.size}; {m.licence}{_gate(m)})" for line, m in zip(lines, models, strict=True)]
-    commands = [f"kiss3d models pull {' '.join(m.name for m in models)}"]
-    commands += [f"or --set {m.without}, which does without {m.name}" for m in models if m.without is not None]
+
+
+def way_out(models: Iterable[Model], root: Path | None = None) -> str:
+    """What to type where these models can't be used: the command that gets them, and what does without."""
+    known = list(models)
+    place = () if root is None else ("--root", root)
+    commands = [typed("kiss3d", "models", "pull", *(model.name for model in known), *place)]
+    commands += [f"or --set {model.without}, which does without {model.name}" for model in known if model.without]
     commands.append("or use --preset draft, which needs none")
-    return Missing(
-        "these model weights are not on this machine:\n" + "\n".join(lines),
-        place="models",
-        hint="\n       ".join(commands),
-    )
+    return "\n       ".join(commands)
 
 
 def is_pattern(name: str) -> bool:
@@ -100,6 +115,18 @@ def home(model: Model, root: Path | None) -> Path | None:
     if root is not None:
         return root / model.repository
     return _cached_snapshot(model) if model.url is None else matting_home()
+
+
+def partial_home(model: Model, root: Path | None = None) -> Path | None:
+    """The folder of a model of which at least one needed file is there, or something in its place."""
+    folder = home(model, root)
+    if folder is None:
+        folder = _begun_snapshot(model)
+    if folder is None or not folder.is_dir():
+        return None
+    exact = (name for name in model.files if not is_pattern(name))
+    begun = any((folder / name).exists() or (folder / name).is_symlink() for name in exact)
+    return folder if begun or needed_files(model, folder) else None
 
 
 def matting_home() -> Path:
@@ -123,6 +150,19 @@ def _cached_snapshot(model: Model) -> Path | None:
         return Path(snapshot_download(model.repository, allow_patterns=patterns, local_files_only=True))
     except LocalEntryNotFoundError:
         return None
+
+
+def _begun_snapshot(model: Model) -> Path | None:
+    """The hub's own folder of a model that was downloaded in part."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    repository = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=model.repository, repo_type="model")
+    try:
+        revision = (repository / "refs" / "main").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return None
+    return repository / "snapshots" / revision
 
 
 def _all_shards(folder: Path, needed: list[str]) -> bool:

@@ -6,6 +6,7 @@ memory is needed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,15 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput, Kiss3dError, Missing
-from kiss3d_cli.models.runtime.convert import convert_pickle
-from kiss3d_cli.models.runtime.pretrained import check_shapes, load_module, load_weights, read_json
+from kiss3d_cli.models.runtime.convert import converted
+from kiss3d_cli.models.runtime.pretrained import (
+    check_shapes,
+    damage_as_missing,
+    load_module,
+    load_weights,
+    quiet,
+    read_json,
+)
 from kiss3d_cli.models.zero123plus.attention import ReferenceUnet
 from kiss3d_cli.models.zero123plus.preprocess import FeatureExtractor
 from kiss3d_cli.models.zero123plus.sampler import Condition, Noise, OnStep, denoise, draw
@@ -61,18 +69,12 @@ def prepare_unet(folder: Path, checkpoint: Path) -> Path:
         raise Missing("no such file", place=str(checkpoint), hint=HINT)
     if checkpoint.suffix == ".safetensors":
         return checkpoint
-    target = checkpoint.with_suffix(".safetensors")
-    if not target.is_file() or target.stat().st_mtime_ns < checkpoint.stat().st_mtime_ns:
-        expected = {name: tuple(value.shape) for name, value in _empty_unet(folder).state_dict().items()}
-        convert_pickle(
-            checkpoint,
-            target,
-            entry=None,
-            prefix="",
-            check=lambda found: check_shapes(dict(found), expected, place=str(checkpoint), hint=HINT),
-            hint=HINT,
-        )
-    return target
+    expected = {name: tuple(value.shape) for name, value in empty_unet(folder).state_dict().items()}
+
+    def fits(found: Mapping[str, tuple[int, ...]]) -> None:
+        check_shapes(dict(found), expected, place=str(checkpoint), hint=HINT)
+
+    return converted(checkpoint, entry=None, prefix="", check=fits, hint=HINT)
 
 
 def draw_views(
@@ -135,11 +137,10 @@ def _draw(
     on_step: OnStep | None,
 ) -> Grid:
     """The grid, with whatever values come out."""
-    from diffusers import AutoencoderKL, EulerAncestralDiscreteScheduler
+    from diffusers import AutoencoderKL
 
     where: dict[str, Any] = {"device": device, "dtype": dtype, "hint": HINT}
-    settings = read_json(folder / "scheduler" / "scheduler_config.json", HINT)
-    scheduler = EulerAncestralDiscreteScheduler.from_config({**settings, "timestep_spacing": "trailing"})
+    scheduler = read_scheduler(folder)
     with torch.inference_mode():
         embeddings = _embed(folder, picture, guidance > 1, where)
         vae = load_module(AutoencoderKL, folder, subfolder="vae", **where)
@@ -147,7 +148,7 @@ def _draw(
         latents = _encode(
             vae, FeatureExtractor.read(folder / "feature_extractor_vae", HINT)(picture), guidance > 1, noise
         )
-        unet = _empty_unet(folder)
+        unet = empty_unet(folder)
         deepest = factor * 2 ** (len(unet.config.block_out_channels) - 1)
         if side % deepest:
             raise BadInput(
@@ -171,7 +172,49 @@ def _draw(
     return Grid(image.permute(1, 2, 0).cpu().numpy(), _record(scheduler), dtype)
 
 
-def _empty_unet(folder: Path) -> Any:
+def read_scheduler(folder: Path) -> Any:
+    """The published solver with the timesteps of the published pipeline. Raises Missing if the file configures none."""
+    from diffusers import EulerAncestralDiscreteScheduler
+
+    path = folder / "scheduler" / "scheduler_config.json"
+    settings = read_json(path, HINT)
+    missing = [key for key in ("beta_start", "beta_end", "beta_schedule", "prediction_type") if key not in settings]
+    if missing:
+        raise Missing(f"the file configures no scheduler: it lacks {', '.join(missing)}", place=str(path), hint=HINT)
+    if settings["prediction_type"] != "v_prediction":
+        raise Missing("the file configures a scheduler of another model", place=str(path), hint=HINT)
+    with damage_as_missing(str(path), HINT, Exception), quiet():
+        return EulerAncestralDiscreteScheduler.from_config({**settings, "timestep_spacing": "trailing"})
+
+
+def read_tokenizer(folder: Path) -> Tensor:
+    """(1, T) The empty prompt in words, padded to the length of CLIP. Raises Missing if there is no such tokenizer."""
+    from transformers import CLIPTokenizer
+
+    place = folder / "tokenizer"
+    try:
+        with quiet():
+            tokenizer = CLIPTokenizer.from_pretrained(str(place), local_files_only=True)
+        length = tokenizer.model_max_length
+        words: Tensor = tokenizer(
+            "", padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        ).input_ids
+    except Exception as error:  # the tokenizers' own errors have no class but this
+        raise Missing(f"the tokenizer can't be read: {error}", place=str(place), hint=HINT) from error
+    return words
+
+
+def read_ramp(folder: Path, words: int) -> list[float]:
+    """By how much each word's embedding takes the picture's. Raises Missing if there is not one for each."""
+    path = folder / "model_index.json"
+    ramp = read_json(path, HINT).get("ramping_coefficients")
+    if not isinstance(ramp, list) or len(ramp) != words or not all(isinstance(share, int | float) for share in ramp):
+        cause = "the file is damaged: it has no ramping coefficient for each token"
+        raise Missing(cause, place=str(path), hint=HINT)
+    return ramp
+
+
+def empty_unet(folder: Path) -> Any:
     """The UNet of the folder's config without memory for its weights."""
     from diffusers import UNet2DConditionModel
 
@@ -184,19 +227,10 @@ def _embed(
     folder: Path, picture: UInt8[np.ndarray, "S S 3"], guided: bool, where: dict[str, Any]
 ) -> Float[Tensor, "B T D"]:
     """The empty prompt's embedding, to which the picture's is added, token by token along a ramp."""
-    from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
+    from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
-    ramp = read_json(folder / "model_index.json", HINT).get("ramping_coefficients")
-    tokenizer_folder = folder / "tokenizer"
-    try:
-        tokenizer = CLIPTokenizer.from_pretrained(str(tokenizer_folder), local_files_only=True)
-    except Exception as error:  # the tokenizers' own errors have no class but this
-        raise Missing(f"the tokenizer can't be read: {error}", place=str(tokenizer_folder), hint=HINT) from error
-    length = tokenizer.model_max_length
-    tokens = tokenizer("", padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
-    if not isinstance(ramp, list) or len(ramp) != tokens.shape[1]:
-        place = str(folder / "model_index.json")
-        raise Missing("the file is damaged: it has no ramping coefficient for each token", place=place, hint=HINT)
+    tokens = read_tokenizer(folder)
+    ramp = read_ramp(folder, tokens.shape[1])
     device, dtype = where["device"], where["dtype"]
     text_encoder = load_module(CLIPTextModel, folder, subfolder="text_encoder", **where)
     text = text_encoder(tokens.to(device)).last_hidden_state

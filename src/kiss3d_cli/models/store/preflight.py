@@ -1,0 +1,203 @@
+"""Every file that a run will open, looked at before any work: what is wrong with it is told at once, and all of it.
+
+Each network checks its own files, beside its loader and with what the loader asks for (`CHECKS`). Only headers are
+read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from kiss3d_cli.core.errors import Kiss3dError, Missing
+from kiss3d_cli.core.packages import EXTRAS
+from kiss3d_cli.core.shell import typed
+from kiss3d_cli.models.store import locate
+from kiss3d_cli.models.store.headers import look, read_header, read_object
+from kiss3d_cli.models.store.registry import MODELS, Model, lookup
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """What is wrong with a file.
+
+    Attributes:
+        path: the file.
+        what: in words.
+        models: registry names of those that need it.
+    """
+
+    path: Path
+    what: str
+    models: tuple[str, ...] = ()
+
+
+class Findings:
+    """What is wrong with files, each named once."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self._seen: set[Path] = set()
+
+    def add(self, path: Path, what: str) -> None:
+        if path not in self._seen:
+            self._seen.add(path)
+            self.faults.append(Fault(path, what))
+
+    def attempt(self, path: Path, do: Callable[[], T]) -> T | None:
+        """What `do` returns; None, and a fault, if it raises an error of kiss3d.
+
+        Args:
+            path: the file that the fault is told of, unless the error's place is another file.
+        """
+        if path in self._seen:
+            return None
+        try:
+            return do()
+        except Kiss3dError as error:
+            place = path if error.place is None else Path(error.place)
+            self.add(place if place.is_file() or place.is_symlink() else path, error.cause)
+            return None
+
+
+Check = Callable[[Mapping[str, Path], Findings], None]
+
+FLUX = (
+    "flux-dev",
+    "flux-schnell",
+    "flux-controlnet",
+    "flux-redux",
+    "bundle-lora",
+    "redux-lora",
+    "t5-tokenizer",
+    "clip-tokenizer",
+)
+CHECKS: Mapping[tuple[str, ...], str] = {
+    ("isnet",): "isnet:check_files",
+    ("florence2",): "florence2:check_files",
+    ("zero123plus", "flexgen"): "zero123plus.files:check_files",
+    ("prm",): "lrm.checkpoint:check_files",
+    FLUX: "flux.files:check_files",
+}
+"""`module:function` below `models`, by the models that are checked together because they must fit each other."""
+CHAT = "chat:check_files"
+
+
+def check(names: Iterable[str], root: Path | None = None) -> list[Fault]:
+    """What is wrong with the files of these models, as far as the models are on this machine at all.
+
+    Args:
+        names: registry names.
+        root: as in `locate.find`.
+    """
+    here = {name: folder for name in names if (folder := locate.partial_home(lookup(name), root)) is not None}
+    groups = [tuple(name for name in group if name in here) for group in CHECKS]
+    groups += [(name,) for name in here if name not in MODELS]
+    faults: list[Fault] = []
+    for group in groups:
+        if group:
+            faults += _check_group(group, here)
+    return faults
+
+
+_sound: set[tuple[object, ...]] = set()
+
+
+def _check_group(names: tuple[str, ...], here: Mapping[str, Path]) -> list[Fault]:
+    folders = {name: here[name] for name in names}
+    state = (names, *(entry for name in names for entry in _state(lookup(name), here[name])))
+    if state in _sound:  # a thousand runs look once
+        return []
+    findings = Findings()
+    for name, folder in folders.items():
+        check_whole(lookup(name), folder, findings)
+    function = next((f for group, f in CHECKS.items() if set(names) <= set(group)), CHAT)
+    module, _, attribute = function.partition(":")
+    try:
+        run: Check = getattr(importlib.import_module(f"kiss3d_cli.models.{module}"), attribute)
+        run(folders, findings)
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in EXTRAS:
+            raise
+        return _owned(findings, folders)  # without that package the model can't run, which is told elsewhere
+    if not findings.faults:
+        _sound.add(state)
+    return _owned(findings, folders)
+
+
+def _owned(findings: Findings, folders: Mapping[str, Path]) -> list[Fault]:
+    return [dataclasses.replace(fault, models=_owners(fault.path, folders)) for fault in findings.faults]
+
+
+def check_whole(model: Model, folder: Path, findings: Findings) -> None:
+    """What can be said of any file: that it is there, whole, and of the kind that its name says."""
+    readers: Mapping[str, Callable[[Path], object]] = {".safetensors": read_header, ".json": read_object}
+    exact = (folder / name for name in model.files if not locate.is_pattern(name))
+    # also what is no file: a link that leads nowhere, or a folder in a file's place
+    there = (path for path in folder.rglob("*") if locate.is_needed(model, path.relative_to(folder).as_posix()))
+    for path in sorted({*exact, *there}):
+        findings.attempt(path, lambda path=path: readers.get(path.suffix, look)(path))  # type: ignore[misc]
+
+
+def _state(model: Model, folder: Path) -> Iterable[tuple[object, ...]]:
+    """Changes whenever a file of the model or one beside it does."""
+    for path in sorted(folder.rglob("*")):
+        try:
+            status = path.stat()
+            yield (path, status.st_size, status.st_mtime_ns, status.st_mode, status.st_ino)
+        except OSError:
+            yield (path, None)
+    yield (model.name,)
+
+
+def _owners(path: Path, folders: Mapping[str, Path]) -> tuple[str, ...]:
+    """The models that a file belongs to: several may share a folder."""
+    owners = []
+    for name, folder in folders.items():
+        if path.is_relative_to(folder):
+            relative = path.relative_to(folder).as_posix()
+            if locate.is_needed(lookup(name), relative) or len(folders) == 1:
+                owners.append(name)
+    return tuple(owners) or tuple(n for n, folder in folders.items() if path.is_relative_to(folder)) or tuple(folders)
+
+
+def refusal(missing: Iterable[Model], faults: Iterable[Fault], root: Path | None = None) -> Missing | None:
+    """One error that names every file that can't be used and every model that is not there; None if all is well."""
+    faults = list(faults)
+    broken = list(dict.fromkeys(name for fault in faults for name in fault.models))
+    absent = [model for model in missing if model.name not in broken]
+    if not faults:
+        return locate.missing_error(absent, root) if absent else None
+    lines = [f"  - {fault.path} ({', '.join(fault.models)}): {fault.what}" for fault in faults]
+    cause = "these files of model weights can't be used; nothing was started:\n" + "\n".join(lines)
+    models = [lookup(name) for name in broken] + absent
+    if absent:
+        cause += "\nand these models are not on this machine:\n" + "\n".join(locate.described(absent))
+    error = Missing(cause, place="models", hint=locate.way_out(models, root))
+    if faults:
+        assert error.hint is not None
+        first, _, rest = error.hint.partition("\n")
+        error.hint = f"{first}   (replaces the files named above)\n{rest}"
+    return error
+
+
+def pull_command(models: Iterable[str], root: Path | None) -> str:
+    """The command that gets models, and replaces what is damaged of them."""
+    return typed("kiss3d", "models", "pull", *models, *(() if root is None else ("--root", root)))
+
+
+def clear(path: Path) -> None:
+    """Make room for a file that is to be fetched again. A folder in its place is kept, under another name."""
+    if path.is_dir() and not path.is_symlink():
+        number = next(n for n in range(1, 1000) if not path.with_name(f"{path.name}.old{n}").exists())
+        path.rename(path.with_name(f"{path.name}.old{number}"))
+        return
+    target = path.resolve()
+    if path.is_symlink() and target.parent.name == "blobs":  # the hub's cache would link to the same blob again
+        target.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
