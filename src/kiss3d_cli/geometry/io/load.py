@@ -100,7 +100,8 @@ def read_geometry(
         raise BadInput(cause, place=place, hint=f"check the path; {_HINT}")
     source = Source(path, alone=alone, textures=textures)
     try:
-        parts = [part for part in _READERS[suffix](source) if len(part.vertices)]
+        with np.errstate(all="ignore"):  # a number that is too large shows in the check
+            parts = [part for part in _READERS[suffix](source) if len(part.vertices)]
         if not parts:
             raise BadInput("the file has no geometry", place=place, hint="export the mesh again")
         surfaces = [part for part in parts if len(part.faces)]

@@ -240,23 +240,24 @@ def _read_faces(
         references = _references(bare, int(counts.sum()))
     except NoNumber as error:
         raise _bad_line(source, text, b"f", lines, wrong, "is not a face") from error
+    corner_line = np.repeat(np.arange(len(counts)), counts)
+    indices = _absolute(source, references[:, 0], corner_line, vertices, lines, "vertex")
+    corner_uvs = np.zeros(0, np.int64)
+    if source.textures:
+        given = references[:, 1] != 0
+        numbers = np.where(given, references[:, 1], 1)
+        corner_uvs = np.where(given, _absolute(source, numbers, corner_line, uvs, lines, "texture coordinate"), -1)
     short = counts < 3
     if short.any():
         source.note_short(int(short.sum()), f" (line {lines[short][0]})")
-    corner_line = np.repeat(np.arange(len(counts)), counts)
-    indices = _absolute(source, references[:, 0], corner_line, vertices, lines, "vertex")
-    keep = ~short[corner_line]
-    if short.any():
+        keep = ~short[corner_line]
         counts, lines, indices = counts[~short], lines[~short], indices[keep]
+        corner_uvs = corner_uvs[keep] if source.textures else corner_uvs
         found.materials[-1] = found.materials[-1][~short]
     found.counts.append(counts)
     found.lines.append(lines)
     found.corners.append(indices)
-    if source.textures:
-        given = references[:, 1] != 0
-        some = np.where(given, references[:, 1], 1)
-        numbers = _absolute(source, some, corner_line, uvs, lines, "texture coordinate")
-        found.corner_uvs.append(np.where(given, numbers, -1)[keep])
+    found.corner_uvs.append(corner_uvs)
 
 
 def _references(text: bytes, words: int) -> Int[np.ndarray, "C 2"]:

@@ -12,7 +12,7 @@ from kiss3d_cli.geometry.io.part import Part, by_face, no_faces
 from kiss3d_cli.geometry.io.polygons import CrossingPolygon, crossing_message, triangulate
 from kiss3d_cli.geometry.io.source import Source
 
-_HEADER = re.compile(rb"(ST)?(C)?(N)?(4)?(n)?OFF(?=\s|\d|$)[ \t]*(BINARY\b)?")
+_HEADER = re.compile(rb"(ST)?(CN|NC|C|N)?(4)?(n)?OFF(?=\s|\d|$)[ \t]*(BINARY\b)?")
 _COMMENT = re.compile(rb"#[^\n]*")
 
 
@@ -31,9 +31,9 @@ def read_off(source: Source) -> list[Part]:
     header = _HEADER.match(text)
     if header is None:
         raise source.unreadable("its first word is not OFF")
-    texture, color, normal, four, n, binary = header.groups()
-    if binary is not None or four is not None or n is not None:
-        kind = "is binary" if binary is not None else "has points of other than three dimensions"
+    texture, letters, four, n, binary = header.groups(b"")
+    if binary or four or n:
+        kind = "is binary" if binary else "has points of other than three dimensions"
         raise source.refuse(f"this OFF {kind}, which kiss3d does not read", "export it as PLY")
     lines = [line for line in text[header.end() :].split(b"\n") if line.strip()]
     counts = _row(source, lines[0] if lines else b"", np.int64)
@@ -43,8 +43,10 @@ def read_off(source: Source) -> list[Part]:
     if len(lines) - 1 != vertex_count + face_count:
         declared = f"{vertex_count} vertices and {face_count} faces"
         raise source.unreadable(f"it declares {declared}, and holds {len(lines) - 1} lines of them")
-    columns = 3 * (normal is not None) + 2 * (texture is not None)
-    points, colors = _vertices(source, lines[1 : 1 + vertex_count], columns, color is not None)
+    normals, more = 3 * (b"N" in letters), 2 * bool(texture)
+    # MeshLab's NCOFF has the colour before the normal; in Geomview's CNOFF it comes after it
+    place = None if b"C" not in letters else 3 if letters == b"NC" else 3 + normals
+    points, colors = _vertices(source, lines[1 : 1 + vertex_count], normals + more, place)
     return [_part(source, points, colors, lines[1 + vertex_count :])]
 
 
@@ -56,26 +58,25 @@ def _row(source: Source, line: bytes, dtype: type = np.float64) -> np.ndarray:
 
 
 def _vertices(
-    source: Source, lines: list[bytes], more: int, colored: bool
+    source: Source, lines: list[bytes], more: int, place: int | None
 ) -> tuple[Float[np.ndarray, "N 3"], Float[np.ndarray, "N 3"] | None]:
-    """Positions, normals, colours and texture coordinates of every line, in this order."""
+    """Positions and colours, which are at a place of each line; `more` other numbers are there too."""
     widths = {len(line.split()) for line in lines[:1]}
     width = widths.pop() if widths else 3
-    allowed = [3 + more + 3, 3 + more + 4] if colored else [3 + more]
+    allowed = [3 + more + 3, 3 + more + 4] if place is not None else [3 + more]
     values = _row(source, b"\n".join(lines))
     if width not in allowed or len(values) != width * len(lines) or any(len(line.split()) != width for line in lines):
         raise source.unreadable(f"its vertices do not have {' or '.join(map(str, allowed))} numbers each")
     table = values.reshape(-1, width)
-    if not colored:
+    if place is None:
         return table[:, :3], None
-    start = 3 + (3 if more in (3, 5) else 0)
-    return table[:, :3], _of_255(table[:, start : start + 3], lines)
+    whole = b"." not in b" ".join(lines[0].split()[place : place + 3]) if lines else True
+    return table[:, :3], _of_255(table[:, place : place + 3], whole)
 
 
-def _of_255(colors: Float[np.ndarray, "N 3"], lines: list[bytes]) -> Float[np.ndarray, "N 3"]:
+def _of_255(colors: Float[np.ndarray, "N 3"], whole: bool) -> Float[np.ndarray, "N 3"]:
     """Whole numbers are of 255, numbers with a point are of 1."""
-    of_one = colors.max(initial=0) <= 1 and any(b"." in line.split()[-1] for line in lines[:1])
-    return (colors if of_one else colors / 255).clip(0, 1)
+    return (colors / 255 if whole or colors.max(initial=0) > 1 else colors).clip(0, 1)
 
 
 def _part(
@@ -114,5 +115,6 @@ def _part(
         return part
     polygon = np.repeat(np.arange(len(rows)), counts[rows])[triangles[:, 0]]
     first = (starts + 1 + counts)[rows]
-    painted = _of_255(values[first[:, None] + np.arange(3)], lines)
+    whole = b"." not in b" ".join(lines[rows[0]].split()[1 + counts[rows[0]] :]) if len(rows) else True
+    painted = _of_255(values[first[:, None] + np.arange(3)], whole)
     return by_face(part, painted[polygon])

@@ -321,10 +321,9 @@ def _text_lists(source: Source, element: Element, values: np.ndarray, place: int
                 if place >= total:
                     raise _cut_off(source, element, row)
                 count = values[place]
-                length = int(count) if 0 <= count <= total else -1
-                if length != count:
+                if not 0 <= count <= total or count % 1:
                     raise source.unreadable(f"row {row + 1} of '{element.name[:40]}' starts a list with {count:g}")
-                place += 1
+                length, place = int(count), place + 1
             begins[number].append(place)
             counts[number].append(length)
             place += length

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -174,7 +175,7 @@ def _clip(points: Float[np.ndarray, "n 3"], normal: Float[np.ndarray, " 3"], num
     return ears
 
 
-def _turn(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+def _turn(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> Any:
     """Twice the signed areas of triangles in the plane."""
     return (b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (c[..., 0] - a[..., 0])
 

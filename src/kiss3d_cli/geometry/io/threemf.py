@@ -49,7 +49,7 @@ class _Package:
                     yield piece
         except KeyError as error:
             raise self.source.unreadable(f"'{name[:60]}' is not in it") from error
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError) as error:
             raise self.source.unreadable("its archive is damaged or encrypted") from error
 
     def model(self, path: str) -> Model:

@@ -28,7 +28,7 @@ def read_accessor(document: Document, index: Any, columns: tuple[int, ...], what
         BadInput: it is not what `what` can be, or goes past its buffer.
     """
     entry = document.entry("accessors", index)
-    width, kind = _COLUMNS.get(str(entry.get("type"))), _TYPES.get(entry.get("componentType", 0))
+    width, kind = _COLUMNS.get(str(entry.get("type"))), _TYPES.get(document.integer(entry, "componentType"))
     count = document.integer(entry, "count")
     if width not in columns or kind is None or count == 0:
         raise document.wrong(f"accessors[{index}] is not {what}")

@@ -1,0 +1,112 @@
+"""One solid in every form of every format: area, volume, bounds and colour come out right, or the refusal says why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scene_files import Case, collada_files, colors, print_files, refusals, shapes
+from solids import AREA, VERTICES, VOLUME
+from text_files import obj_files, off_files, ply_files, stl_files
+
+from kiss3d_cli.core.errors import Kiss3dError
+from kiss3d_cli.geometry.io.load import Geometry, read_geometry
+
+
+def _case(suffix: str, content: Any, expected: Any) -> Case:
+    files = (
+        content
+        if isinstance(content, dict)
+        else {f"a.{suffix}": content.encode() if isinstance(content, str) else content}
+    )
+    return Case(files, refused=expected) if isinstance(expected, str) else Case(files, expected)
+
+
+def _table() -> dict[str, Callable[[], Case]]:
+    table: dict[str, Callable[[], Case]] = {}
+    for suffix, files in (("obj", obj_files()), ("ply", ply_files()), ("stl", stl_files()), ("off", off_files())):
+        for name, (content, expected) in files.items():
+            table[f"{suffix}: {name}"] = lambda s=suffix, c=content, e=expected: _case(s, c, e)
+    groups = (("glb", shapes()), ("glb colour", colors()), ("glb refused", refusals()), ("3mf", print_files()))
+    for group, cases in (*groups, ("dae", collada_files())):
+        table |= {f"{group}: {name}": make for name, make in cases.items()}
+    return table
+
+
+TABLE = _table()
+
+
+def _write(folder: Path, case: Case) -> Path:
+    for name, data in case.files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder / next(iter(case.files))
+
+
+def _measures(geometry: Geometry) -> tuple[float, float, np.ndarray, np.ndarray, np.ndarray | None]:
+    mesh = geometry.mesh
+    assert mesh is not None
+    corners = mesh.vertices[mesh.faces].numpy()
+    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
+    areas = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+    volume = float((a * np.cross(b, c)).sum() / 6)
+    color = None
+    if mesh.colors is not None:
+        color = (mesh.colors[mesh.faces].numpy().mean(1) * areas[:, None]).sum(0) / areas.sum()
+    return float(areas.sum()), volume, corners.min((0, 1)), corners.max((0, 1)), color
+
+
+def test_the_table_is_long_enough() -> None:
+    assert len(TABLE) >= 60
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_file_is_read_exactly_or_refused(tmp_path: Path, name: str) -> None:
+    case = TABLE[name]()
+    path = _write(tmp_path, case)
+    if case.refused is not None:
+        with pytest.raises(Kiss3dError, match=case.refused) as caught:
+            read_geometry(path, torch.float64, textures=True)
+        assert caught.value.hint
+        assert caught.value.place == str(path)
+        with pytest.raises(Kiss3dError, match=case.refused):
+            read_geometry(path, torch.float64)
+        return
+    corners = np.concatenate([VERTICES @ m[:3, :3].T + m[:3, 3] for m in case.matrices])
+    for textures in (False, True):
+        area, volume, lower, upper, color = _measures(read_geometry(path, torch.float64, textures=textures))
+        size = float(np.ptp(corners, 0).max()) / 3
+        np.testing.assert_allclose(lower, corners.min(0), rtol=0, atol=1e-6 * size)
+        np.testing.assert_allclose(upper, corners.max(0), rtol=0, atol=1e-6 * size)
+        expected = sum(abs(float(np.linalg.det(m[:3, :3]))) for m in case.matrices) * VOLUME
+        assert volume == pytest.approx(expected, rel=1e-6)
+        if all(
+            np.allclose(m[:3, :3] @ m[:3, :3].T, np.eye(3) * (m[:3, :3] @ m[:3, :3].T)[0, 0]) for m in case.matrices
+        ):
+            scales = sum(float((m[:3, :3] @ m[:3, :3].T)[0, 0]) for m in case.matrices)
+            assert area == pytest.approx(scales * AREA, rel=1e-6)
+        if textures:
+            assert (color is None) == (case.color is None)
+            if color is not None:
+                np.testing.assert_allclose(color, case.color, rtol=0, atol=1e-6)
+
+
+def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+    words = {
+        "obj: two-vertex faces": "1 face with fewer than three corners is left out",
+        "obj: colours on some": "only some of its vertices have colours",
+        "obj: texture missing": r"sub\\my picture.png', which is not there",
+        "obj: library missing": "my things.mtl', which is not there",
+        "glb colour: missing": "'gone.png', which is not there",
+        "3mf: inches": "read in metres with y up",
+    }
+    for number, (name, word) in enumerate(words.items()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        notes = read_geometry(_write(folder, TABLE[name]()), textures=True).notes
+        assert any(re.search(word, note) for note in notes), notes
