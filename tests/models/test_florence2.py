@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -54,6 +55,46 @@ def test_the_words_are_those_of_the_library(folder):
     assert found.search == "beam"
     assert len(found.text) > 5
     assert ask(folder) == found
+
+
+def older(state):
+    """The names of the code that came with microsoft/Florence-2-large."""
+    names = (
+        (r"^model\.language_model\.", "language_model.model."),
+        (r"^model\.vision_tower\.convs\.(\d+)\.conv\.", r"vision_tower.convs.\1.proj."),
+        (r"^model\.vision_tower\.", "vision_tower."),
+        (r"\.(conv[12])\.", r".\1.fn.dw."),
+        (r"\.spatial_block\.norm1\.", ".spatial_block.window_attn.norm."),
+        (r"\.channel_block\.norm1\.", ".channel_block.channel_attn.norm."),
+        (r"\.norm2\.", ".ffn.norm."),
+        (r"\.(window_attn|channel_attn)\.(qkv|proj)\.", r".\1.fn.\2."),
+        (r"\.ffn\.(fc[12])\.", r".ffn.fn.net.\1."),
+        (r"^model\.multi_modal_projector\.image_position_embed\.", "image_pos_embed."),
+        (r"^model\.multi_modal_projector\.image_projection\.weight$", "image_projection"),
+        (r"^model\.multi_modal_projector\.", ""),
+    )
+    renamed = {}
+    for name, tensor in state.items():
+        new = name
+        for pattern, replacement in names:
+            new = re.sub(pattern, replacement, new)
+        renamed[new] = tensor.T.contiguous() if new == "image_projection" else tensor
+    shared = renamed["language_model.model.shared.weight"]
+    copies = ("language_model.lm_head.weight", "language_model.model.encoder.embed_tokens.weight")
+    renamed |= {name: shared.clone() for name in (*copies, "language_model.model.decoder.embed_tokens.weight")}
+    return {**renamed, "language_model.final_logits_bias": torch.zeros(1, len(shared))}
+
+
+def test_weights_under_the_names_of_the_older_code_say_the_same(folder, damaged):
+    path = damaged / "model.safetensors"
+    state = older(load_file(path))
+    assert "vision_tower.blocks.0.0.spatial_block.window_attn.fn.qkv.weight" in state
+    save_file(state, path)
+    assert ask(damaged) == ask(folder)
+    del state["vision_tower.blocks.0.0.channel_block.channel_attn.fn.qkv.weight"]
+    save_file(state, path)
+    with pytest.raises(Missing, match=r"1 missing .the first is model\.vision_tower.*channel_attn\.qkv\.weight"):
+        ask(damaged)
 
 
 def test_picture_and_beams_matter(folder):

@@ -65,6 +65,21 @@ def test_the_picture_matters(published):
     assert abs(draw(folder, other).image - draw(folder, picture).image).max() > 1e-3
 
 
+def test_the_vae_of_older_attention_names_is_the_same(published, model):
+    """`query`, `key`, `value`, `proj_attn`, as sudo-ai/zero123plus-v1.2 has them."""
+    folder, picture, _ = published
+    path = model / "vae" / "diffusion_pytorch_model.safetensors"
+    older = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    state = {}
+    for name, value in load_file(path).items():
+        for new, old in older.items():
+            name = name.replace(f"attentions.0.{new}.", f"attentions.0.{old}.")
+        state[name] = value
+    assert any(".proj_attn." in name for name in state)
+    save_file(state, path)
+    np.testing.assert_array_equal(draw(model, picture, steps=1).image, draw(folder, picture, steps=1).image)
+
+
 def test_without_guidance_the_zero_picture_has_no_part(published, monkeypatch):
     folder, picture, _ = published
     batches = []

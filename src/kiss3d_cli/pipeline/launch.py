@@ -122,7 +122,7 @@ def prepare(request: Request) -> Prepared:
     preset, reason, config = _configure(request, cut_out)
     device = devices.resolve(config["device.name"], config["device.memory_limit"])
     names = needed_models(config)
-    models = store.find_all(names, requirements.weights_root(config))
+    models = store.find_all(names, requirements.weights_root(config), requirements.comfyui_folder(config))
     from kiss3d_cli.core.hashing import file_sha256
 
     record = RunRecord(
@@ -266,7 +266,8 @@ def plan_resume(
     folder: RunFolder, record: RunRecord, force_from: str | None = None, until: str | None = None
 ) -> tuple[list[Step], dict[str, Located], list[Model]]:
     """The plan of a run folder as it is, the models that are there, and those that are needed and missing."""
-    models = store.find_all(needed_models(record.config), requirements.weights_root(record.config))
+    root, comfyui = requirements.weights_root(record.config), requirements.comfyui_folder(record.config)
+    models = store.find_all(needed_models(record.config), root, comfyui)
     plan = plan_run(record, stages(), inspect_all(folder, stages()), models, until=until, force_from=force_from)
     return plan, models, requirements.missing_models(plan, record.config, models)
 

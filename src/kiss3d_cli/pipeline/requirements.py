@@ -66,12 +66,17 @@ def _working(plan: Sequence[Step]) -> list[Method[Any]]:
 
 def unusable_files(plan: Sequence[Step], config: Config) -> list[preflight.Fault]:
     """Files of these models that can't be used, as far as the models are there at all."""
-    return preflight.check(loaded_models(plan, config), weights_root(config))
+    return preflight.check(loaded_models(plan, config), weights_root(config), comfyui_folder(config))
 
 
 def require_files(missing: Sequence[Model], unusable: Sequence[preflight.Fault], config: Config) -> None:
     """Raises Missing if a model is not there or a file can't be used; it names them all."""
     refused = preflight.refusal(missing, unusable, weights_root(config))
+    comfyui = comfyui_folder(config)
+    if refused is not None and comfyui is not None and any(fault.path.is_relative_to(comfyui) for fault in unusable):
+        refused.hint = (
+            f"mend or move those of them in {comfyui}, or leave models.comfyui away and\n       {refused.hint}"
+        )
     if refused is not None:
         raise refused
 
@@ -79,3 +84,8 @@ def require_files(missing: Sequence[Model], unusable: Sequence[preflight.Fault],
 def weights_root(config: Config) -> Path | None:
     """The user's own folder of weights, if there is one."""
     return None if config["models.root"] is None else Path(config["models.root"])
+
+
+def comfyui_folder(config: Config) -> Path | None:
+    """The user's ComfyUI, if it is to be looked in."""
+    return None if config["models.comfyui"] is None else Path(config["models.comfyui"])

@@ -207,7 +207,7 @@ def test_a_lora_is_folded_as_diffusers_and_peft_fuse_it(
     path = tmp_path / "lora.safetensors"
     save_file(writer.state, path)
     moved, moved_clip = check_against_diffusers(base, path)
-    layers = check_lora(path, base.path, base.path)
+    layers = check_lora(path, *3 * (base.path,))
     assert moved == sum(len(layer.target.layers) for layer in layers if layer.target.network == "transformer") > 10
     assert moved_clip == sum(layer.target.network == "clip" for layer in layers)
 
@@ -286,7 +286,7 @@ def test_the_part_of_t5_is_folded_into_its_fp8(base: Base, tmp_path: Path) -> No
     wide = before.codes.float() * (before.scale or 1)
     moved, wanted = after.codes.float() * (after.scale or 1) - wide, SCALE * writer.changes[layer]
     assert float((moved * wanted).sum() / wanted.square().sum()) == pytest.approx(1, abs=0.1)
-    assert {entry.target.network for entry in check_lora(path, base.path, base.path)} == {"t5"}
+    assert {entry.target.network for entry in check_lora(path, *3 * (base.path,))} == {"t5"}
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_what_is_no_lora_of_these_networks_is_refused_by_its_header(
     path = tmp_path / "lora.safetensors"
     save_file({**writer.state, **{name: torch.zeros(shape) for name, shape in extra.items()}}, path)
     with pytest.raises(BadInput, match=message) as caught:
-        check_lora(path, base.path, base.path)
+        check_lora(path, *3 * (base.path,))
     assert caught.value.place == str(path)
     assert "bundle.lora_scale=0" in str(caught.value.hint)
 
@@ -334,7 +334,7 @@ def test_settings_of_peft_that_can_not_be_followed_are_refused(settings: str, ba
     path = tmp_path / "lora.safetensors"
     save_file(writer.state, path, metadata={"lora_adapter_metadata": settings})
     with pytest.raises(BadInput, match=r"damaged|DoRA|biases"):
-        check_lora(path, base.path, base.path)
+        check_lora(path, *3 * (base.path,))
 
 
 def test_the_projection_of_clip_has_no_part_in_flux(base: Base, tmp_path: Path) -> None:
@@ -345,4 +345,4 @@ def test_the_projection_of_clip_has_no_part_in_flux(base: Base, tmp_path: Path) 
     writer.add("text_projection", "lora_te1_text_projection", "kohya", 4.0, (64, 64))
     path = tmp_path / "lora.safetensors"
     save_file(writer.state, path)
-    assert len(check_lora(path, base.path, base.path)) == count
+    assert len(check_lora(path, *3 * (base.path,))) == count

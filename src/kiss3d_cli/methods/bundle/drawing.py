@@ -23,10 +23,12 @@ from kiss3d_cli.methods.bundle.flux_settings import Drawing, bundle_lora
 from kiss3d_cli.methods.memory import explained
 from kiss3d_cli.models.flux import latents as latent
 from kiss3d_cli.models.flux.denoise import Control, Prompt, calls, denoise, working_bytes
-from kiss3d_cli.models.flux.loading import DEV_FILE, load_controlnet, load_transformer, load_vae, transformer_file
+from kiss3d_cli.models.flux.loading import load_controlnet, load_transformer, load_vae, transformer_file
 from kiss3d_cli.models.flux.resume import LatentFile
 from kiss3d_cli.models.flux.schedule import Schedule, acts, make_schedule
 from kiss3d_cli.models.runtime.offload import Residence, module_bytes
+from kiss3d_cli.models.store.comfyui import flux_files
+from kiss3d_cli.models.store.locate import file_of
 
 Picture = UInt8[np.ndarray, "H W 3"]
 Asked = tuple[str, float, float, float]
@@ -112,7 +114,7 @@ def _encoded(
     if reference is None:
         return torch.zeros(1, rows * columns // latent.PATCH**2, 64), []
     context.progress(0.02, "encoding the reference bundle")
-    vae = load_vae(machine.models["flux-dev"] / DEV_FILE, machine.device.half)
+    vae = load_vae(flux_files(machine.models["flux-dev"]).vae, machine.device.half)
     with _vae_on_device(machine, context, vae, reference.shape[0] * reference.shape[1]):
         start = latent.encode(vae, _floats(reference)).cpu()
         controls = []
@@ -147,13 +149,14 @@ def _denoised(
         return lambda share: context.progress(low + (high - low) * share, what)
 
     kind = "flux-dev" if settings.model == "dev" else "flux-schnell"
-    source = machine.models[kind] / DEV_FILE if kind == "flux-dev" else transformer_file(machine.models[kind])
+    folder = machine.models[kind]
+    source = flux_files(folder).transformer if kind == "flux-dev" else transformer_file(folder)
     networks: dict[str, nn.Module] = {}
     acting = [c for c in controls if any(_acting(c, schedule)[first:])]
     if acting:
-        folder = machine.models["flux-controlnet"] / "diffusion_pytorch_model.safetensors"
+        union = file_of(machine.models["flux-controlnet"], "diffusion_pytorch_model.safetensors")
         progress = preparing(0.05, 0.08, "preparing the ControlNet (once)")
-        networks["controlnet"] = load_controlnet(folder, dtype, progress=progress)
+        networks["controlnet"] = load_controlnet(union, dtype, progress=progress)
     networks["transformer"] = load_transformer(
         source,
         bundle_lora(machine),
@@ -225,7 +228,7 @@ def _prompt(settings: Drawing, context: Context) -> Prompt:
 
 
 def _decoded(machine: Machine, context: Context, tokens: Tensor, height: int, width: int) -> Tensor:
-    vae = load_vae(machine.models["flux-dev"] / DEV_FILE, machine.device.half)
+    vae = load_vae(flux_files(machine.models["flux-dev"]).vae, machine.device.half)
     with _vae_on_device(machine, context, vae, height * width):
         return latent.decode(vae, tokens.to(machine.device.torch), height, width).cpu()
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from kiss3d_cli.methods.base import Machine, Settings
 from kiss3d_cli.methods.shared import Seeded, not_a_multiple
+from kiss3d_cli.models.store.locate import file_of
 
 PACKAGES = ("diffusers", "transformers")
 
@@ -62,4 +63,4 @@ def drawing_models(settings: Drawing) -> tuple[str, ...]:
 def bundle_lora(machine: Machine) -> Path | None:
     """The LoRA's file of the route; None if its scale is 0."""
     files = {"bundle-lora": "rgb_normal.safetensors", "redux-lora": "rgb_normal_redux.safetensors"}
-    return next((machine.models[name] / file for name, file in files.items() if name in machine.models), None)
+    return next((file_of(machine.models[name], file) for name, file in files.items() if name in machine.models), None)

@@ -15,6 +15,7 @@ from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.core.files import write_durably
 from kiss3d_cli.methods.base import Context, Machine, Weightless
 from kiss3d_cli.methods.bundle.flux_settings import PACKAGES, Lora, bundle_lora
+from kiss3d_cli.models.store.comfyui import flux_files
 
 BUNDLE_PROMPT = "A grid of 2x4 multi-view image, elevation 5. White background."
 """What the bundle's LoRA was trained with."""
@@ -47,7 +48,7 @@ class Flux(Weightless[PromptSettings]):
 
         from kiss3d_cli.image.png import read_png
         from kiss3d_cli.methods.memory import explained
-        from kiss3d_cli.models.flux.loading import DEV_FILE, load_clip, load_t5
+        from kiss3d_cli.models.flux.loading import load_clip, load_t5
         from kiss3d_cli.models.flux.redux import load_redux
         from kiss3d_cli.models.flux.text import (
             CLIP_LENGTH,
@@ -64,7 +65,7 @@ class Flux(Weightless[PromptSettings]):
             device = machine.device
             return Residence({name: model}, lists, device.torch, limit=device.limit_bytes, working=WORKING, what=name)
 
-        source, lora = machine.models["flux-dev"] / DEV_FILE, bundle_lora(machine)
+        files, lora = flux_files(machine.models["flux-dev"]), bundle_lora(machine)
         caption = _caption(context.inputs["caption/caption.json"])
         device, half = machine.device.torch, machine.device.half
         # T5's residuals leave float16's range; weights in fp8 cost the same in whatever dtype they are widened to
@@ -79,7 +80,7 @@ class Flux(Weightless[PromptSettings]):
             machine.device, lambda: "while reading the prompt", "close other programs on the GPU, then resume the run"
         ):
             context.progress(0.05, "T5")
-            t5 = load_t5(source, t5_dtype, lora=lora, scale=settings.lora_scale, device=device)
+            t5 = load_t5(files.t5, t5_dtype, lora=lora, scale=settings.lora_scale, device=device)
             with on_device(t5, "T5", ("encoder.block",)) as residence:
                 residence.expect(["T5"])
                 states = t5_states(t5, words.ids.to(device)).to("cpu", half)
@@ -87,7 +88,7 @@ class Flux(Weightless[PromptSettings]):
             del t5
             release(machine.device)
             context.progress(0.6, "CLIP")
-            clip = load_clip(source, half, lora=lora, scale=settings.lora_scale)
+            clip = load_clip(files.clip, half, lora=lora, scale=settings.lora_scale)
             with on_device(clip, "CLIP", ("encoder.layers",)):
                 summary = clip_summary(clip, short.ids.to(device)).to("cpu", half)
             del clip

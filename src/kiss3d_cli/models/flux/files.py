@@ -12,12 +12,14 @@ from torch import nn
 
 from kiss3d_cli.core.errors import Missing
 from kiss3d_cli.models.flux import keys, networks
-from kiss3d_cli.models.flux.loading import DEV_FILE, check_lora, transformer_file
+from kiss3d_cli.models.flux.loading import check_lora, transformer_file
 from kiss3d_cli.models.flux.redux import empty_redux
 from kiss3d_cli.models.flux.text import CLIP_LENGTH, CLIP_PADDING, T5_LENGTH, T5_PADDING, Tokenizer
 from kiss3d_cli.models.runtime.pretrained import require_kind
 from kiss3d_cli.models.runtime.weights import Layout, Shape, WeightFile, check_fits, check_fp8
+from kiss3d_cli.models.store.comfyui import FluxFiles, flux_files
 from kiss3d_cli.models.store.headers import check_floats, read_object
+from kiss3d_cli.models.store.locate import file_of
 from kiss3d_cli.models.store.preflight import Findings
 
 CONTROLNET_FILE = "diffusion_pytorch_model.safetensors"
@@ -28,29 +30,33 @@ VAE_LEVELS = 4
 
 def check_files(folders: Mapping[str, Path], findings: Findings) -> None:
     """For `store.preflight`; those of Flux's models that are in `folders`."""
-    parts = _check_all_in_one(folders["flux-dev"] / DEV_FILE, findings) if "flux-dev" in folders else {}
+    parts: dict[str, Any] = {}
+    if "flux-dev" in folders:
+        sources = flux_files(folders["flux-dev"])
+        parts = _check_dev(sources, findings)
     if "flux-schnell" in folders:
         parts["schnell"] = _check_schnell(folders["flux-schnell"], findings)
     flux, t5, clip = parts.get("transformer"), parts.get("t5"), parts.get("clip")
     if "flux-controlnet" in folders:
         from diffusers import FluxControlNetModel
 
-        path = folders["flux-controlnet"] / CONTROLNET_FILE
+        path = file_of(folders["flux-controlnet"], CONTROLNET_FILE)
         config = path.with_name("config.json")
-        findings.attempt(config, lambda: require_kind(FluxControlNetModel, read_object(config), config))
+        if path != folders["flux-controlnet"]:  # ComfyUI keeps none; nothing is read of it
+            findings.attempt(config, lambda: require_kind(FluxControlNetModel, read_object(config), config))
         control = findings.attempt(path, lambda: check_controlnet(WeightFile(path)))
         if control is not None and flux is not None:
             _same(findings, path, "Flux", _sizes(control), _sizes(flux))
     if "flux-redux" in folders:
         _check_redux(folders["flux-redux"], t5, findings)
     if flux is not None and t5 is not None and clip is not None:
-        source = folders["flux-dev"] / DEV_FILE
+        source = sources.transformer
         _same(findings, source, "its T5", _sizes(flux)["words"], t5.config.d_model)
         _same(findings, source, "its CLIP", _sizes(flux)["summary"], clip.config.hidden_size)
         for name, file in LORAS.items():
             if name in folders:
-                lora = folders[name] / file
-                findings.attempt(lora, lambda lora=lora: check_lora(lora, source, source))  # type: ignore[misc]
+                lora = file_of(folders[name], file)
+                findings.attempt(lora, lambda lora=lora: check_lora(lora, source, sources.t5, sources.clip))  # type: ignore[misc]
     if "t5-tokenizer" in folders:
         path = folders["t5-tokenizer"] / "tokenizer.json"
         words = None if t5 is None else t5.config.vocab_size
@@ -61,23 +67,22 @@ def check_files(folders: Mapping[str, Path], findings: Findings) -> None:
         findings.attempt(path, lambda: _check_words(path, CLIP_LENGTH, CLIP_PADDING, words, last=True))
 
 
-def _check_all_in_one(path: Path, findings: Findings) -> dict[str, Any]:
-    """The networks of the all-in-one file, without memory, as far as they are whole; one fault is told of the file."""
+def _check_dev(sources: FluxFiles, findings: Findings) -> dict[str, Any]:
+    """The networks of Flux's file or files, without memory, as far as they are whole; of a file one fault is told."""
     parts: dict[str, Any] = {}
-    file = findings.attempt(path, lambda: WeightFile(path))
-    if file is not None:
-        for name, check in (
-            ("transformer", check_transformer),
-            ("t5", check_t5),
-            ("clip", check_clip),
-            ("vae", check_vae),
-        ):
-            parts[name] = findings.attempt(path, lambda check=check: check(file))  # type: ignore[misc]
+    for name, check in (
+        ("transformer", check_transformer),
+        ("t5", check_t5),
+        ("clip", check_clip),
+        ("vae", check_vae),
+    ):
+        path: Path = getattr(sources, name)
+        parts[name] = findings.attempt(path, lambda path=path, check=check: check(WeightFile(path)))  # type: ignore[misc]
     return parts
 
 
 def _check_schnell(folder: Path, findings: Findings) -> nn.Module | None:
-    candidates = sorted(folder.glob("*.safetensors"))
+    candidates = [folder] if folder.is_file() else sorted(folder.glob("*.safetensors"))
     place = candidates[0] if len(candidates) == 1 else folder
     path = findings.attempt(place, lambda: transformer_file(folder))
     return None if path is None else findings.attempt(path, lambda: check_transformer(WeightFile(path)))

@@ -17,7 +17,12 @@ TRANSFORMER = "model.diffusion_model."
 VAE = "vae."
 T5 = "text_encoders.t5xxl.transformer."
 CLIP = "text_encoders.clip_l.transformer.text_model."
-
+_TRANSFORMERS = (TRANSFORMER, "diffusion_model.", "")
+_VAES = (VAE, "first_stage_model.", "")  # ComfyUI; Forge and sd.cpp; a file of its own
+_T5S = (T5, "t5xxl.transformer.", "")
+_CLIPS = (CLIP, "clip_l.transformer.text_model.", "text_model.")
+_OTHERS = ("vae.", "first_stage_model.", "text_encoders.", "cond_stage_model.", "conditioner.")
+"""What else an all-in-one file may hold beside a transformer of which the names have no prefix."""
 
 _DOUBLE = {
     "{s}_mod.lin": "norm1{c}.linear",
@@ -98,14 +103,20 @@ def _norm_scale(name: str) -> str | None:
 
 
 _SCALE_SUFFIXES = (".scale_weight", ".weight_scale")
-_UNUSED_SUFFIXES = (".scale_input", ".input_scale")
-"""Scales of activations, for arithmetic in fp8, which is not done here."""
+_UNUSED_SUFFIXES = (".scale_input", ".input_scale", ".comfy_quant")
+"""Scales of activations, for arithmetic in fp8, which is not done here, and ComfyUI's name for the kind of fp8."""
+_UNUSED = ("scaled_fp8", "__index_timestep_zero__")
 
 
 def transformer_prefix(names: Iterable[str]) -> str | None:
     """What stands before the transformer's names: `model.diffusion_model.` or nothing; None without a transformer."""
+    return _prefix(names, _TRANSFORMERS, ("img_in.weight",))
+
+
+def _prefix(names: Iterable[str], prefixes: Iterable[str], signs: Iterable[str]) -> str | None:
+    """The prefix under which one of these names is there."""
     known = set(names)
-    return next((prefix for prefix in (TRANSFORMER, "") if f"{prefix}img_in.weight" in known), None)
+    return next((prefix for prefix in prefixes if any(f"{prefix}{sign}" in known for sign in signs)), None)
 
 
 def transformer_layout(shapes: Mapping[str, Shape], prefix: str) -> Layout:
@@ -133,10 +144,10 @@ def transformer_layout(shapes: Mapping[str, Shape], prefix: str) -> Layout:
             places[norm] = Place(stored)
         elif f".{kind}" in _SCALE_SUFFIXES and split is not None:
             scales[f"{prefix}{layer}.weight"] = stored
-        elif f".{kind}" in _UNUSED_SUFFIXES or name in ("scaled_fp8", "__index_timestep_zero__"):
+        elif f".{kind}" in _UNUSED_SUFFIXES or name in _UNUSED:
             continue
         elif split is None or kind not in ("weight", "bias"):
-            if not name.startswith((VAE, "text_encoders.")):
+            if not name.startswith(_OTHERS):
                 unknown.append(stored)
         elif len(split.layers) == 1:
             places[f"{split.layers[0]}.{kind}"] = Place(stored, halves_swapped=split.halves_swapped)
@@ -156,15 +167,19 @@ def plain_layout(names: Iterable[str], prefix: str = "", unused: Iterable[str] =
     """A file that names its tensors as the class does, below a prefix."""
     kept = [name for name in names if name.startswith(prefix)]
     scales = {name[: -len(s)] + ".weight": name for name in kept for s in _SCALE_SUFFIXES if name.endswith(s)}
-    dropped = {*scales.values(), *(prefix + name for name in unused)}
+    dropped = {*scales.values(), *(prefix + name for name in (*unused, *_UNUSED))}
     ends = _UNUSED_SUFFIXES
     return Layout({n.removeprefix(prefix): Place(n) for n in kept if n not in dropped and not n.endswith(ends)}, scales)
 
 
 def t5_layout(names: Iterable[str]) -> Layout:
-    """T5EncoderModel; the input embedding is stored once and used under two names."""
+    """T5EncoderModel, in an all-in-one file or one of its own.
+
+    The input embedding is stored once and used under two names.
+    """
     known = list(names)
-    layout = plain_layout(known, T5)
+    prefix = _prefix(known, _T5S, ("encoder.block.0.layer.0.SelfAttention.q.weight",))
+    layout = plain_layout(known, T5 if prefix is None else prefix)
     shared = layout.places.get("shared.weight") or layout.places.get("encoder.embed_tokens.weight")
     places = dict(layout.places)
     if shared is not None:
@@ -174,21 +189,35 @@ def t5_layout(names: Iterable[str]) -> Layout:
 
 def clip_layout(names: Iterable[str]) -> Layout:
     """CLIPTextModel of transformers 5, whose names have lost their `text_model.`."""
-    return plain_layout(names, CLIP, unused=("embeddings.position_ids",))
+    known = list(names)
+    prefix = _prefix(known, _CLIPS, ("embeddings.token_embedding.weight",))
+    return plain_layout(known, CLIP if prefix is None else prefix, unused=("embeddings.position_ids",))
 
 
 def vae_layout(shapes: Mapping[str, Shape]) -> Layout:
-    """AutoencoderKL."""
-    levels = 1 + max(
-        (int(match[1]) for name in shapes if (match := re.match(r"vae\.decoder\.up\.(\d+)\.", name))), default=-1
-    )
+    """AutoencoderKL, in the names of the original code or in diffusers', those before 0.18 included."""
+    prefix = _prefix(shapes, _VAES, ("encoder.conv_in.weight",))
+    prefix = VAE if prefix is None else prefix
+    names = [name.removeprefix(prefix) for name in shapes if name.startswith(prefix)]
+    levels = 1 + max((int(m[1]) for name in names if (m := re.match(r"decoder\.up\.(\d+)\.", name))), default=-1)
     places = {}
-    for name in shapes:
-        if name.startswith(VAE):
-            target = _vae_name(name.removeprefix(VAE), levels)
-            if target is not None:
-                places[target] = Place(name)
+    for name in names:
+        target = _diffusers_vae_name(name) if levels == 0 else _vae_name(name, levels)
+        if target is not None:
+            places[target] = Place(f"{prefix}{name}")
     return Layout(places, {})
+
+
+_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+def _diffusers_vae_name(name: str) -> str | None:
+    if not name.startswith(("encoder.", "decoder.")):
+        return None
+    match = re.fullmatch(r"(.+\.attentions\.0)\.(\w+)\.(weight|bias)", name)
+    if match is None or match[2] not in _OLD_ATTENTION:
+        return name
+    return f"{match[1]}.{_OLD_ATTENTION[match[2]]}.{match[3]}"
 
 
 def _vae_name(name: str, levels: int) -> str | None:

@@ -31,7 +31,9 @@ def quiet(_fraction: float) -> None:
 
 
 def transformer_file(folder: Path) -> Path:
-    """The file of a folder that holds Flux's transformer. Raises Missing if none does."""
+    """The file of a folder that holds Flux's transformer, or that file itself. Raises Missing if none does."""
+    if folder.is_file():
+        return folder
     candidates = sorted(folder.glob("*.safetensors"))
     for path in candidates:
         if keys.transformer_prefix(WeightFile(path).shapes) is not None:
@@ -116,8 +118,9 @@ def load_t5(
     """
     file = WeightFile(source)
     layout = keys.t5_layout(file.shapes)
+    _checked(networks.t5_encoder, layout.shapes(file.shapes), source)
+    check_fp8(file, layout, "T5", _DEV_HINT)  # before it is filled: a scale of rows is no number
     model = _filled(networks.t5_encoder, file, layout, dtype)
-    check_fp8(file, layout, "T5", _DEV_HINT)
     if lora is not None and scale != 0 and _changes(lora, "t5"):
         fold_module(
             model, read_lora(WeightFile(lora), "t5", layout.shapes(file.shapes)), scale, device or torch.device("cpu")
@@ -137,31 +140,29 @@ def load_clip(source: Path, dtype: torch.dtype, *, lora: Path | None = None, sca
     return model.to(dtype)
 
 
-def check_lora(lora: Path, transformer: Path, encoders: Path) -> list[LoraLayer]:
+def check_lora(lora: Path, transformer: Path, t5: Path, clip: Path) -> list[LoraLayer]:
     """Where every tensor of a LoRA belongs; only headers are read.
 
     Args:
         lora: the LoRA's file.
-        transformer: the file of Flux's transformer.
-        encoders: the file of T5 and CLIP; both are commonly one file.
+        transformer, t5, clip: the files of the networks, which are commonly one.
 
     Raises:
         BadInput: a LoRA that does not fit, with every kind of fault in one message.
         Missing: a damaged file, or one that holds something else.
     """
-    flux, texts = WeightFile(transformer), WeightFile(encoders)
+    flux, words, summary = WeightFile(transformer), WeightFile(t5), WeightFile(clip)
     prefix = keys.transformer_prefix(flux.shapes)
     if prefix is None:
         raise Missing("the file does not hold Flux's transformer", place=str(transformer), hint=_DEV_HINT)
     with _place(transformer):
         layout = keys.transformer_layout(flux.shapes, prefix)
-    t5, clip = keys.t5_layout(texts.shapes), keys.clip_layout(texts.shapes)
     return place_lora(
         WeightFile(lora),
         {
             "transformer": layout.shapes(flux.shapes),
-            "t5": t5.shapes(texts.shapes),
-            "clip": clip.shapes(texts.shapes),
+            "t5": keys.t5_layout(words.shapes).shapes(words.shapes),
+            "clip": keys.clip_layout(summary.shapes).shapes(summary.shapes),
         },
     )
 

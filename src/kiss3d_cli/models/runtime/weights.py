@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -120,14 +121,26 @@ class WeightFile(Header):
         return None if name is None else self.tensor(name).float().reshape(())
 
 
+_WIDE = re.compile(r"relative_attention_bias|norm")
+"""Matrices within the blocks that are no part of attention or MLP: an embedding of T5, modulations of Flux."""
+
+
 def check_fp8(file: WeightFile, layout: Layout, what: str, hint: str) -> None:
-    """Raises BadInput if the matrices of a model's blocks are not in fp8: nothing falls back to 16 bits silently."""
+    """Raises BadInput if the matrices of a model's blocks are not in fp8: nothing falls back to 16 bits silently.
+
+    Each may have one scale; those of rows or of blocks are another format, which is not read here.
+    """
     shapes = layout.shapes(file.shapes)
-    kinds = {file.dtypes[p.name] for name, p in layout.places.items() if "block" in name and len(shapes[name]) == 2}
+    matrices = {name: place for name, place in layout.places.items() if "block" in name and len(shapes[name]) == 2}
+    kinds = {file.dtypes[place.name] for name, place in matrices.items() if not _WIDE.search(name)}
     if kinds != {"F8_E4M3"}:
         words = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F8_E5M2": "fp8 of the kind e5m2"}
         found = ", ".join(sorted(words.get(kind, kind) for kind in kinds - {"F8_E4M3"}))
         raise BadInput(f"{what} is stored in {found}; fp8 (e4m3) is demanded", place=str(file.path), hint=hint)
+    many = next((name for name in layout.scales.values() if file.shapes[name] not in ((), (1,))), None)
+    if many is not None:
+        cause = f"{what} has a scale for each row or block ({many}); one for each matrix is read here"
+        raise BadInput(cause, place=str(file.path), hint=hint)
 
 
 def build(make: Callable[[], nn.Module]) -> nn.Module:

@@ -11,6 +11,7 @@ from pathlib import Path
 from kiss3d_cli.core.errors import Missing
 from kiss3d_cli.core.hashing import json_sha256
 from kiss3d_cli.core.shell import typed
+from kiss3d_cli.models.store.comfyui import find_in_comfyui
 from kiss3d_cli.models.store.registry import Model, lookup
 
 
@@ -19,7 +20,7 @@ class Located:
     """A model that is there.
 
     Attributes:
-        path: its folder.
+        path: its folder, or its file where it has but one.
         identity: hash of its files' names and contents; of their names and sizes where the cache has no content hash.
     """
 
@@ -64,16 +65,39 @@ def is_needed(model: Model, name: str) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in model.files)
 
 
-def find_all(names: Iterable[str], root: Path | None = None) -> dict[str, Located]:
-    """The models of these names that are there."""
-    found = {name: find(lookup(name), root) for name in names}
+def find_all(names: Iterable[str], root: Path | None = None, comfyui: Path | None = None) -> dict[str, Located]:
+    """The models of these names that are there.
+
+    Args:
+        root: see `find`.
+        comfyui: ComfyUI's folder, in which Flux's files are looked up first.
+
+    Raises:
+        BadInput: that is no folder of ComfyUI's, or several files in it could be one model.
+    """
+    found = {name: _in_comfyui(name, comfyui) or find(lookup(name), root) for name in names}
     return {name: located for name, located in found.items() if located is not None}
+
+
+def _in_comfyui(name: str, folder: Path | None) -> Located | None:
+    if folder is None:
+        return None
+    for path, files in find_in_comfyui(name, folder):
+        return Located(path, json_sha256({file.name: _file_identity(file) for file in files}))
+    return None
+
+
+def file_of(path: Path, name: str) -> Path:
+    """The file of a model that has but one: `path` itself, or the published one in that folder."""
+    return path if path.is_file() else path / name
 
 
 def bytes_of(model: Model, located: Located | None) -> float:
     """Size of a model's files; the published one if they are not there."""
     if located is None:
         return (model.gigabytes or 0) * 1e9
+    if located.path.is_file():
+        return located.path.stat().st_size
     return sum((located.path / name).stat().st_size for name in needed_files(model, located.path))
 
 

@@ -16,6 +16,7 @@ from kiss3d_cli.core.errors import Kiss3dError, Missing
 from kiss3d_cli.core.packages import EXTRAS
 from kiss3d_cli.core.shell import typed
 from kiss3d_cli.models.store import locate
+from kiss3d_cli.models.store.comfyui import ALL_IN_ONE, find_in_comfyui, flux_files, is_comfyui
 from kiss3d_cli.models.store.headers import look, read_header, read_object
 from kiss3d_cli.models.store.registry import MODELS, Model, lookup
 
@@ -88,14 +89,20 @@ CHECKS: Mapping[tuple[str, ...], str] = {
 CHAT = "chat:check_files"
 
 
-def check(names: Iterable[str], root: Path | None = None) -> list[Fault]:
+def check(names: Iterable[str], root: Path | None = None, comfyui: Path | None = None) -> list[Fault]:
     """What is wrong with the files of these models, as far as the models are on this machine at all.
 
     Args:
         names: registry names.
         root: as in `locate.find`.
+        comfyui: as in `locate.find_all`.
     """
-    here = {name: folder for name in names if (folder := locate.partial_home(lookup(name), root)) is not None}
+    here = {}
+    for name in names:
+        found = find_in_comfyui(name, comfyui)[:1] if comfyui is not None else []
+        folder = found[0][0] if found else locate.partial_home(lookup(name), root)
+        if folder is not None:
+            here[name] = folder
     groups = [tuple(name for name in group if name in here) for group in CHECKS]
     groups += [(name,) for name in here if name not in MODELS]
     faults: list[Fault] = []
@@ -137,6 +144,10 @@ def _owned(findings: Findings, folders: Mapping[str, Path]) -> list[Fault]:
 def check_whole(model: Model, folder: Path, findings: Findings) -> None:
     """What can be said of any file: that it is there, whole, and of the kind that its name says."""
     readers: Mapping[str, Callable[[Path], object]] = {".safetensors": read_header, ".json": read_object}
+    if folder.is_file() or (model.name == "flux-dev" and not (folder / ALL_IN_ONE).exists() and is_comfyui(folder)):
+        for path in (folder,) if folder.is_file() else dataclasses.astuple(flux_files(folder)):
+            findings.attempt(path, lambda path=path: read_header(path))  # type: ignore[misc]
+        return
     exact = (folder / name for name in model.files if not locate.is_pattern(name))
     # also what is no file: a link that leads nowhere, or a folder in a file's place
     there = (path for path in folder.rglob("*") if locate.is_needed(model, path.relative_to(folder).as_posix()))
@@ -146,7 +157,7 @@ def check_whole(model: Model, folder: Path, findings: Findings) -> None:
 
 def _state(model: Model, folder: Path) -> Iterable[tuple[object, ...]]:
     """Changes whenever a file of the model or one beside it does."""
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(folder.rglob("*")) or [folder]:
         try:
             status = path.stat()
             yield (path, status.st_size, status.st_mtime_ns, status.st_mode, status.st_ino)
