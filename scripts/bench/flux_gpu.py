@@ -72,7 +72,7 @@ def begin(picture: Path, root: Path, out: Path, tile: int = 320, steps: int = 14
         f"models.root={root}",
         *more,
     )
-    request = Request(picture=picture, preset="draft", settings=settings, out=out, until="reference")
+    request = Request({"picture": picture}, preset="draft", settings=settings, out=out, until="reference")
     return start(prepare(request)).folder.path
 
 

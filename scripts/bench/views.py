@@ -34,6 +34,7 @@ from kiss3d_cli.models import florence2
 from kiss3d_cli.models.runtime.pretrained import load_module, load_weights
 from kiss3d_cli.models.zero123plus import pipeline
 from kiss3d_cli.models.zero123plus.attention import ReferenceUnet
+from kiss3d_cli.models.zero123plus.networks import Networks
 from kiss3d_cli.models.zero123plus.sampler import Condition, Noise, denoise
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -151,7 +152,8 @@ def measure_views(root: Path, device: DeviceInfo, tile: int, steps: int) -> tupl
 
     def draw() -> None:
         options: dict[str, Any] = {"side": 2 * tile, "steps": steps, "guidance": 4.0, "noise": Noise.seeded(0)}
-        pipeline.draw_views(folder, weights, picture, device=device.torch, dtype=device.float16, **options)
+        networks = Networks(folder, weights, device=device.torch, dtype=device.float16)
+        pipeline.draw_views(networks, picture, **options)
 
     return _seconds(draw, device), devices.peak_memory(device) or 0
 
@@ -164,7 +166,7 @@ def measure_caption(root: Path, device: DeviceInfo, tokens: int) -> tuple[float,
 
     def say() -> None:
         where: dict[str, Any] = {"device": device.torch, "dtype": device.half}
-        florence2.caption(root / FLORENCE, picture, beams=3, max_tokens=tokens, **where)
+        florence2.Captioner(root / FLORENCE, **where)(picture, beams=3, max_tokens=tokens)
 
     return _seconds(say, device), devices.peak_memory(device) or 0
 

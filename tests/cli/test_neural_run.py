@@ -22,7 +22,7 @@ from kiss3d_cli.image.png import read_png
 from kiss3d_cli.methods.base import Context, Machine, Method, Opened
 from kiss3d_cli.methods.bundle import drawing
 from kiss3d_cli.models.runtime.offload import Residence
-from kiss3d_cli.pipeline import runner
+from kiss3d_cli.pipeline import batch
 from pictures import draw_figure
 from sealing import edit
 from simulated_gpu import SIMULATED, SimulatedGpu, simulated_gpu
@@ -69,7 +69,7 @@ def mended_run(tmp_path_factory: pytest.TempPathFactory, picture: Path, tiny_mod
     out = tmp_path_factory.mktemp("neural")
     root = Path(shutil.copytree(tiny_models, out / "weights"))
     due = dict(MISHAPS)
-    opened = runner.opened
+    opened = batch.opened
 
     @contextmanager
     def failing(method: Method[Any], settings: Any, machine: Machine) -> Iterator[Opened]:
@@ -86,7 +86,7 @@ def mended_run(tmp_path_factory: pytest.TempPathFactory, picture: Path, tiny_mod
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KISS3D_CACHE", str(out / "cache"))
-        patch.setattr(runner, "opened", failing)
+        patch.setattr(batch, "opened", failing)
         answer = call("run", picture, "--preset", "12gb", "--out", out, *options(root), "--json")
         (folder,) = (path.parent for path in out.glob("*/run.json"))
         for name in STAGES:

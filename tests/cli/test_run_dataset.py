@@ -88,9 +88,11 @@ def test_a_dry_run_names_the_files_and_makes_none(root: Path, tmp_path: Path) ->
 
 
 def test_a_data_set_is_aligned_by_similarity_unless_told_otherwise(root: Path, picture: Path) -> None:
-    request = launch.Request(picture=picture, preset="draft", base_settings=DATASET_SETTINGS)
+    request = launch.Request({"picture": picture}, preset="draft", base_settings=DATASET_SETTINGS)
     assert launch.prepare(request).record.config["eval.align"] == "similarity"
-    told = launch.Request(picture=picture, preset="draft", base_settings=DATASET_SETTINGS, settings=("eval.align=yaw",))
+    told = launch.Request(
+        {"picture": picture}, preset="draft", base_settings=DATASET_SETTINGS, settings=("eval.align=yaw",)
+    )
     assert launch.prepare(told).record.config["eval.align"] == "yaw"
 
 

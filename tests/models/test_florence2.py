@@ -35,7 +35,7 @@ def damaged(folder, tmp_path):
 
 def ask(folder, rgb=None, beams=3, max_tokens=12, **options):
     rgb = picture() if rgb is None else rgb
-    return florence2.caption(folder, rgb, beams=beams, max_tokens=max_tokens, **{**CPU, **options})
+    return florence2.Captioner(folder, **{**CPU, **options})(rgb, beams=beams, max_tokens=max_tokens)
 
 
 def test_the_words_are_those_of_the_library(folder):
@@ -198,11 +198,11 @@ def test_nothing_is_written_to_the_terminal(folder, capfd):
 
 def test_a_caption_is_expanded_in_one_line(tiny_models, capfd):
     folder = tiny_models / chat_checkpoint.REPOSITORY
-    found = chat.expand(folder, "a red cup", name="some/model", **CPU)
+    found = chat.Expander(folder, name="some/model", **CPU)("a red cup")
     assert found
     assert "\n" not in found
-    assert found == chat.expand(folder, "a red cup", name="some/model", **CPU)
-    assert found != chat.expand(folder, "A small toy stands in the middle.", name="some/model", **CPU)
+    assert found == chat.Expander(folder, name="some/model", **CPU)("a red cup")
+    assert found != chat.Expander(folder, name="some/model", **CPU)("A small toy stands in the middle.")
     assert capfd.readouterr() == ("", "")
 
 
@@ -218,9 +218,9 @@ def test_a_model_that_does_not_chat(tiny_models, tmp_path):
     del settings["chat_template"]
     path.write_text(json.dumps(settings))
     with pytest.raises(Missing, match="no chat template") as caught:
-        chat.expand(folder, "a red cup", name="some/model", **CPU)
+        chat.Expander(folder, name="some/model", **CPU)("a red cup")
     assert caught.value.place == "caption.expand_model"
     half_of(folder / "tokenizer.json")
     with pytest.raises(Missing, match="can't be read") as caught:
-        chat.expand(folder, "a red cup", name="some/model", **CPU)
+        chat.Expander(folder, name="some/model", **CPU)("a red cup")
     assert "kiss3d models pull some/model" in caught.value.hint

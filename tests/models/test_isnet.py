@@ -7,7 +7,7 @@ from PIL import Image
 from checkpoints import isnet as stand_in
 from kiss3d_cli.core.errors import BadInput, Missing
 from kiss3d_cli.image.matting import require_foreground
-from kiss3d_cli.models.isnet import FILE, matte
+from kiss3d_cli.models.isnet import FILE, IsNet
 
 pytest.importorskip("onnxruntime")
 
@@ -25,7 +25,7 @@ def drawn(width=90, height=70) -> np.ndarray:
 
 def test_the_dark_rectangle_is_the_object(folder):
     rgb = drawn()
-    alpha = matte(folder, rgb)
+    alpha = IsNet(folder)(rgb)
     expected = rgb[..., 0] < 128
     assert alpha.shape == (70, 90)
     assert ((alpha >= 128) == expected).mean() > 0.995
@@ -42,12 +42,12 @@ def test_the_computation_is_that_of_rembg(tmp_path):
     stretched = (probability - probability.min()) / np.ptp(probability)
     levels = Image.fromarray((stretched * 255).astype(np.uint8))
     expected = np.asarray(levels.resize((40, 50), Image.Resampling.LANCZOS)).astype(int)
-    assert np.abs(matte(tmp_path, rgb) - expected).max() <= 1
+    assert np.abs(IsNet(tmp_path)(rgb) - expected).max() <= 1
 
 
 def test_a_picture_without_an_object_mattes_to_nothing(folder):
     for value in (255, 250):
-        alpha = matte(folder, np.full((40, 40, 3), value, np.uint8))
+        alpha = IsNet(folder)(np.full((40, 40, 3), value, np.uint8))
         assert not alpha.any()
         with pytest.raises(BadInput, match="the foreground is empty") as caught:
             require_foreground(alpha, "give another one")
@@ -56,25 +56,25 @@ def test_a_picture_without_an_object_mattes_to_nothing(folder):
 
 def test_noise_is_not_stretched_to_an_object(tmp_path):
     (tmp_path / FILE).write_bytes(stand_in.model((0.1, 0.0, 0.0), -6.0))
-    assert not matte(tmp_path, drawn()).any()
+    assert not IsNet(tmp_path)(drawn()).any()
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"\0" * 100])
 def test_damaged_weights_are_named(folder, tmp_path, damage):
     (tmp_path / FILE).write_bytes(damage((folder / FILE).read_bytes()))
     with pytest.raises(Missing, match="can't be read") as caught:
-        matte(tmp_path, drawn())
+        IsNet(tmp_path)(drawn())
     assert caught.value.place == str(tmp_path / FILE)
     assert caught.value.hint == "get the file again: kiss3d models pull isnet"
 
 
 def test_no_weights(tmp_path):
     with pytest.raises(Missing, match="can't be read"):
-        matte(tmp_path, drawn())
+        IsNet(tmp_path)(drawn())
 
 
 def test_no_onnxruntime(folder, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(Missing, match="not installed") as caught:
-        matte(folder, drawn())
+        IsNet(folder)(drawn())
     assert caught.value.hint == "pip install 'kiss3d[matting]', or use --set preprocess.method=grabcut"

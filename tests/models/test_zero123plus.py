@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from kiss3d_cli.core.errors import BadInput, Kiss3dError, Missing
 from kiss3d_cli.models.zero123plus.attention import Pass, ReferenceUnet
+from kiss3d_cli.models.zero123plus.networks import Networks
 from kiss3d_cli.models.zero123plus.pipeline import draw_views, prepare_unet
 from kiss3d_cli.models.zero123plus.preprocess import FeatureExtractor
 from kiss3d_cli.models.zero123plus.sampler import Noise
@@ -37,7 +38,9 @@ def model(published, tmp_path):
 
 def draw(folder, picture, weights=None, **changes):
     options = {"side": 32, "steps": 4, "guidance": 4.0, "noise": Noise.seeded(0), "device": CPU, "dtype": torch.float32}
-    return draw_views(folder, weights or folder / UNET, picture, **{**options, **changes})
+    options |= changes
+    networks = Networks(folder, weights or folder / UNET, device=options.pop("device"), dtype=options.pop("dtype"))
+    return draw_views(networks, picture, **options)
 
 
 def test_the_grid_is_the_published_one(published):
@@ -374,10 +377,10 @@ def test_views_that_leave_the_range_of_float16_are_drawn_again_in_float32(publis
     folder, picture, expected = published
     kept, asked = pipeline._draw, []
 
-    def overflowing(*arguments, dtype, **options):
-        asked.append(dtype)
-        grid = kept(*arguments, dtype=torch.float32, **options)
-        if dtype == torch.float16:
+    def overflowing(networks, *arguments, **options):
+        asked.append(networks.dtype)
+        grid = kept(networks.in_float32(), *arguments, **options)
+        if networks.dtype == torch.float16:
             grid.image[0, 0, 0] = np.nan
         return grid
 

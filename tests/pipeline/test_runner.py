@@ -13,7 +13,7 @@ import toy
 from kiss3d_cli.core.device import DeviceInfo
 from kiss3d_cli.core.errors import BadInput, DamagedRun, OutOfMemory, RunInUse
 from kiss3d_cli.core.manifest import MANIFEST
-from kiss3d_cli.pipeline import runner
+from kiss3d_cli.pipeline import batch, runner
 from kiss3d_cli.pipeline.lock import locked
 from kiss3d_cli.pipeline.run_folder import Absent, Complete, Damaged, RunFolder
 from kiss3d_cli.pipeline.runner import StageFailure
@@ -172,7 +172,7 @@ def test_every_stage_is_told_the_memory_that_is_free_when_it_begins(tmp_path, mo
     }
     for name, function in cuda.items():
         monkeypatch.setattr(torch.cuda, name, function)
-    monkeypatch.setattr(runner.devices, "release", lambda _device: None)
+    monkeypatch.setattr(batch.devices, "release", lambda _device: None)
     monkeypatch.setattr(toy, "CPU", DeviceInfo("cuda:0", "GPU", "test", 12 * 2**30, 12 * 2**30))
     monkeypatch.setattr(toy, "seen", [])
     toy.run(toy.create(tmp_path, device={"memory_limit": 4}))
@@ -225,7 +225,7 @@ def test_whoever_keeps_the_error_keeps_nothing_of_the_failed_work(tmp_path, monk
             raise OutOfMemory("out of memory in step 2") from error
 
     monkeypatch.setattr(toy, "repeat", fail)
-    monkeypatch.setattr(runner.devices, "release", lambda _device: gone.append("released"))
+    monkeypatch.setattr(batch.devices, "release", lambda _device: gone.append("released"))
     with pytest.raises(OutOfMemory, match="in step 2") as caught:
         toy.run(toy.create(tmp_path))
     assert gone == ["released", "network", "released"], "the first stage, then the second"

@@ -9,10 +9,11 @@ from kiss3d_cli.core.device import DeviceInfo
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.methods.base import Context, Machine, Settings, Weightless
 from kiss3d_cli.methods.shared import Seeded
+from kiss3d_cli.pipeline.batch import execute
 from kiss3d_cli.pipeline.config import Layer, load
 from kiss3d_cli.pipeline.lock import locked
 from kiss3d_cli.pipeline.run_folder import RunFolder, RunRecord
-from kiss3d_cli.pipeline.runner import execute
+from kiss3d_cli.pipeline.runner import Task
 from kiss3d_cli.pipeline.stages import Stage
 
 CPU = DeviceInfo("cpu", "CPU", "test")
@@ -100,7 +101,7 @@ def create(
 
 def run(folder: RunFolder, stages=STAGES, **options):
     with locked(folder.path):
-        return execute(folder, folder.record(), stages, {}, CPU, **options)
+        return execute(Task(folder, folder.record(), {}, CPU, **options), stages)
 
 
 def configure(folder: RunFolder, **settings: object) -> None:

@@ -11,6 +11,7 @@ import trimesh
 from kiss3d_cli.geometry.io.export import write_mesh
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.pipeline import launch
+from kiss3d_cli.pipeline.inputs import given
 from kiss3d_cli.pipeline.run_folder import RunFolder
 from pictures import QUICK, draw_figure
 
@@ -25,8 +26,7 @@ def small_run(out: Path, *settings: str, truth: bool = True, until: str | None =
     vertices = torch.from_numpy(ball.vertices * [0.5, 0.8, 0.4]).float()
     write_mesh(out / "egg.ply", Mesh(vertices, torch.from_numpy(ball.faces.copy()).long()))
     request = launch.Request(
-        picture=draw_figure(out / "figure.png"),
-        ground_truth=out / "egg.ply" if truth else None,
+        given(picture=draw_figure(out / "figure.png"), ground_truth=out / "egg.ply" if truth else None),
         preset="draft",
         settings=(*QUICK, "eval.points=2000", f"caption.text={json.dumps(CAPTION)}", *settings),
         out=out / "runs",

@@ -21,7 +21,7 @@ from pictures import QUICK, draw_figure
 @pytest.fixture
 def request_for(tmp_path):
     picture = draw_figure(tmp_path / "figure.png")
-    return lambda **changes: Request(picture=picture, preset="draft", settings=QUICK, **changes)
+    return lambda **changes: Request({"picture": picture}, preset="draft", settings=QUICK, **changes)
 
 
 def wait(job: Job) -> Job:
@@ -170,5 +170,5 @@ def test_bad_requests_are_refused_before_anything_is_made(tmp_path, request_for)
     jobs = Jobs(tmp_path / "out")
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(BadInput):
-        jobs.start(Request(picture=tmp_path / "text.png", preset="draft"))
+        jobs.start(Request({"picture": tmp_path / "text.png"}, preset="draft"))
     assert jobs.names() == []

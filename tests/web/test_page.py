@@ -40,7 +40,7 @@ def site(tmp_path_factory) -> Iterator[tuple[str, Path]]:
 
     outputs = tmp_path_factory.mktemp("ui") / "outputs"
     picture = draw_figure(outputs.parent / "before.png")
-    request = Request(picture=picture, preset="draft", settings=QUICK, out=outputs)
+    request = Request({"picture": picture}, preset="draft", settings=QUICK, out=outputs)
     write_report(launch.start(launch.prepare(request)).folder)
     jobs, servers = Jobs(outputs), []
 

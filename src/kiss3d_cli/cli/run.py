@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -11,6 +13,8 @@ from kiss3d_cli.cli.report import end_with_report
 from kiss3d_cli.cli.terminal import Bars, command_line, error_record, handles_errors, note, print_json, show, shown_path
 from kiss3d_cli.core.errors import Kiss3dError, RunInUse, from_exception
 from kiss3d_cli.core.shell import typed
+from kiss3d_cli.pipeline.inputs import given, kinds
+from kiss3d_cli.pipeline.jobs import is_many
 
 
 def _help_settings(asked: bool) -> bool:
@@ -24,10 +28,36 @@ def _help_settings(asked: bool) -> bool:
     return asked
 
 
+def _with_inputs(command: Callable[..., None]) -> Callable[..., None]:
+    """Give the command an option for every kind of input that is not its argument, as if it had been written down."""
+    signature = inspect.signature(command)
+    hints = get_type_hints(command, include_extras=True)
+    own = [part for part in signature.parameters.values() if part.kind is not inspect.Parameter.VAR_KEYWORD]
+    for kind in kinds().values():
+        if kind.option.startswith("--"):
+            hints[kind.name] = Annotated[
+                (str if kind.typed else Path) | None,
+                typer.Option(kind.option, metavar=kind.metavar, help=kind.help, show_default=False),
+            ]
+            own.append(inspect.Parameter(kind.name, inspect.Parameter.KEYWORD_ONLY, default=None))
+    hints.pop("inputs", None)
+    command.__annotations__ = hints
+    command.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[part.replace(annotation=hints[part.name]) for part in own]
+    )
+    return command
+
+
+@_with_inputs
 @handles_errors
 def run(
-    picture: Annotated[
-        Path | None, typer.Argument(help="The picture: PNG, JPEG, WebP, ...", show_default=False)
+    pictures: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[PICTURE]...",
+            help="The picture: PNG, JPEG, WebP, ...; or many: files, folders, or lists of them in .txt files.",
+            show_default=False,
+        ),
     ] = None,
     preset: Annotated[str, typer.Option(help="auto, draft, 12gb, fast or quality.")] = "auto",
     out: Annotated[Path, typer.Option(help="The folder in which the run folder is made.")] = Path("outputs"),
@@ -39,10 +69,6 @@ def run(
     caption: Annotated[str | None, typer.Option(metavar="TEXT", help="A caption instead of one made.")] = None,
     seed: Annotated[int | None, typer.Option(help="The seed of the run.")] = None,
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
-    bundle: Annotated[
-        Path | None, typer.Option(metavar="PNG", help="Start from a finished 2x4 bundle instead of a picture.")
-    ] = None,
-    gt: Annotated[Path | None, typer.Option(metavar="MESH", help="Measure the result against this mesh.")] = None,
     dataset: Annotated[
         Path | None,
         typer.Option(metavar="ROOT", help="Take picture and ground truth from this data set.", show_default=False),
@@ -61,15 +87,16 @@ def run(
         bool,
         typer.Option("--help-settings", callback=_help_settings, is_eager=True, help="List every setting and exit."),
     ] = False,
+    **inputs: Path | str | None,
 ) -> None:
-    """Turn PICTURE into a textured 3D mesh."""
+    """Turn PICTURE into a textured 3D mesh; many of them into a mesh each."""
     del help_settings
+    from kiss3d_cli.core.errors import BadInput
     from kiss3d_cli.pipeline import launch
 
+    many = is_many(pictures or [])
     request = launch.Request(
-        picture=picture,
-        bundle=bundle,
-        ground_truth=gt,
+        given(picture=None if many or not pictures else pictures[0], **inputs),
         preset=preset,
         config_file=config,
         settings=tuple(assignments or ()),
@@ -83,7 +110,14 @@ def run(
     if dataset is not None or item is not None or view is not None or plan is not None:
         from kiss3d_cli.cli.run_many import run_dataset
 
+        if many:
+            raise BadInput("the data set has its own pictures", place="PICTURE", hint="leave them out")
         run_dataset(request, dataset, item, view, plan, dry_run, json_output)
+        return
+    if many:
+        from kiss3d_cli.cli.run_many import run_pictures
+
+        run_pictures(request, pictures or [], dry_run, json_output)
         return
     prepared = launch.prepare(request)
     note(f"preset {prepared.record.preset} ({prepared.record.preset_reason}), on {prepared.device.model}")

@@ -1,7 +1,8 @@
-"""`kiss3d run` over a data set: one item, all its views, or a plan."""
+"""`kiss3d run` of many pictures, or over a data set: one item, all its views, or a plan."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from kiss3d_cli.cli.terminal import Bars, note, print_json, show, shown_path
 from kiss3d_cli.core.errors import BadInput
 
 if TYPE_CHECKING:
-    from kiss3d_cli.pipeline.dataset import Job
+    from kiss3d_cli.pipeline.jobs import Job
     from kiss3d_cli.pipeline.launch import Request
     from kiss3d_cli.pipeline.many_runs import RunReport
 
@@ -30,9 +31,7 @@ def run_dataset(
     """Find the pictures and ground truths, run them all, and end with one table."""
     _check(request, root, item, view, plan)
     assert root is not None
-    from kiss3d_cli.pipeline.many_runs import run_many
     from kiss3d_cli.pipeline.run_folder import run_name
-    from kiss3d_cli.pipeline.stages import stages
 
     jobs = _jobs(root, item, view, plan)
     if request.name is not None:
@@ -42,8 +41,35 @@ def run_dataset(
     if dry_run:
         _show(jobs, folder, json_output)
         return
-    reporter = Bars({stage.name: stage.doing for stage in stages()})
-    finished = run_many(jobs, request, folder, reporter, announce=note, ended=end_with_report)
+    _carry_out(jobs, request, folder, json_output)
+
+
+def run_pictures(request: Request, pictures: Sequence[Path], dry_run: bool, json_output: bool) -> None:
+    """A run for every picture, one page and one table of them all."""
+    from kiss3d_cli.pipeline.inputs import kinds
+    from kiss3d_cli.pipeline.jobs import jobs_of
+    from kiss3d_cli.pipeline.run_folder import run_name
+
+    for name in request.inputs:
+        raise BadInput("it goes with one picture, and many were given", place=kinds()[name].option, hint="leave it out")
+    folder = request.out if request.name is None else request.out / run_name(request.name)
+    jobs: list[Job | RunReport] = [*jobs_of(pictures)]
+    if dry_run:
+        _show(jobs, folder, json_output)
+        return
+    _carry_out(jobs, request, folder, json_output, once=True)
+
+
+def _carry_out(
+    jobs: list[Job | RunReport], request: Request, folder: Path, json_output: bool, once: bool = False
+) -> None:
+    from kiss3d_cli.pipeline.many_runs import run_many, runs_table
+    from kiss3d_cli.pipeline.stages import stages
+
+    doing = {stage.name: stage.doing for stage in stages()}
+    finished = run_many(
+        jobs, request, folder, lambda name: Bars(doing, name), announce=note, ended=end_with_report, once=once
+    )
     end_with_index(folder)
     if json_output:
         print_json(
@@ -54,7 +80,7 @@ def run_dataset(
             }
         )
     else:
-        show(finished.table.to_markdown(), end="")
+        show(runs_table(finished.reports) if once else finished.table.to_markdown(), end="")
     for name, report in finished.best.items():
         note(f"best of {name}: {report.name}, {shown_path(Path(str(report.run_dir)))}")
     failed = [report for report in finished.reports if report.status == "failed"]
@@ -76,10 +102,11 @@ def _check(request: Request, root: Path | None, item: str | None, view: str | No
         raise BadInput(cause, place="--dataset", hint="kiss3d run --dataset ROOT --item ITEM")
     if view is not None and plan is not None:
         raise BadInput("a plan has a view of its own for every object", place="--view", hint="leave --view out")
-    given = {"PICTURE": request.picture, "--bundle": request.bundle, "--gt": request.ground_truth}
-    for option, value in given.items():
-        if value is not None:
-            raise BadInput("the data set has its own pictures and ground truths", place=option, hint="leave it out")
+    from kiss3d_cli.pipeline.inputs import kinds
+
+    for name in request.inputs:
+        cause = "the data set has its own pictures and ground truths"
+        raise BadInput(cause, place=kinds()[name].option, hint="leave it out")
 
 
 def _jobs(root: Path, item: str | None, view: str | None, plan: Path | None) -> list[Job | RunReport]:
@@ -105,14 +132,19 @@ def _jobs(root: Path, item: str | None, view: str | None, plan: Path | None) -> 
     return jobs
 
 
+def _given(job: Job | RunReport, name: str) -> str | None:
+    value = getattr(job, "inputs", {}).get(name)
+    return None if value is None else str(value)
+
+
 def _show(jobs: list[Job | RunReport], folder: Path, json_output: bool) -> None:
-    from kiss3d_cli.pipeline.dataset import Job
+    from kiss3d_cli.pipeline.jobs import Job
 
     rows = [
         {
             "name": job.name,
-            "picture": str(job.item.pictures[job.view]) if isinstance(job, Job) else None,
-            "ground_truth": str(job.item.ground_truth) if isinstance(job, Job) else None,
+            "picture": _given(job, "picture"),
+            "ground_truth": _given(job, "ground_truth"),
             "error": None if isinstance(job, Job) else job.error,
         }
         for job in jobs

@@ -78,7 +78,8 @@ def shown_path(path: Path) -> str:
 class Bars:
     """A reporter with one bar per stage; silent but for messages when stderr is not a terminal."""
 
-    def __init__(self, doing: dict[str, str]) -> None:
+    def __init__(self, doing: dict[str, str], title: str = "") -> None:
+        self._title = title
         self._doing = doing
         self._width = max(len(name) for name in doing)
         self._tty = sys.stderr.isatty()
@@ -93,7 +94,7 @@ class Bars:
 
         self._bar = tqdm(
             total=100,
-            desc=f"  {stage:<{self._width}}",
+            desc=f"  {stage:<{self._width}} {self._title}".rstrip(),
             bar_format="{desc} {bar:24} {n:3.0f}% {elapsed} {postfix}",
             leave=False,
             file=sys.stderr,
@@ -112,7 +113,8 @@ class Bars:
             self._bar.close()
             self._bar = None
         if self._tty and status not in ("off", "later"):
-            note(f"  {stage:<{self._width}} {status}{f' in {seconds:.1f} s' if seconds else ''}")
+            named = f" {self._title}:" if self._title else ""
+            note(f"  {stage:<{self._width}}{named} {status}{f' in {seconds:.1f} s' if seconds else ''}")
 
     def message(self, text: str) -> None:
-        note(f"  note: {text}")
+        note(f"  note: {self._title}: {text}" if self._title else f"  note: {text}")

@@ -1,8 +1,9 @@
-"""Optional packages: which extra installs them, and whether they are there, without importing any of them."""
+"""Packages: which extra installs the optional ones, and what is there, without importing any of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from kiss3d_cli.core.errors import Missing
@@ -22,3 +23,24 @@ def require_packages(names: Iterable[str], place: str) -> None:
         place=place,
         hint=f"pip install 'kiss3d[{extras}]', or use --preset draft, which needs none",
     )
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what the results depend on, without importing any of it."""
+    found = {}
+    for name in (
+        "torch",
+        "numpy",
+        "scipy",
+        "trimesh",
+        "pymeshlab",
+        "opencv-python-headless",
+        "pillow",
+        "diffusers",
+        "transformers",
+    ):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

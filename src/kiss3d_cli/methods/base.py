@@ -10,6 +10,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -64,10 +65,12 @@ class Machine:
     Attributes:
         device: where to work, with the memory that is free now.
         models: path of the folder or file of every declared model, by registry name.
+        calls: how many runs will call it, as far as is known.
     """
 
     device: DeviceInfo
     models: Mapping[str, Path]
+    calls: int = 1
 
 
 @dataclasses.dataclass
@@ -92,6 +95,12 @@ class Context:
 
 
 Opened = Callable[[Context], None]
+T = TypeVar("T")
+
+
+def once(load: Callable[[], T]) -> Callable[[], T]:
+    """What `load` returns, loaded when it is first asked for: a run that needs no network should load none."""
+    return cache(load)
 
 
 class Method(ABC, Generic[S]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from kiss3d_cli.models.lrm.cameras import BUNDLE_AZIMUTHS, MULTIVIEW_AZIMUTHS, c
 from kiss3d_cli.models.lrm.checkpoint import load, prepare, read_config
 from kiss3d_cli.models.lrm.config import LrmConfig
 from kiss3d_cli.models.lrm.field import ReconstructedField, grid_axis
+from kiss3d_cli.models.lrm.network import LargeReconstructionModel
 
 WEIGHT_SCALE = 0.5
 MULTIVIEW_TURN = 90.0
@@ -41,11 +42,23 @@ WHITE = 0.94
 NO_SURFACE = "look at the four views: each must show the same object, whole, on white"
 
 
-def reference(settings: LrmSettings, machine: Machine, context: Context) -> None:
+Network = Callable[[], tuple[LargeReconstructionModel, LrmConfig]]
+"""Loads the network when it is first called."""
+
+
+def loaded(machine: Machine) -> tuple[LargeReconstructionModel, LrmConfig]:
+    """The network and its sizes."""
+    folder = machine.models["prm"]
+    config = read_config(folder)
+    weights = prepare(folder / "final_ckpt.ckpt", config)
+    return load(weights, config, device=machine.device.torch), config
+
+
+def reference(settings: LrmSettings, network: Network, context: Context) -> None:
     """Pass 1: the four views over the normals of the mesh that the network makes of them."""
     rgb = read_views({name: context.inputs[f"multiview/{name}.png"] for name in VIEW_NAMES})
     masks = (rgb < WHITE).any(-1)
-    mesh = _reconstruct(settings, machine, context, rgb, masks, MULTIVIEW_AZIMUTHS, MULTIVIEW_TURN)
+    mesh = _reconstruct(settings, network, context, rgb, masks, MULTIVIEW_AZIMUTHS, MULTIVIEW_TURN)
     context.progress(0.9, "rendering normals")
     rendered = render_normals(mesh, bundle_cameras(settings.radius), (rgb.shape[1], rgb.shape[2]))
     picture = join_bundle(Bundle(rgb, rendered.normals, rendered.mask > 0.5))
@@ -54,16 +67,16 @@ def reference(settings: LrmSettings, machine: Machine, context: Context) -> None
     write_mesh(context.output / "mesh.ply", mesh)
 
 
-def reconstruct(settings: LrmSettings, machine: Machine, context: Context) -> None:
+def reconstruct(settings: LrmSettings, network: Network, context: Context) -> None:
     """Pass 2: the mesh that the network makes of the bundle's colours."""
     bundle = drawn(context)
-    mesh = _reconstruct(settings, machine, context, bundle.rgb, bundle.mask, BUNDLE_AZIMUTHS, 0.0)
+    mesh = _reconstruct(settings, network, context, bundle.rgb, bundle.mask, BUNDLE_AZIMUTHS, 0.0)
     write_mesh(context.output / "mesh.ply", mesh)
 
 
 def _reconstruct(
     settings: LrmSettings,
-    machine: Machine,
+    network: Network,
     context: Context,
     rgb: Float[Tensor, "V S S 3"],
     masks: Bool[Tensor, "V S S"],
@@ -71,11 +84,8 @@ def _reconstruct(
     turn: float,
 ) -> Mesh:
     """A coloured mesh in the world, on the CPU, with a report of it among the stage's facts."""
-    folder = machine.models["prm"]
-    config = read_config(folder)
     context.progress(0.02, "loading the network")
-    weights = prepare(folder / "final_ckpt.ckpt", config)
-    model = load(weights, config, device=machine.device.torch)
+    model, config = network()
     context.progress(0.1, "reconstructing")
     field = model(_resized(rgb, config.image_size), camera_vectors(azimuths))
     context.progress(0.6, "extracting the surface")

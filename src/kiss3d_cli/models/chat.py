@@ -21,49 +21,59 @@ SYSTEM_PROMPT = (
 MAX_TOKENS = 256
 
 
-def expand(
-    folder: Path,
-    caption: str,
-    *,
-    name: str,
-    device: torch.device,
-    dtype: torch.dtype,
-    memory_limit: int | None = None,
-) -> str:
-    """A caption of four views, in one line; empty if the model found no words.
+class Expander:
+    """The model, loaded once for any number of captions."""
 
-    Args:
-        folder: a chat model's folder.
-        name: the model's name on the hub, for messages.
-        memory_limit: bytes of video memory that may be used; what does not fit is kept in host memory. None: no limit.
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str,
+        device: torch.device,
+        dtype: torch.dtype,
+        memory_limit: int | None = None,
+    ) -> None:
+        """Load it.
 
-    Raises:
-        BadInput: half precision on the CPU.
-        Missing: a file is not there or damaged, or the model is no chat model.
-    """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+        Args:
+            folder: a chat model's folder.
+            name: the model's name on the hub, for messages.
+            memory_limit: bytes of video memory that may be used; what does not fit is kept in host memory. None: no
+                limit.
 
-    hint = f"get the files again: kiss3d models pull {name}, or use --set caption.expand=false"
-    with damage_as_missing(str(folder), hint), quiet():
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-    if not tokenizer.chat_template:
-        raise Missing(
-            "the model has no chat template: it is not a chat model",
-            place="caption.expand_model",
-            hint="use --set caption.expand_model=Qwen/Qwen2-7B-Instruct",
+        Raises:
+            BadInput: half precision on the CPU.
+            Missing: a file is not there or damaged, or the model is no chat model.
+        """
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        hint = f"get the files again: kiss3d models pull {name}, or use --set caption.expand=false"
+        with damage_as_missing(str(folder), hint), quiet():
+            self._tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        if not self._tokenizer.chat_template:
+            raise Missing(
+                "the model has no chat template: it is not a chat model",
+                place="caption.expand_model",
+                hint="use --set caption.expand_model=Qwen/Qwen2-7B-Instruct",
+            )
+        self._model = load_module(
+            AutoModelForCausalLM, folder, device=device, dtype=dtype, hint=hint, memory_limit=memory_limit
         )
-    messages = [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": caption}]
-    prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    inputs = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
-    model = load_module(AutoModelForCausalLM, folder, device=device, dtype=dtype, hint=hint, memory_limit=memory_limit)
-    with torch.inference_mode(), quiet():
-        tokens = model.generate(**inputs.to(model.device), max_new_tokens=MAX_TOKENS, do_sample=False)
-        answer = tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    return one_line(answer)
+
+    def __call__(self, caption: str) -> str:
+        """A caption of four views, in one line; empty if the model found no words."""
+        model, tokenizer = self._model, self._tokenizer
+        messages = [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": caption}]
+        prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        inputs = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
+        with torch.inference_mode(), quiet():
+            tokens = model.generate(**inputs.to(model.device), max_new_tokens=MAX_TOKENS, do_sample=False)
+            answer = tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        return one_line(answer)
 
 
 def check_files(folders: Mapping[str, Path], findings: Findings) -> None:
-    """For `store.preflight`: what `expand` would refuse, of the one chat model in `folders`."""
+    """For `store.preflight`: what `Expander` would refuse, of the one chat model in `folders`."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     (folder,) = folders.values()

@@ -46,48 +46,55 @@ class Caption:
     search: str
 
 
-def caption(
-    folder: Path,
-    picture: UInt8[np.ndarray, "H W 3"],
-    *,
-    beams: int,
-    max_tokens: int,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> Caption:
-    """Describe a picture in detail; if beam search finds no words, a greedy search tries once more.
+class Captioner:
+    """The network, loaded once for any number of pictures."""
 
-    Args:
-        folder: the model's folder in the published layout.
-        beams: of the search.
-        max_tokens: longest answer; no longer than the model has positions.
-        dtype: of the network; float32 on the CPU.
+    def __init__(self, folder: Path, *, device: torch.device, dtype: torch.dtype) -> None:
+        """Load it.
 
-    Raises:
-        BadInput: half precision on the CPU.
-        Missing: a file is not there, damaged, or of another model.
-    """
-    from transformers import AutoProcessor, Florence2ForConditionalGeneration
+        Args:
+            folder: the model's folder in the published layout.
+            dtype: of the network; float32 on the CPU.
 
-    with damage_as_missing(str(folder), HINT), quiet():
-        processor = AutoProcessor.from_pretrained(str(folder), local_files_only=True)
-        inputs = processor(text=TASK, images=Image.fromarray(picture), return_tensors="pt")
-    path = folder / "model.safetensors"
-    with damage_as_missing(str(folder), HINT):
-        older = _older_names(path) if path.is_file() else {}
-    model = (
-        _load_older(folder, older, device, dtype)
-        if older
-        else load_module(Florence2ForConditionalGeneration, folder, device=device, dtype=dtype, hint=HINT)
-    )
-    inputs = inputs.to(device)
-    inputs["pixel_values"] = inputs["pixel_values"].to(dtype)
-    # the answer begins with a start token, which takes a position too
-    longest = min(max_tokens, model.config.text_config.max_position_embeddings - 1)
-    text = _generate(model, processor, inputs, beams, longest)
-    if text or beams == 1:
-        return Caption(text, "beam" if beams > 1 else "greedy")
-    return Caption(_generate(model, processor, inputs, 1, longest), "greedy")
+        Raises:
+            BadInput: half precision on the CPU.
+            Missing: a file is not there, damaged, or of another model.
+        """
+        from transformers import AutoProcessor, Florence2ForConditionalGeneration
+
+        self._folder = folder
+        with damage_as_missing(str(folder), HINT), quiet():
+            self._processor = AutoProcessor.from_pretrained(str(folder), local_files_only=True)
+        path = folder / "model.safetensors"
+        with damage_as_missing(str(folder), HINT):
+            older = _older_names(path) if path.is_file() else {}
+        self._model = (
+            _load_older(folder, older, device, dtype)
+            if older
+            else load_module(Florence2ForConditionalGeneration, folder, device=device, dtype=dtype, hint=HINT)
+        )
+
+    def __call__(self, picture: UInt8[np.ndarray, "H W 3"], *, beams: int, max_tokens: int) -> Caption:
+        """Describe a picture in detail; if beam search finds no words, a greedy search tries once more.
+
+        Args:
+            beams: of the search.
+            max_tokens: longest answer; no longer than the model has positions.
+
+        Raises:
+            Missing: the processor's files are damaged.
+        """
+        model, processor = self._model, self._processor
+        with damage_as_missing(str(self._folder), HINT), quiet():
+            inputs = processor(text=TASK, images=Image.fromarray(picture), return_tensors="pt")
+        inputs = inputs.to(model.device)
+        inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
+        # the answer begins with a start token, which takes a position too
+        longest = min(max_tokens, model.config.text_config.max_position_embeddings - 1)
+        text = _generate(model, processor, inputs, beams, longest)
+        if text or beams == 1:
+            return Caption(text, "beam" if beams > 1 else "greedy")
+        return Caption(_generate(model, processor, inputs, 1, longest), "greedy")
 
 
 def check_files(folders: Mapping[str, Path], findings: Findings) -> None:

@@ -5,8 +5,10 @@ onnxruntime is used directly: rembg adds a resize on either side, and would fetc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -25,32 +27,42 @@ LEAST = 0.1
 HINT = "get the file again: kiss3d models pull isnet"
 
 
-def matte(folder: Path, rgb: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W"]:
-    """Alpha of the salient object, 255 on it; 0 everywhere if the network sees none. Runs on the CPU.
+class IsNet:
+    """The network, loaded once for any number of pictures; it runs on the CPU."""
 
-    Args:
-        folder: where `FILE` is.
-        rgb: sRGB picture.
+    def __init__(self, folder: Path) -> None:
+        """Args: folder: where `FILE` is. Raises Missing: no onnxruntime, or weights that are not there or damaged."""
+        try:
+            import onnxruntime
+        except ImportError:
+            hint = "pip install 'kiss3d[matting]', or use --set preprocess.method=grabcut"
+            raise Missing("onnxruntime is not installed", place="preprocess.method=rembg", hint=hint) from None
+        self._path = folder / FILE
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        with self._readable():
+            self._session: Any = onnxruntime.InferenceSession(
+                str(self._path), options, providers=["CPUExecutionProvider"]
+            )
+            (self._entry,) = self._session.get_inputs()
 
-    Raises:
-        Missing: onnxruntime is not installed, or the weights are not there or damaged.
-    """
-    try:
-        import onnxruntime
-    except ImportError:
-        hint = "pip install 'kiss3d[matting]', or use --set preprocess.method=grabcut"
-        raise Missing("onnxruntime is not installed", place="preprocess.method=rembg", hint=hint) from None
-    path = folder / FILE
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        (entry,) = session.get_inputs()
-        probability = session.run(None, {entry.name: _normalised(rgb)})[0]
-    except Exception as error:  # onnxruntime's errors have no class in common but this
-        text = " ".join(str(error).split())[:200]
-        raise Missing(f"the model can't be read: {text}", place=str(path), hint=HINT) from error
-    return _alpha(probability, rgb.shape[1], rgb.shape[0])
+    def __call__(self, rgb: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W"]:
+        """Alpha of the salient object of an sRGB picture, 255 on it; 0 everywhere if the network sees none.
+
+        Raises:
+            Missing: the weights are those of another model.
+        """
+        with self._readable():
+            probability = self._session.run(None, {self._entry.name: _normalised(rgb)})[0]
+        return _alpha(probability, rgb.shape[1], rgb.shape[0])
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # onnxruntime's errors have no class in common but this
+            text = " ".join(str(error).split())[:200]
+            raise Missing(f"the model can't be read: {text}", place=str(self._path), hint=HINT) from error
 
 
 def check_files(folders: Mapping[str, Path], findings: Findings) -> None:

@@ -16,6 +16,8 @@ from typing import Any
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.core.files import open_given
 from kiss3d_cli.core.records import YAML_LIMIT, BadRecord, parse_yaml
+from kiss3d_cli.pipeline.inputs import given
+from kiss3d_cli.pipeline.jobs import Job
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _PICTURE = re.compile(r"(?P<item>.+)_(?P<view>\d+)")
@@ -34,24 +36,6 @@ class Item:
     name: str
     pictures: Mapping[int, Path]
     ground_truth: Path
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of a data set.
-
-    Attributes:
-        item, view: which picture.
-        notes: what the plan says about it.
-    """
-
-    item: Item
-    view: int
-    notes: str = ""
-
-    @property
-    def name(self) -> str:
-        return f"{self.item.name}_{self.view}"
 
 
 def find_item(root: Path, name: str) -> Item:
@@ -90,14 +74,19 @@ def find_jobs(root: Path, name: str, view: str | None, notes: str = "") -> list[
         BadInput: as `find_item` does; no such view.
     """
     item = find_item(root, name)
+
+    def job(number: int) -> Job:
+        inputs = given(picture=item.pictures[number], ground_truth=item.ground_truth)
+        return Job(f"{name}_{number}", name, inputs, number, notes)
+
     if view == "all":
-        return [Job(item, number, notes) for number in item.pictures]
+        return [job(number) for number in item.pictures]
     if view is None:
-        return [Job(item, next(iter(item.pictures)), notes)]
+        return [job(next(iter(item.pictures)))]
     if not view.isdecimal() or int(view) not in item.pictures:
         known = ", ".join(str(number) for number in item.pictures)
         raise BadInput(f"the item '{name}' has no view '{view}'", place="--view", hint=f"use one of: {known}, or all")
-    return [Job(item, int(view), notes)]
+    return [job(int(view))]
 
 
 @dataclass(frozen=True)

@@ -7,27 +7,29 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import kiss3d_cli
 from kiss3d_cli.core import device as devices
 from kiss3d_cli.core.errors import BadInput, Missing
-from kiss3d_cli.core.packages import require_packages
-from kiss3d_cli.core.progress import Reporter
+from kiss3d_cli.core.packages import library_versions, require_packages
+from kiss3d_cli.core.progress import Reporter, Silent
 from kiss3d_cli.models.store import locate as store
 from kiss3d_cli.models.store.locate import Located
 from kiss3d_cli.models.store.preflight import Fault
 from kiss3d_cli.models.store.registry import Model
 from kiss3d_cli.pipeline import config as configuration
 from kiss3d_cli.pipeline import requirements
-from kiss3d_cli.pipeline.config import Config
+from kiss3d_cli.pipeline.batch import execute
+from kiss3d_cli.pipeline.config import Config, Layer
+from kiss3d_cli.pipeline.inputs import Given, check_inputs
 from kiss3d_cli.pipeline.lock import locked
-from kiss3d_cli.pipeline.plan import Step, check_stage, chosen_methods
-from kiss3d_cli.pipeline.run_folder import Absent, RunFolder, RunRecord, run_name
-from kiss3d_cli.pipeline.runner import StageOutcome, execute, inspect_all, library_versions, plan_run
+from kiss3d_cli.pipeline.plan import Step, check_stage, chosen_methods, inspect_all, make_plan, plan_run
+from kiss3d_cli.pipeline.run_folder import Absent, RunFolder, RunRecord, given_sha256, run_name
+from kiss3d_cli.pipeline.runner import StageOutcome, Task
 from kiss3d_cli.pipeline.stages import stages
 
 GIB = 2**30
@@ -40,8 +42,7 @@ class Request:
     """What the user asked for.
 
     Attributes:
-        picture, bundle: one of the two: a picture, or a finished 2x4 bundle.
-        ground_truth: a mesh to measure the result against.
+        inputs: what the user gave, by the name of its kind.
         preset: `auto` or a preset's name.
         caption: a caption to use instead of one made from the picture.
         settings: `key=value` assignments; they win over `config_file`, which wins over the preset.
@@ -51,9 +52,7 @@ class Request:
         command: the command line, for the record.
     """
 
-    picture: Path | None = None
-    bundle: Path | None = None
-    ground_truth: Path | None = None
+    inputs: Mapping[str, Given] = dataclasses.field(default_factory=dict)
     preset: str = "auto"
     config_file: Path | None = None
     settings: tuple[str, ...] = ()
@@ -71,7 +70,6 @@ class Prepared:
     """A checked request: everything but the weights is known to be there.
 
     Attributes:
-        files: the user's files by input name.
         plan: what will be done.
         missing: models that are needed and not there; the run can't start with any.
         unusable: files of models that are needed and can't be used, missing ones of a model that is there in part
@@ -80,7 +78,6 @@ class Prepared:
 
     request: Request
     record: RunRecord
-    files: Mapping[str, Path]
     device: devices.DeviceInfo
     models: Mapping[str, Located]
     plan: list[Step]
@@ -118,15 +115,12 @@ def prepare(request: Request) -> Prepared:
         check_stage(request.until, [stage.name for stage in stages()], "--until")
     if request.preset != "auto":
         configuration.preset_layer(request.preset)
-    files, cut_out = _check_files(request)
-    preset, reason, config = _configure(request, cut_out)
+    preset, reason, config = _configure(request, [Layer(*found) for found in check_inputs(request.inputs)])
     device = devices.resolve(config["device.name"], config["device.memory_limit"])
     names = needed_models(config)
     models = store.find_all(names, requirements.weights_root(config), requirements.comfyui_folder(config))
-    from kiss3d_cli.core.hashing import file_sha256
-
     record = RunRecord(
-        name=run_name(request.name if request.name is not None else next(iter(files.values())).stem),
+        name=run_name(request.name if request.name is not None else _name(next(iter(request.inputs.values())))),
         preset=preset,
         preset_reason=reason,
         config=config,
@@ -137,18 +131,16 @@ def prepare(request: Request) -> Prepared:
         libraries=library_versions(),
         commands=(request.command,),
     )
-    from kiss3d_cli.pipeline.plan import make_plan
-
     plan = make_plan(
         stages(),
         config,
-        {name: file_sha256(path) for name, path in files.items()},
+        {name: given_sha256(given) for name, given in request.inputs.items()},
         {stage.name: Absent() for stage in stages()},
         {name: located.identity for name, located in models.items()},
         until=request.until,
     )
     missing = requirements.missing_models(plan, config, models)
-    return Prepared(request, record, files, device, models, plan, missing, requirements.unusable_files(plan, config))
+    return Prepared(request, record, device, models, plan, missing, requirements.unusable_files(plan, config))
 
 
 def start(prepared: Prepared, reporter: Reporter | None = None, cancelled: threading.Event | None = None) -> Finished:
@@ -170,7 +162,7 @@ def open_run(prepared: Prepared) -> RunFolder:
     """
     require_machine(prepared)
     requirements.require_files(prepared.missing, prepared.unusable, prepared.record.config)
-    folder = RunFolder.create(prepared.request.out, prepared.record, prepared.files)
+    folder = RunFolder.create(prepared.request.out, prepared.record, prepared.request.inputs)
     folder.log("created", command=prepared.request.command, preset=prepared.record.preset)
     return folder
 
@@ -185,22 +177,25 @@ def work(
     force_from: str | None = None,
 ) -> Finished:
     """Run what a run folder is missing, under its lock, on its device as it is now: the run may have waited."""
+    with begun(folder, models, until, reporter, cancelled, force_from=force_from) as task:
+        return Finished(folder, task.record, execute(task, stages()))
+
+
+@contextmanager
+def begun(
+    folder: RunFolder,
+    models: Mapping[str, Located],
+    until: str | None = None,
+    reporter: Reporter | None = None,
+    cancelled: threading.Event | None = None,
+    *,
+    force_from: str | None = None,
+) -> Iterator[Task]:
+    """The task of a new run, under its folder's lock."""
     with locked(folder.path):
         record = folder.record()
         device = devices.resolve(record.config["device.name"], record.config["device.memory_limit"])
-        outcomes = execute(
-            folder,
-            record,
-            stages(),
-            models,
-            device,
-            until=until,
-            force_from=force_from,
-            reporter=reporter,
-            cancelled=cancelled,
-        )
-        folder.log("finished", seconds=round(sum(outcome.seconds for outcome in outcomes), 3))
-    return Finished(folder, record, outcomes)
+        yield Task(folder, record, models, device, until, force_from, reporter or Silent(), cancelled)
 
 
 def resume(
@@ -211,19 +206,39 @@ def resume(
     command: str = "",
     reporter: Reporter | None = None,
     cancelled: threading.Event | None = None,
-    announce: Any = None,
+    announce: Callable[[list[Step]], None] = lambda _plan: None,
 ) -> Finished:
-    """Run what is missing, stale or damaged in a run folder.
+    """Run what is missing, stale or damaged in a run folder. For its arguments and errors see `taken_up`.
+
+    Args:
+        announce: called with the plan before the work starts.
+    """
+    with taken_up(path, settings, force_from, until, command, reporter, cancelled, announce) as task:
+        return Finished(task.folder, task.record, execute(task, stages()))
+
+
+@contextmanager
+def taken_up(
+    path: Path,
+    settings: Sequence[str] = (),
+    force_from: str | None = None,
+    until: str | None = None,
+    command: str = "",
+    reporter: Reporter | None = None,
+    cancelled: threading.Event | None = None,
+    announce: Callable[[list[Step]], None] = lambda _plan: None,
+) -> Iterator[Task]:
+    """The task of a run that is there, under its folder's lock.
 
     Args:
         path: the run folder.
         settings: `key=value` assignments, kept in run.json.
         force_from: the first stage to run again even if it is done.
         until: the last stage to run.
-        announce: called with the plan before the work starts.
+        announce: called with the plan.
 
     Raises:
-        BadInput, DamagedRun, Missing, RunInUse, and what a stage raises.
+        BadInput, DamagedRun, Missing, RunInUse.
     """
     folder = RunFolder(path)
     folder.record()
@@ -231,10 +246,7 @@ def resume(
         record = folder.record()
         folder.check_inputs(record)
         if settings:
-            layers = (
-                configuration.Layer("run.json", configuration.to_dict(record.config)),
-                configuration.settings_layer(settings),
-            )
+            layers = (Layer("run.json", configuration.to_dict(record.config)), configuration.settings_layer(settings))
             record = dataclasses.replace(record, config=configuration.load(*layers))
         plan, models, absent = plan_resume(folder, record, force_from, until)
         requirements.require_packages_of(plan)
@@ -245,21 +257,8 @@ def resume(
             record = dataclasses.replace(record, commands=(*record.commands, command))
         folder.rewrite(record)
         folder.log("resumed", command=command)
-        if announce is not None:
-            announce(plan)
-        outcomes = execute(
-            folder,
-            record,
-            stages(),
-            models,
-            device,
-            until=until,
-            force_from=force_from,
-            reporter=reporter,
-            cancelled=cancelled,
-        )
-        folder.log("finished", seconds=round(sum(outcome.seconds for outcome in outcomes), 3))
-    return Finished(folder, record, outcomes)
+        announce(plan)
+        yield Task(folder, record, models, device, until, force_from, reporter or Silent(), cancelled)
 
 
 def plan_resume(
@@ -301,14 +300,9 @@ def choose_preset() -> tuple[str, str]:
     return "12gb", f"{device.model} has {(device.memory_bytes or 0) / GIB:.1f} GiB and the weights are here"
 
 
-def _configure(request: Request, cut_out: bool) -> tuple[str, str, Config]:
+def _configure(request: Request, suggested: Sequence[Layer]) -> tuple[str, str, Config]:
     preset, reason = (request.preset, "asked for") if request.preset != "auto" else choose_preset()
-    layers = [configuration.preset_layer(preset)]
-    if cut_out:  # the alpha channel wins over every method: take the one that needs no weights
-        layers.append(configuration.Layer("the alpha channel", {"preprocess": {"method": "grabcut"}}))
-    layers.append(configuration.settings_layer(request.base_settings))
-    if request.bundle is not None:
-        layers.append(configuration.Layer("--bundle", {"bundle": {"method": "file"}}))
+    layers = [configuration.preset_layer(preset), configuration.settings_layer(request.base_settings), *suggested]
     if request.config_file is not None:
         layers.append(configuration.file_layer(request.config_file))
     layers.append(configuration.settings_layer(request.settings))
@@ -319,28 +313,5 @@ def _configure(request: Request, cut_out: bool) -> tuple[str, str, Config]:
     return preset, reason, configuration.load(*layers)
 
 
-def _check_files(request: Request) -> tuple[dict[str, Path], bool]:
-    """Open every file that the user gave, so that a bad one is refused now and not in the last stage.
-
-    Returns:
-        The files by input name, and whether the picture's alpha channel cuts the object out already.
-    """
-    from kiss3d_cli.geometry.io.load import read_mesh
-    from kiss3d_cli.image.bundle import load_bundle
-    from kiss3d_cli.image.picture import load_picture
-
-    if request.picture is not None and request.bundle is not None:
-        raise BadInput("both a PICTURE and --bundle were given", place="--bundle", hint="give one of the two")
-    files, cut_out = {}, False
-    if request.picture is not None:
-        cut_out = load_picture(request.picture).alpha is not None
-        files["picture"] = request.picture
-    elif request.bundle is not None:
-        load_bundle(request.bundle)
-        files["bundle"] = request.bundle
-    else:
-        raise BadInput("no picture was given", place="PICTURE", hint="kiss3d run image.png")
-    if request.ground_truth is not None:
-        read_mesh(request.ground_truth, alone=True)
-        files["ground_truth"] = request.ground_truth
-    return files, cut_out
+def _name(given: Given) -> str:
+    return given.stem if isinstance(given, Path) else given

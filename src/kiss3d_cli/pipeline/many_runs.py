@@ -1,8 +1,9 @@
-"""Many runs in one folder, one after the other: what is done is skipped, what was cut short is taken up again.
+"""Many runs in one folder: what is done is skipped, what was cut short is taken up again.
 
 FOLDER/
   ITEM_0-20250101-120000/   run folders
   runs_report.json          every run, written after each
+  runs.md                   the table of all runs
   scores.md .csv .json      their table
   summary.json              the best run of every item, by Chamfer L1
   mesh.glb, metrics.json    of the best run, where all runs are of one item
@@ -12,27 +13,35 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kiss3d_cli.core.errors import Interrupted, Kiss3dError, from_exception
 from kiss3d_cli.core.files import copy_own, read_bytes, write_durably
-from kiss3d_cli.core.hashing import file_sha256
-from kiss3d_cli.core.progress import Reporter
+from kiss3d_cli.core.hashing import json_sha256
+from kiss3d_cli.core.progress import Reporter, Silent
 from kiss3d_cli.core.records import parse_json, write_json
 from kiss3d_cli.evaluation.scores import Score, ScoreTable, make_table
 from kiss3d_cli.pipeline import launch
-from kiss3d_cli.pipeline.dataset import Job
-from kiss3d_cli.pipeline.launch import Prepared, Request
+from kiss3d_cli.pipeline.batch import Order, execute_all
+from kiss3d_cli.pipeline.config import to_dict
+from kiss3d_cli.pipeline.jobs import Job
+from kiss3d_cli.pipeline.launch import Request
 from kiss3d_cli.pipeline.measure import columns_of
 from kiss3d_cli.pipeline.plan import Action
-from kiss3d_cli.pipeline.run_folder import RunFolder, find_runs
+from kiss3d_cli.pipeline.run_folder import RunFolder, RunRecord, find_runs, given_sha256
+from kiss3d_cli.pipeline.runner import Task
+from kiss3d_cli.pipeline.stages import stages
 
 SCHEMA_VERSION = 1
 _LARGEST_METRICS = 4 * 2**20
 """Bytes of metrics.json."""
+REPORTS = "runs_report.json"
+TOGETHER = 100
+"""Runs that go through the stages together: each holds its folder's lock, which is an open file."""
 DATASET_SETTINGS = ("eval.align=similarity",)
 """A data set's meshes are in units and frames of their own; any other layer of settings wins over this."""
 
@@ -44,7 +53,7 @@ class RunReport:
     Attributes:
         name: of the run.
         item, view, notes: which picture, and what the plan says about it.
-        status: done, skipped (it was done before) or failed.
+        status: done, skipped (it was done before), same (as another one of them) or failed.
         run_dir: its folder; None if it could not be started.
         mesh: its result; None without one.
         seconds: wall time of this attempt.
@@ -87,89 +96,141 @@ def run_many(
     jobs: Sequence[Job | RunReport],
     request: Request,
     folder: Path,
-    reporter: Reporter | None = None,
+    reporter: Callable[[str], Reporter] = lambda _name: Silent(),
     cancelled: threading.Event | None = None,
     announce: Callable[[str], None] = lambda _text: None,
     ended: Callable[[RunFolder], None] = lambda _run: None,
+    *,
+    once: bool = False,
+    order: Order = "auto",
 ) -> ManyFinished:
-    """Run the jobs; a failure is noted and the next one starts.
+    """Run the jobs; a failure is noted and the others go on.
 
     Args:
         jobs: what to run; a report of a job that could not even be found is passed on as it is.
-        request: settings of all runs; picture, ground truth, name and place are put in for each.
+        request: settings of all runs; inputs, name and place are put in for each.
         folder: made if it is not there.
-        announce: told what is about to happen.
+        reporter: who is told of a run, by the run's name.
+        announce: told what is about to happen, and what came of each run.
         ended: told of each run that was worked on, however it ended.
+        once: inputs of equal content are one run, whatever they are called.
+        order: see `batch.Order`.
 
     Raises:
         Interrupted: the user stopped; the reports of what was done are there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    reports: list[RunReport] = []
-    for number, job in enumerate(jobs, 1):
-        announce(f"{number} of {len(jobs)}: {job.name}")
-        report = _run(job, request, folder, reporter, cancelled, ended) if isinstance(job, Job) else job
-        announce(f"  {report.status}{f': {report.error}' if report.error else ''}")
-        reports.append(report)
-        _write(folder / "runs_report.json", {"runs": [asdict(entry) for entry in reports]})
-    return _finish(folder, tuple(reports), request)
+    many = _Many(jobs, request, folder, once, announce, ended)
+    waiting = [job for job in range(len(jobs)) if many.reports[job] is None]
+    for start in range(0, len(waiting), TOGETHER):
+        with ExitStack() as stack:
+            tasks = [many.begin(job, stack, reporter, cancelled) for job in waiting[start : start + TOGETHER]]
+            execute_all([task for task in tasks if task is not None], stages(), order)
+    return _finish(folder, many.all_reports(), request)
 
 
-def _run(
-    job: Job,
-    request: Request,
-    folder: Path,
-    reporter: Reporter | None,
-    cancelled: threading.Event | None,
-    ended: Callable[[RunFolder], None],
-) -> RunReport:
-    own = replace(
-        request,
-        picture=job.item.pictures[job.view],
-        ground_truth=job.item.ground_truth,
-        name=job.name,
-        out=folder,
-        base_settings=(*DATASET_SETTINGS, *request.base_settings),
-    )
-    blank = RunReport(job.name, job.item.name, job.view, job.notes, "failed")
-    run: RunFolder | None = None
-    try:
-        prepared = launch.prepare(own)
-        run = _earlier(prepared, folder)
-        if run is not None and _is_done(run):
-            return _report(blank, run, "skipped", 0.0)
-        if run is not None:
+class _Many:
+    """The jobs at work: what is known of each so far."""
+
+    def __init__(
+        self,
+        jobs: Sequence[Job | RunReport],
+        request: Request,
+        folder: Path,
+        once: bool,
+        announce: Callable[[str], None],
+        ended: Callable[[RunFolder], None],
+    ) -> None:
+        self._jobs, self._request, self._folder, self._once = jobs, request, folder, once
+        self._announce, self._ended = announce, ended
+        self._earlier: dict[str, RunFolder] = {}
+        for run in reversed(find_runs(folder)):  # the newest last, so that it stays
             try:
-                finished = launch.resume(run.path, command=own.command, reporter=reporter, cancelled=cancelled)
-            finally:
-                ended(run)
-        else:
-            run = launch.open_run(prepared)
-            try:
-                finished = launch.work(run, prepared.models, own.until, reporter, cancelled)
-            finally:
-                ended(run)
-        return _report(blank, run, "done", sum(outcome.seconds for outcome in finished.outcomes))
-    except (Kiss3dError, OSError, MemoryError) as error:
-        known = from_exception(error)
-        if known is None or isinstance(known, Interrupted):
-            raise
-        failed = replace(blank, error=str(known), exit_code=known.exit_code)
-        return failed if run is None else replace(failed, run_dir=str(run.path))
+                record = run.record()
+            except Kiss3dError:
+                continue
+            given = {name: entry.sha256 for name, entry in record.inputs.items()}
+            self._earlier[self._key(given, record)] = run
+        self._first: dict[str, int] = {}
+        self._twin: dict[int, int] = {}
+        self.reports: list[RunReport | None] = [None if isinstance(job, Job) else job for job in jobs]
 
-
-def _earlier(prepared: Prepared, folder: Path) -> RunFolder | None:
-    """The newest run of the same files with the same settings."""
-    wanted = {name: file_sha256(path) for name, path in prepared.files.items()}
-    for run in find_runs(folder):
+    def begin(
+        self, number: int, stack: ExitStack, reporter: Callable[[str], Reporter], cancelled: threading.Event | None
+    ) -> Task | None:
+        """The task of a job, its folder locked until the stack is left; None if there is nothing to do, or no way."""
+        job = self._jobs[number]
+        assert isinstance(job, Job)
+        own = replace(self._request, inputs=job.inputs, name=job.name, out=self._folder)
+        run: RunFolder | None = None
         try:
-            record = run.record()
-        except Kiss3dError:
-            continue
-        given = {name: entry.sha256 for name, entry in record.inputs.items()}
-        if given == wanted and record.config == prepared.record.config and record.name == prepared.record.name:
-            return run
-    return None
+            prepared = launch.prepare(own)
+            given = {name: given_sha256(value) for name, value in job.inputs.items()}
+            key = self._key(given, prepared.record)
+            if self._once and self._first.setdefault(key, number) != number:
+                self._twin[number] = self._first[key]
+                return None
+            run = self._earlier.get(key)
+            if run is not None and _is_done(run):
+                self._tell(number, _report(_blank(job), run, "skipped", 0.0))
+                return None
+            if run is None:
+                run = launch.open_run(prepared)
+                opened = launch.begun(run, prepared.models, own.until, reporter(job.name), cancelled)
+            else:
+                opened = launch.taken_up(
+                    run.path, until=own.until, command=own.command, reporter=reporter(job.name), cancelled=cancelled
+                )
+            task = stack.enter_context(opened)
+        except (Kiss3dError, OSError, MemoryError) as error:
+            known = from_exception(error)
+            if known is None or isinstance(known, Interrupted):
+                raise
+            self._tell(number, _failed(_blank(job), run, known))
+            return None
+        task.ended = lambda task: self._end(number, task)
+        return task
+
+    def _end(self, number: int, task: Task) -> None:
+        blank = _blank(self._jobs[number])
+        if task.error is None:
+            seconds = sum(outcome.seconds for outcome in task.outcomes)
+            self._tell(number, _report(blank, task.folder, "done", seconds))
+        else:
+            self._tell(number, _failed(blank, task.folder, task.error))
+        self._ended(task.folder)
+
+    def _tell(self, number: int, report: RunReport) -> None:
+        self.reports[number] = report
+        told = [entry for entry in self.reports if entry is not None]
+        failure = f": {report.error}" if report.error else ""
+        self._announce(f"{len(told)} of {len(self._jobs)}: {report.name} {report.status}{failure}")
+        _write(self._folder / REPORTS, {"runs": [asdict(entry) for entry in told]})
+
+    def all_reports(self) -> tuple[RunReport, ...]:
+        """The reports of all jobs, with those of equal pictures."""
+        for number, first in self._twin.items():
+            report, job = self.reports[first], self._jobs[number]
+            assert report is not None
+            notes = f"the same as {report.name}"
+            status = "failed" if report.status == "failed" else "same"
+            self._tell(number, replace(report, name=job.name, item=job.item, status=status, notes=notes, seconds=0.0))
+        assert None not in self.reports
+        return tuple(report for report in self.reports if report is not None)
+
+    def _key(self, given: Mapping[str, str], record: RunRecord) -> str:
+        """Equal for runs of the same files with the same settings and, unless content alone counts, the same name."""
+        name = "" if self._once else record.name
+        return json_sha256({"given": dict(given), "config": to_dict(record.config), "name": name})
+
+
+def _blank(job: Job | RunReport) -> RunReport:
+    return RunReport(job.name, job.item, job.view, job.notes, "failed")
+
+
+def _failed(blank: RunReport, run: RunFolder | None, error: Kiss3dError) -> RunReport:
+    place = None if run is None else str(run.path)
+    return replace(blank, error=str(error), exit_code=error.exit_code, run_dir=place)
 
 
 def _is_done(run: RunFolder) -> bool:
@@ -219,13 +280,25 @@ def _finish(folder: Path, reports: tuple[RunReport, ...], request: Request) -> M
         "failed": [report.name for report in reports if report.status == "failed"],
         "summary": {name: asdict(entry) for name, entry in table.summary.items()},
     }
-    for name, text in (("scores.csv", table.to_csv()), ("scores.md", table.to_markdown())):
-        write_durably(folder / name, text.encode())
-    write_durably(folder / "scores.json", table.to_json().encode())
+    if measured or any(report.view is not None for report in reports):
+        for name, text in (("scores.csv", table.to_csv()), ("scores.md", table.to_markdown())):
+            write_durably(folder / name, text.encode())
+        write_durably(folder / "scores.json", table.to_json().encode())
+    write_durably(folder / "runs.md", runs_table(reports).encode())
     if len({report.item for report in reports}) == 1 and best:
         _copy_best(folder, next(iter(best.values())))
     _write(folder / "summary.json", summary)
     return ManyFinished(folder, reports, table, best)
+
+
+def runs_table(reports: Sequence[RunReport]) -> str:
+    """What came of every run, as a table of Markdown."""
+    lines = ["| picture | status | seconds | result |", "|---|---|---:|---|"]
+    for report in reports:
+        result = report.error or report.notes or report.mesh or report.run_dir or ""
+        cells = [report.name, report.status, f"{report.seconds:.1f}" if report.seconds else "", result]
+        lines.append("| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def _chamfer(report: RunReport) -> float:

@@ -16,8 +16,10 @@ from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.core.hashing import json_sha256
 from kiss3d_cli.core.manifest import Manifest
 from kiss3d_cli.methods.base import Method
+from kiss3d_cli.models.store.locate import Located
 from kiss3d_cli.pipeline.config import Config
-from kiss3d_cli.pipeline.run_folder import Absent, Complete, Damaged, StageState
+from kiss3d_cli.pipeline.inputs import why_absent
+from kiss3d_cli.pipeline.run_folder import Absent, Complete, Damaged, RunFolder, RunRecord, StageState
 from kiss3d_cli.pipeline.stages import Stage
 
 
@@ -102,6 +104,31 @@ def make_plan(
             known.update({f"{stage.name}/{a.path}": a.sha256 for a in state.manifest.artifacts})
     _check_route(plan)
     return plan
+
+
+def inspect_all(folder: RunFolder, stages: Sequence[Stage]) -> dict[str, StageState]:
+    return {stage.name: folder.inspect(stage) for stage in stages}
+
+
+def plan_run(
+    record: RunRecord,
+    stages: Sequence[Stage],
+    states: Mapping[str, StageState],
+    models: Mapping[str, Located],
+    *,
+    until: str | None = None,
+    force_from: str | None = None,
+) -> list[Step]:
+    """The plan for a run whose stages are in these states."""
+    return make_plan(
+        stages,
+        record.config,
+        {name: entry.sha256 for name, entry in record.inputs.items()},
+        states,
+        {name: located.identity for name, located in models.items()},
+        until=until,
+        force_from=force_from,
+    )
 
 
 def stage_key(stage: Stage, name: str, config: Config, inputs: Mapping[str, str], models: Mapping[str, str]) -> str:
@@ -212,8 +239,7 @@ def _shown(value: Any) -> str:
 def _why_absent(reference: str, plan: Sequence[Step]) -> str:
     source, _, path = reference.partition("/")
     if not path:
-        option = {"picture": "no picture", "bundle": "no --bundle", "ground_truth": "no --gt"}[source]
-        return f"{option} was given"
+        return why_absent(source)
     before = next((step for step in plan if step.stage.name == source), None)
     if before is not None and before.action is Action.OFF:
         return f"{source} is off"

@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import hashlib
 import json
 import os
 import re
@@ -35,8 +36,10 @@ from typing import Any
 from kiss3d_cli.core import files
 from kiss3d_cli.core.errors import BadInput, DamagedRun
 from kiss3d_cli.core.files import is_link, make_folder, move, remove, sync_folder, write_durably
+from kiss3d_cli.core.hashing import file_sha256
 from kiss3d_cli.core.manifest import Manifest, UntrustedManifest, damage, read_manifest
 from kiss3d_cli.core.records import BadRecord, Fields, parse_json, whole_text, write_json
+from kiss3d_cli.pipeline.inputs import Given, kinds
 from kiss3d_cli.pipeline.run_record import RUN as RUN
 from kiss3d_cli.pipeline.run_record import Input, read_record
 from kiss3d_cli.pipeline.run_record import RunRecord as RunRecord
@@ -82,13 +85,13 @@ class RunFolder:
     # -- the run itself -------------------------------------------------------------------------------------------
 
     @classmethod
-    def create(cls, parent: Path, record: RunRecord, given: Mapping[str, Path]) -> RunFolder:
+    def create(cls, parent: Path, record: RunRecord, given: Mapping[str, Given]) -> RunFolder:
         """Make a new run folder with its inputs; it appears under its name only when it is whole.
 
         Args:
             parent: the folder of runs, made if it is not there.
             record: what was asked for; its `inputs` are filled in here.
-            given: the user's files by input name.
+            given: what the user gave, by the name of its kind.
 
         Raises:
             BadInput: the parent can't be written to.
@@ -108,8 +111,13 @@ class RunFolder:
         try:
             inputs = {}
             for name, source in given.items():
+                if isinstance(source, str):
+                    target = partial / f"{kinds()[name].stem}.txt"
+                    write_durably(target, source.encode())
+                    inputs[name] = Input(target.name, target.stat().st_size, file_sha256(target), whole_text(source))
+                    continue
                 suffix = source.suffix.lower()
-                stem = "input" if name == "picture" else name
+                stem = kinds()[name].stem
                 target = partial / (stem + (suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else ""))
                 inputs[name] = Input(target.name, *files.copy_given(source, target), whole_text(str(source)))
             write_durably(partial / RUN, dataclasses.replace(record, inputs=inputs).to_json())
@@ -289,6 +297,11 @@ def _remove_old_attempts(parent: Path) -> None:
         with contextlib.suppress(OSError):
             if time.time() - entry.lstat().st_mtime > _STALE:
                 remove(entry)
+
+
+def given_sha256(given: Given) -> str:
+    """The hash that a given input has in the run folder."""
+    return file_sha256(given) if isinstance(given, Path) else hashlib.sha256(given.encode()).hexdigest()
 
 
 def run_name(text: str) -> str:

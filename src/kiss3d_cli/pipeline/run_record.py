@@ -13,13 +13,13 @@ from kiss3d_cli.core.files import is_link
 from kiss3d_cli.core.records import BadRecord, Fields, UnknownSchema, read_sealed, seal
 from kiss3d_cli.pipeline import config as configuration
 from kiss3d_cli.pipeline.config import Config
+from kiss3d_cli.pipeline.inputs import kinds
 
 SCHEMA_VERSION = 2
 """2: with a checksum."""
 UNSEALED = 1
 """The newest schema without one."""
 RUN = "run.json"
-INPUT_NAMES = ("picture", "bundle", "ground_truth")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,7 @@ def read_record(folder: Path) -> RunRecord:
         fields = Fields(raw)
         inputs = {}
         for name, entry in fields.object("inputs").items():
-            if name not in INPUT_NAMES:
+            if name not in kinds():
                 raise BadRecord(f"unknown input {name[:40]}")
             own = Fields(entry, f"the input {name}")
             inputs[name] = Input(

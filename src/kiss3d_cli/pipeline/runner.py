@@ -1,4 +1,4 @@
-"""Carrying out a plan: stage after stage, each timed, recorded and put to its place as a whole."""
+"""One run on its way through the stages: each timed, recorded and put to its place as a whole."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import json
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from kiss3d_cli.core import device as devices
 from kiss3d_cli.core.errors import Kiss3dError, from_exception
@@ -19,10 +17,10 @@ from kiss3d_cli.core.hashing import file_sha256
 from kiss3d_cli.core.manifest import MANIFEST, Artifact, Manifest
 from kiss3d_cli.core.memory import PeakMemory
 from kiss3d_cli.core.progress import Progress, Reporter, Silent
-from kiss3d_cli.methods.base import Context, Machine, Method, Opened, Settings
+from kiss3d_cli.methods.base import Context, Opened
 from kiss3d_cli.models.store.locate import Located
-from kiss3d_cli.pipeline.plan import Action, Step, make_plan
-from kiss3d_cli.pipeline.run_folder import Complete, RunFolder, RunRecord, StageState
+from kiss3d_cli.pipeline.plan import Action, Step, inspect_all, plan_run
+from kiss3d_cli.pipeline.run_folder import Complete, RunFolder, RunRecord
 from kiss3d_cli.pipeline.stages import Stage
 
 
@@ -44,150 +42,137 @@ class StageOutcome:
     warnings: tuple[str, ...] = ()
 
 
-def inspect_all(folder: RunFolder, stages: Sequence[Stage]) -> dict[str, StageState]:
-    return {stage.name: folder.inspect(stage) for stage in stages}
+@dataclasses.dataclass
+class Task:
+    """One run to be carried out; whoever makes it holds the folder's lock until it has ended.
 
-
-def plan_run(
-    record: RunRecord,
-    stages: Sequence[Stage],
-    states: Mapping[str, StageState],
-    models: Mapping[str, Located],
-    *,
-    until: str | None = None,
-    force_from: str | None = None,
-) -> list[Step]:
-    """The plan for a run whose stages are in these states."""
-    return make_plan(
-        stages,
-        record.config,
-        {name: entry.sha256 for name, entry in record.inputs.items()},
-        states,
-        {name: located.identity for name, located in models.items()},
-        until=until,
-        force_from=force_from,
-    )
-
-
-def execute(
-    folder: RunFolder,
-    record: RunRecord,
-    stages: Sequence[Stage],
-    models: Mapping[str, Located],
-    device: devices.DeviceInfo,
-    *,
-    until: str | None = None,
-    force_from: str | None = None,
-    reporter: Reporter | None = None,
-    cancelled: threading.Event | None = None,
-) -> list[StageOutcome]:
-    """Run what the plan says. The caller holds the folder's lock.
-
-    Raises:
-        Kiss3dError: the first stage that failed; its partial work is set aside, all before it is kept.
+    Attributes:
+        models: those that are there, by registry name.
+        until: the last stage to run.
+        force_from: the first stage to run again even if it is done.
+        cancelled: set from outside to stop this run at its next safe point.
+        ended: told when the run has come to its end, whatever that was.
+        outcomes: of the stages so far.
+        error: why it failed; None if it did not.
     """
-    reporter = reporter if reporter is not None else Silent()
-    for stage in stages:
-        folder.settle(stage)
-    states = inspect_all(folder, stages)
-    first = plan_run(record, stages, states, models, until=until, force_from=force_from)
-    folder.log("plan", steps=[{"stage": s.stage.name, "action": s.action.value, "reason": s.reason} for s in first])
-    outcomes = []
-    for index, stage in enumerate(stages):
-        # Planned anew before every stage: what ran before decides whether this one's inputs came out different.
-        step = plan_run(record, stages, states, models, until=until)[index]
-        if force_from is not None and first[index].action is Action.RUN and step.action is Action.SKIP:
-            step = dataclasses.replace(step, action=Action.RUN, reason=first[index].reason)
-        if step.action is Action.RUN:
-            manifest = _run_stage(folder, record, step, models, device, reporter, cancelled)
-            states[stage.name] = Complete(manifest)
-            outcomes.append(
-                StageOutcome(stage.name, step.method, "done", step.reason, manifest.seconds, manifest.warnings)
-            )
-            continue
+
+    folder: RunFolder
+    record: RunRecord
+    models: Mapping[str, Located]
+    device: devices.DeviceInfo
+    until: str | None = None
+    force_from: str | None = None
+    reporter: Reporter = dataclasses.field(default_factory=Silent)
+    cancelled: threading.Event | None = None
+    ended: Callable[[Task], None] = lambda _task: None
+    outcomes: list[StageOutcome] = dataclasses.field(default_factory=list)
+    error: Kiss3dError | None = None
+
+
+class RunAtWork:
+    """One run on its way through the stages."""
+
+    def __init__(self, task: Task, stages: Sequence[Stage]) -> None:
+        self.task, self._stages = task, stages
+        for stage in stages:
+            task.folder.settle(stage)
+        self._states = inspect_all(task.folder, stages)
+        self._first = self._plan(task.force_from)
+        steps = [{"stage": s.stage.name, "action": s.action.value, "reason": s.reason} for s in self._first]
+        task.folder.log("plan", steps=steps)
+
+    def _plan(self, force_from: str | None = None) -> list[Step]:
+        task = self.task
+        return plan_run(task.record, self._stages, self._states, task.models, until=task.until, force_from=force_from)
+
+    def next_step(self, index: int) -> Step:
+        """Planned anew before every stage: what ran before decides whether this one's inputs came out different."""
+        step, first = self._plan()[index], self._first[index]
+        if self.task.force_from is not None and first.action is Action.RUN and step.action is Action.SKIP:
+            return dataclasses.replace(step, action=Action.RUN, reason=first.reason)
+        return step
+
+    def pass_over(self, step: Step) -> None:
+        task, name = self.task, step.stage.name
         status = {Action.SKIP: "skipped", Action.OFF: "off", Action.LATER: "later"}[step.action]
-        folder.log("stage", stage=stage.name, status=status, reason=step.reason)
-        reporter.stage_ended(stage.name, status, 0.0)
-        outcomes.append(StageOutcome(stage.name, step.method, status, step.reason, 0.0))
-    return outcomes
+        task.folder.log("stage", stage=name, status=status, reason=step.reason)
+        task.reporter.stage_ended(name, status, 0.0)
+        task.outcomes.append(StageOutcome(name, step.method, status, step.reason, 0.0))
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether this run alone is to stop."""
+        return self.task.cancelled is not None and self.task.cancelled.is_set()
 
-def _run_stage(
-    folder: RunFolder,
-    record: RunRecord,
-    step: Step,
-    models: Mapping[str, Located],
-    device: devices.DeviceInfo,
-    reporter: Reporter,
-    cancelled: threading.Event | None,
-) -> Manifest:
-    stage, method = step.stage, step.stage.methods[step.method]
-    assert step.key is not None, "a stage runs only when everything it reads is there"
-    settings = record.config.of(method)
-    used = {name: models[name] for name in method.models(settings)}
-    folder.log("stage", stage=stage.name, status="started", method=step.method, reason=step.reason)
-    reporter.stage_started(stage.name, step.method)
-    started, clock = _now(), time.perf_counter()
-    devices.reset_peak_memory(device)
-    machine = Machine(
-        devices.with_free_memory(device, record.config["device.memory_limit"]),
-        {name: located.path for name, located in used.items()},
-    )
-    context = Context(
-        inputs={reference: input_path(folder, record, reference) for reference in step.inputs},
-        output=folder.begin(stage, step.key),
-        progress=Progress(stage.name, reporter, cancelled),
-        scratch=folder.scratch(stage),
-    )
-    try:
-        with PeakMemory() as memory:
-            context.progress(0.0)
-            with opened(method, settings, machine) as work:
-                work(context)
-        artifacts = _artifacts(context.output, method.writes)
-        json.dumps(context.facts, allow_nan=False)
-        seconds = time.perf_counter() - clock
-        manifest = Manifest(
-            stage=stage.name,
-            method=step.method,
-            key=step.key,
-            inputs=dict(step.inputs),
-            settings=record.config.recorded(method),
-            models={name: located.identity for name, located in used.items()},
-            version=method.version,
-            started=started,
-            finished=_now(),
-            seconds=round(seconds, 3),
-            peak_rss_bytes=memory.bytes,
-            peak_vram_bytes=devices.peak_memory(device),
-            artifacts=artifacts,
-            warnings=tuple(context.warnings),
-            facts=context.facts,
+    def fail(self, error: Kiss3dError) -> None:
+        self.task.error = error
+        self.task.ended(self.task)
+
+    def end(self) -> None:
+        seconds = sum(outcome.seconds for outcome in self.task.outcomes)
+        self.task.folder.log("finished", seconds=round(seconds, 3))
+        self.task.ended(self.task)
+
+    def run(self, step: Step, call: Opened) -> None:
+        """One stage, by an opened method. Raises Kiss3dError if it fails; its partial work is set aside."""
+        folder, record, reporter = self.task.folder, self.task.record, self.task.reporter
+        stage, method = step.stage, step.stage.methods[step.method]
+        assert step.key is not None, "a stage runs only when everything it reads is there"
+        folder.log("stage", stage=stage.name, status="started", method=step.method, reason=step.reason)
+        reporter.stage_started(stage.name, step.method)
+        started, clock = _now(), time.perf_counter()
+        devices.reset_peak_memory(self.task.device)
+        context = Context(
+            inputs={reference: input_path(folder, record, reference) for reference in step.inputs},
+            output=folder.begin(stage, step.key),
+            progress=Progress(stage.name, reporter, self.task.cancelled),
+            scratch=folder.scratch(stage),
         )
-        folder.put(stage, manifest)
-    except BaseException as error:
-        known = _failed(folder, stage, error, reporter, time.perf_counter() - clock)
-        _let_go(error)
-        raise known from error
-    finally:
-        devices.release(device)
-    folder.log(
-        "stage",
-        stage=stage.name,
-        status="done",
-        seconds=manifest.seconds,
-        peak_rss_bytes=manifest.peak_rss_bytes,
-        peak_vram_bytes=manifest.peak_vram_bytes,
-        warnings=list(manifest.warnings),
-    )
-    reporter.stage_ended(stage.name, "done", seconds)
-    for warning in context.warnings:
-        reporter.message(f"{stage.name}: {warning}")
-    return manifest
-
-
-def opened(method: Method[Any], settings: Settings, machine: Machine) -> AbstractContextManager[Opened]:
-    return method.open(settings, machine)
+        try:
+            with PeakMemory() as memory:
+                context.progress(0.0)
+                call(context)
+            artifacts = _artifacts(context.output, method.writes)
+            json.dumps(context.facts, allow_nan=False)
+            seconds = time.perf_counter() - clock
+            manifest = Manifest(
+                stage=stage.name,
+                method=step.method,
+                key=step.key,
+                inputs=dict(step.inputs),
+                settings=record.config.recorded(method),
+                models={name: self.task.models[name].identity for name in method.models(record.config.of(method))},
+                version=method.version,
+                started=started,
+                finished=_now(),
+                seconds=round(seconds, 3),
+                peak_rss_bytes=memory.bytes,
+                peak_vram_bytes=devices.peak_memory(self.task.device),
+                artifacts=artifacts,
+                warnings=tuple(context.warnings),
+                facts=context.facts,
+            )
+            folder.put(stage, manifest)
+        except BaseException as error:
+            known = _failed(folder, stage, error, reporter, time.perf_counter() - clock)
+            _let_go(error)
+            raise known from error
+        self._states[stage.name] = Complete(manifest)
+        folder.log(
+            "stage",
+            stage=stage.name,
+            status="done",
+            seconds=manifest.seconds,
+            peak_rss_bytes=manifest.peak_rss_bytes,
+            peak_vram_bytes=manifest.peak_vram_bytes,
+            warnings=list(manifest.warnings),
+        )
+        reporter.stage_ended(stage.name, "done", seconds)
+        for warning in context.warnings:
+            reporter.message(f"{stage.name}: {warning}")
+        self.task.outcomes.append(
+            StageOutcome(stage.name, step.method, "done", step.reason, manifest.seconds, manifest.warnings)
+        )
 
 
 def _failed(folder: RunFolder, stage: Stage, error: BaseException, reporter: Reporter, seconds: float) -> Kiss3dError:
@@ -250,26 +235,3 @@ def _artifacts(output: Path, promised: Sequence[str]) -> tuple[Artifact, ...]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def library_versions() -> dict[str, Any]:
-    """Versions of what the results depend on, without importing any of it."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {}
-    for name in (
-        "torch",
-        "numpy",
-        "scipy",
-        "trimesh",
-        "pymeshlab",
-        "opencv-python-headless",
-        "pillow",
-        "diffusers",
-        "transformers",
-    ):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -20,6 +20,8 @@ from kiss3d_cli.core.errors import BadInput, Interrupted, Kiss3dError, Missing, 
 from kiss3d_cli.core.shell import typed
 from kiss3d_cli.geometry.io.load import SUFFIXES as MESH_SUFFIXES
 from kiss3d_cli.pipeline.config import presets
+from kiss3d_cli.pipeline.inputs import given
+from kiss3d_cli.pipeline.jobs import PICTURE_SUFFIXES
 from kiss3d_cli.pipeline.launch import Request, mesh_of
 from kiss3d_cli.pipeline.lock import is_locked
 from kiss3d_cli.pipeline.measure import MeasureOptions, columns_of, measure_pair, record_of
@@ -30,7 +32,6 @@ from kiss3d_cli.report.run_view import own_file, read_run
 from kiss3d_cli.web import fragments
 from kiss3d_cli.web.jobs import Jobs
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
 LARGEST_UPLOAD = 200 * 2**20
 """Bytes."""
 _LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -219,8 +220,10 @@ def _blocks(jobs: Jobs) -> Any:
             if faces and faces.strip():
                 settings.insert(0, f"refine.target_faces={faces.strip()}")
             request = Request(
-                picture=_uploaded(picture, PICTURE_SUFFIXES, "a picture"),
-                ground_truth=None if truth is None else _uploaded(truth, MESH_SUFFIXES, "a mesh"),
+                given(
+                    picture=_uploaded(picture, PICTURE_SUFFIXES, "a picture"),
+                    ground_truth=None if truth is None else _uploaded(truth, MESH_SUFFIXES, "a mesh"),
+                ),
                 preset=preset,
                 seed=seed,
                 settings=tuple(line for line in settings if line),

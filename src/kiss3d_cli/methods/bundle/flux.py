@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 from pydantic import Field
 
-from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.base import Context, Machine, Method, Opened
 from kiss3d_cli.methods.bundle.flux_settings import PACKAGES, Drawing, drawing_models
 from kiss3d_cli.methods.shared import Share
 
@@ -44,7 +45,7 @@ class FluxSettings(Drawing):
                 yield f"control_ends: the control '{name}' would end at {end:g}, and not set in before {start:g}"
 
 
-class Flux(Weightless[FluxSettings]):
+class Flux(Method[FluxSettings]):
     """Image to image: noise is added to the reference bundle, and Flux takes it away under the controls."""
 
     stage, name, version = "bundle", "flux", 2
@@ -59,7 +60,19 @@ class Flux(Weightless[FluxSettings]):
             *(("flux-controlnet",) if settings.controls else ()),
         )
 
-    def work(self, settings: FluxSettings, machine: Machine, context: Context) -> None:
-        from kiss3d_cli.methods.bundle.drawing import draw_from_reference
+    @contextmanager
+    def open(self, settings: FluxSettings, machine: Machine) -> Iterator[Opened]:
+        from kiss3d_cli.image.conditions import fit_bundle
+        from kiss3d_cli.image.png import read_png
+        from kiss3d_cli.methods.bundle.drawing import Studio
 
-        draw_from_reference(settings, machine, context)
+        controls = list(
+            zip(settings.controls, settings.control_scales, settings.control_starts, settings.control_ends, strict=True)
+        )
+        with Studio(settings, machine) as studio:
+
+            def work(context: Context) -> None:
+                reference = fit_bundle(read_png(context.inputs["reference/reference_bundle.png"]), settings.tile)
+                studio.draw(context, reference, controls, settings.strength)
+
+            yield work

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from kiss3d_cli.methods.base import Context, Machine, Weightless
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kiss3d_cli.methods.base import Machine, Method, Opened
 from kiss3d_cli.methods.bundle.flux_settings import PACKAGES, Drawing, drawing_models
 
 
-class Redux(Weightless[Drawing]):
+class Redux(Method[Drawing]):
     """From noise, by the caption and the picture's Redux tokens."""
 
     stage, name, version = "bundle", "redux", 2
@@ -18,7 +21,9 @@ class Redux(Weightless[Drawing]):
     def models(self, settings: Drawing) -> tuple[str, ...]:
         return drawing_models(settings)
 
-    def work(self, settings: Drawing, machine: Machine, context: Context) -> None:
-        from kiss3d_cli.methods.bundle.drawing import draw_from_noise
+    @contextmanager
+    def open(self, settings: Drawing, machine: Machine) -> Iterator[Opened]:
+        from kiss3d_cli.methods.bundle.drawing import Studio
 
-        draw_from_noise(settings, machine, context)
+        with Studio(settings, machine) as studio:
+            yield studio.draw

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,31 @@ class Florence2(Method[Florence2Settings]):
 
 
 class _Words:
-    """Florence-2 and the chat model."""
+    """Florence-2 and the chat model, each loaded when it is first needed."""
 
     def __init__(self, settings: Florence2Settings, machine: Machine) -> None:
         self.settings, self.machine = settings, machine
+
+    @cached_property
+    def _captioner(self) -> Any:
+        from kiss3d_cli.models import florence2
+
+        device = self.machine.device
+        return florence2.Captioner(self.machine.models["florence2"], device=device.torch, dtype=device.half)
+
+    @cached_property
+    def _expander(self) -> Any:
+        from kiss3d_cli.core.device import release
+        from kiss3d_cli.models import chat
+
+        device, name = self.machine.device, self.settings.expand_model
+        if self.machine.calls == 1:
+            self.__dict__.pop("_captioner", None)  # its words are there, and there are no others to come
+        release(device)
+        limit = None if device.limit_bytes is None else int(0.8 * device.limit_bytes)
+        return chat.Expander(
+            self.machine.models[name], name=name, device=device.torch, dtype=device.half, memory_limit=limit
+        )
 
     def seen(self, context: Context) -> dict[str, Any]:
         from kiss3d_cli.models.florence2 import TASK, VERSION
@@ -99,36 +121,16 @@ class _Words:
 
     def _ask(self, context: Context, picture: Path) -> dict[str, str]:
         from kiss3d_cli.image.png import read_png
-        from kiss3d_cli.models.florence2 import caption
 
         context.progress(0.1, "Florence-2")
-        device = self.machine.device
-        found = caption(
-            self.machine.models["florence2"],
-            read_png(picture),
-            beams=self.settings.beams,
-            max_tokens=self.settings.max_tokens,
-            device=device.torch,
-            dtype=device.half,
-        )
+        pixels = read_png(picture)
+        found = self._captioner(pixels, beams=self.settings.beams, max_tokens=self.settings.max_tokens)
         return {"caption": found.text, "search": found.search}
 
     def expanded(self, context: Context, record: Mapping[str, Any]) -> dict[str, Any]:
-        from kiss3d_cli.core.device import release
-        from kiss3d_cli.models.chat import expand
-
         context.progress(0.5, "expanding the caption")
-        release(self.machine.device)
-        device, before = self.machine.device, str(record["caption"])
-        limit = None if device.limit_bytes is None else int(0.8 * device.limit_bytes)
-        after = expand(
-            self.machine.models[self.settings.expand_model],
-            before,
-            name=self.settings.expand_model,
-            device=device.torch,
-            dtype=device.half,
-            memory_limit=limit,
-        )
+        before = str(record["caption"])
+        after = self._expander(before)
         if not after:
             context.warnings.append("The language model found no words; the caption is not expanded.")
             return dict(record)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from pydantic import Field
 
-from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.base import Context, Machine, Method, Opened, once
 from kiss3d_cli.methods.multiview.views import WRITES, Tiles
 from kiss3d_cli.methods.shared import Seeded, not_a_multiple
 
@@ -25,7 +27,7 @@ class Zero123PlusSettings(Tiles, Seeded):
         yield from not_a_multiple("tile", self.tile, UNIT, "zero123plus")
 
 
-class Zero123Plus(Weightless[Zero123PlusSettings]):
+class Zero123Plus(Method[Zero123PlusSettings]):
     """Four views drawn by Zero123++ with the UNet of FlexGen."""
 
     stage, name, version = "multiview", "zero123plus", 2
@@ -37,30 +39,43 @@ class Zero123Plus(Weightless[Zero123PlusSettings]):
     def models(self, settings: Zero123PlusSettings) -> tuple[str, ...]:
         return ("zero123plus", "flexgen")
 
-    def work(self, settings: Zero123PlusSettings, machine: Machine, context: Context) -> None:
-        from kiss3d_cli.image.png import read_png
-        from kiss3d_cli.image.views import split_grid, write_views
-        from kiss3d_cli.models.zero123plus.pipeline import draw_views, prepare_unet
-        from kiss3d_cli.models.zero123plus.sampler import Noise
+    @contextmanager
+    def open(self, settings: Zero123PlusSettings, machine: Machine) -> Iterator[Opened]:
+        from kiss3d_cli.models.zero123plus.networks import Networks
+        from kiss3d_cli.models.zero123plus.pipeline import prepare_unet
 
         device, folder = machine.device, machine.models["zero123plus"]
-        context.progress(0.0, "reading the weights")
-        weights = prepare_unet(folder, machine.models["flexgen"] / "flexgen.ckpt")
-        grid = draw_views(
-            folder,
-            weights,
-            read_png(context.inputs["preprocess/image.png"]),
-            side=2 * settings.tile,
-            steps=settings.steps,
-            guidance=settings.guidance,
-            noise=Noise.seeded(settings.seed),
-            device=device.torch,
-            dtype=device.float16,
-            on_step=lambda step, count: context.progress(
-                0.1 + 0.85 * step / count, f"step {min(step + 1, count)} of {count}"
-            ),
-        )
-        write_views(context.output, split_grid(grid.pixels))
-        context.facts.update(seed=settings.seed, scheduler=grid.scheduler, dtype=str(grid.dtype).removeprefix("torch."))
-        if grid.dtype != device.float16:
-            context.warnings.append("Zero123++ left the range of float16; the views were drawn once more in float32.")
+
+        @once
+        def networks() -> Networks:
+            weights = prepare_unet(folder, machine.models["flexgen"] / "flexgen.ckpt")
+            return Networks(folder, weights, device=device.torch, dtype=device.float16, keep=machine.calls > 1)
+
+        def work(context: Context) -> None:
+            context.progress(0.0, "reading the weights")
+            _draw(settings, networks(), context)
+
+        yield work
+
+
+def _draw(settings: Zero123PlusSettings, networks: Any, context: Context) -> None:
+    from kiss3d_cli.image.png import read_png
+    from kiss3d_cli.image.views import split_grid, write_views
+    from kiss3d_cli.models.zero123plus.pipeline import draw_views
+    from kiss3d_cli.models.zero123plus.sampler import Noise
+
+    grid = draw_views(
+        networks,
+        read_png(context.inputs["preprocess/image.png"]),
+        side=2 * settings.tile,
+        steps=settings.steps,
+        guidance=settings.guidance,
+        noise=Noise.seeded(settings.seed),
+        on_step=lambda step, count: context.progress(
+            0.1 + 0.85 * step / count, f"step {min(step + 1, count)} of {count}"
+        ),
+    )
+    write_views(context.output, split_grid(grid.pixels))
+    context.facts.update(seed=settings.seed, scheduler=grid.scheduler, dtype=str(grid.dtype).removeprefix("torch."))
+    if grid.dtype != networks.dtype:
+        context.warnings.append("Zero123++ left the range of float16; the views were drawn once more in float32.")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from kiss3d_cli.methods.base import Context, Machine, Weightless
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kiss3d_cli.methods.base import Machine, Method, Opened, once
 from kiss3d_cli.methods.preprocess.framing import WRITES, Framed
 
 NO_OBJECT = "give a picture with a transparent background, or use --set preprocess.method=grabcut"
 
 
-class Rembg(Weightless[Framed]):
+class Rembg(Method[Framed]):
     """An alpha channel wins; without one IS-Net finds the object."""
 
     stage, name, version = "preprocess", "rembg", 1
@@ -20,14 +23,17 @@ class Rembg(Weightless[Framed]):
     def models(self, settings: Framed) -> tuple[str, ...]:
         return ("isnet",)
 
-    def work(self, settings: Framed, machine: Machine, context: Context) -> None:
+    @contextmanager
+    def open(self, settings: Framed, machine: Machine) -> Iterator[Opened]:
         from kiss3d_cli.image.matting import Matte, require_foreground
         from kiss3d_cli.methods.preprocess.cut import Pixels, cut_and_frame
-        from kiss3d_cli.models.isnet import matte
+        from kiss3d_cli.models.isnet import IsNet
+
+        network = once(lambda: IsNet(machine.models["isnet"]))
 
         def cut(rgb: Pixels) -> Matte:
-            alpha = matte(machine.models["isnet"], rgb)
+            alpha = network()(rgb)
             require_foreground(alpha, NO_OBJECT)
             return Matte(alpha)
 
-        cut_and_frame(context, settings, "IS-Net", cut)
+        yield lambda context: cut_and_frame(context, settings, "IS-Net", cut)

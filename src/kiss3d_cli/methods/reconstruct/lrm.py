@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from kiss3d_cli.methods.base import Context, Machine, Weightless
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kiss3d_cli.methods.base import Machine, Method, Opened, once
 from kiss3d_cli.methods.reconstruct.grid import Grid
 from kiss3d_cli.methods.shared import Cameras
 
@@ -11,7 +14,7 @@ class LrmSettings(Grid, Cameras):
     """Where the cameras of the views stand, and how finely the network's field is asked."""
 
 
-class Lrm(Weightless[LrmSettings]):
+class Lrm(Method[LrmSettings]):
     """The mesh that the network makes of the bundle's colours."""
 
     stage, name, version = "reconstruct", "lrm", 3
@@ -22,7 +25,9 @@ class Lrm(Weightless[LrmSettings]):
     def models(self, settings: LrmSettings) -> tuple[str, ...]:
         return ("prm",)
 
-    def work(self, settings: LrmSettings, machine: Machine, context: Context) -> None:
-        from kiss3d_cli.methods.lrm import reconstruct
+    @contextmanager
+    def open(self, settings: LrmSettings, machine: Machine) -> Iterator[Opened]:
+        from kiss3d_cli.methods.lrm import loaded, reconstruct
 
-        reconstruct(settings, machine, context)
+        network = once(lambda: loaded(machine))
+        yield lambda context: reconstruct(settings, network, context)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from kiss3d_cli.methods.base import Context, Machine, Weightless
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kiss3d_cli.methods.base import Machine, Method, Opened, once
 from kiss3d_cli.methods.reconstruct.lrm import LrmSettings
 from kiss3d_cli.methods.shared import VIEW_FILES
 
 
-class Lrm(Weightless[LrmSettings]):
+class Lrm(Method[LrmSettings]):
     """The four views over the normals of the mesh that the network makes of them."""
 
     stage, name, version = "reference", "lrm", 2
@@ -18,7 +21,9 @@ class Lrm(Weightless[LrmSettings]):
     def models(self, settings: LrmSettings) -> tuple[str, ...]:
         return ("prm",)
 
-    def work(self, settings: LrmSettings, machine: Machine, context: Context) -> None:
-        from kiss3d_cli.methods.lrm import reference
+    @contextmanager
+    def open(self, settings: LrmSettings, machine: Machine) -> Iterator[Opened]:
+        from kiss3d_cli.methods.lrm import loaded, reference
 
-        reference(settings, machine, context)
+        network = once(lambda: loaded(machine))
+        yield lambda context: reference(settings, network, context)

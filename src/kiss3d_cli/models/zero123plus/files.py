@@ -11,7 +11,8 @@ from kiss3d_cli.models.runtime.convert import check_converted
 from kiss3d_cli.models.runtime.pretrained import check_module, check_shapes, damage_as_missing, quiet, require_kind
 from kiss3d_cli.models.store.headers import read_object
 from kiss3d_cli.models.store.preflight import Findings
-from kiss3d_cli.models.zero123plus.pipeline import HINT, empty_unet, read_ramp, read_scheduler, read_tokenizer
+from kiss3d_cli.models.zero123plus.networks import HINT, empty_unet, read_ramp, read_tokenizer
+from kiss3d_cli.models.zero123plus.pipeline import read_scheduler
 from kiss3d_cli.models.zero123plus.preprocess import FeatureExtractor
 
 

@@ -1,0 +1,140 @@
+"""What a run can be given: a list of kinds, each with its option, its check and its name in the run folder.
+
+Another package adds a kind through an entry point of the group `kiss3d.inputs` that leads to an `InputKind`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from kiss3d_cli.core.errors import BadInput
+
+GROUP = "kiss3d.inputs"
+Given = Path | str
+"""A file, or the words of a kind that is typed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class InputKind:
+    """One kind of input.
+
+    Attributes:
+        name: by which methods read it; also the field of run.json.
+        option: as on the command line.
+        help: the option's sentence.
+        check: opens it, so that a bad one is refused before any work (BadInput); returns the settings that it
+            suggests, by section.
+        metavar: what the option takes.
+        file: the stem of its name in the run folder; its name by default.
+        starts: a run can start from it.
+        excludes: names of the kinds that it can't be given beside.
+        needs: name of a kind that it says something about, and is nothing without.
+        typed: it is words on the command line, kept as a text file.
+    """
+
+    name: str
+    option: str
+    help: str
+    check: Callable[[Any], Mapping[str, Mapping[str, Any]]]
+    metavar: str = "FILE"
+    file: str = ""
+    starts: bool = False
+    excludes: tuple[str, ...] = ()
+    needs: str | None = None
+    typed: bool = False
+
+    @property
+    def stem(self) -> str:
+        return self.file or self.name
+
+    @property
+    def title(self) -> str:
+        """What sentences call it."""
+        return f"a {self.option}" if self.option.isupper() else self.option
+
+
+def _picture(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    from kiss3d_cli.image.picture import load_picture
+
+    # an alpha channel wins over every method: take the one that needs no weights
+    return {"preprocess": {"method": "grabcut"}} if load_picture(path).alpha is not None else {}
+
+
+def _bundle(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    from kiss3d_cli.image.bundle import load_bundle
+
+    load_bundle(path)
+    return {"bundle": {"method": "file"}}
+
+
+def _ground_truth(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    from kiss3d_cli.geometry.io.load import read_mesh
+
+    read_mesh(path, alone=True)
+    return {}
+
+
+KINDS = (
+    InputKind("picture", "PICTURE", "The picture: PNG, JPEG, WebP, ...", _picture, file="input", starts=True),
+    InputKind(
+        "bundle",
+        "--bundle",
+        "Start from a finished 2x4 bundle instead of a picture.",
+        _bundle,
+        metavar="PNG",
+        starts=True,
+        excludes=("picture",),
+    ),
+    InputKind("ground_truth", "--gt", "Measure the result against this mesh.", _ground_truth, metavar="MESH"),
+)
+
+
+@cache
+def kinds() -> Mapping[str, InputKind]:
+    """Every kind by its name."""
+    found = {kind.name: kind for kind in KINDS}
+    for entry in entry_points(group=GROUP):
+        kind: InputKind = entry.load()
+        found[kind.name] = kind
+    return found
+
+
+def given(**values: Given | None) -> dict[str, Given]:
+    """Inputs by the names of their kinds, without those that are None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def check_inputs(inputs: Mapping[str, Given]) -> list[tuple[str, Mapping[str, Mapping[str, Any]]]]:
+    """Check all inputs of a run; returns the settings that each suggests, with its option.
+
+    Raises:
+        BadInput: one can't be read, two can't be given together, or there is none to start from.
+    """
+    for name in inputs:
+        kind = kinds()[name]
+        for other in kind.excludes:
+            if other in inputs:
+                raise BadInput(
+                    f"both {kinds()[other].title} and {kind.option} were given",
+                    place=kind.option,
+                    hint="give one of the two",
+                )
+        if kind.needs is not None and kind.needs not in inputs:
+            needed = kinds()[kind.needs]
+            raise BadInput(f"it goes with {needed.title}, and none was given", place=kind.option, hint="give both")
+    if not any(kinds()[name].starts for name in inputs):
+        raise BadInput("no picture was given", place="PICTURE", hint="kiss3d run image.png")
+    return [(kinds()[name].option, kinds()[name].check(value)) for name, value in inputs.items()]
+
+
+def why_absent(name: str) -> str:
+    """Why there is nothing to read of a kind."""
+    kind = kinds().get(name)
+    if kind is None:
+        return f"there is no input called {name}"
+    return f"no {kind.option.lower() if kind.option.isupper() else kind.option} was given"

@@ -1,0 +1,149 @@
+"""Another package adds a method, a stage, a kind of input and a preset: one file each, found by entry points."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+FILES = {
+    "method.py": """
+        from pydantic import Field
+
+        from kiss3d_cli.methods.base import Settings, Weightless
+
+
+        class LoudSettings(Settings):
+            marks: int = Field(2, ge=1, le=9)
+            \"\"\"Exclamation marks.\"\"\"
+
+
+        class Loud(Weightless):
+            \"\"\"A caption that shouts.\"\"\"
+
+            stage, name, version = "caption", "loud", 1
+            settings = LoudSettings
+            reads = ("preprocess/image.png",)
+            takes = ("note",)
+            writes = ("caption.json",)
+
+            def work(self, settings, machine, context):
+                import json
+
+                note = context.inputs["note"].read_text() if "note" in context.inputs else "a thing"
+                text = note + "!" * settings.marks
+                (context.output / "caption.json").write_text(json.dumps({"caption": text}))
+        """,
+    "stage.py": """
+        from kiss3d_cli.methods.base import Settings, Weightless
+        from kiss3d_cli.pipeline.stages import Stage
+
+        WEIGH = Stage("weigh", "weighing the words", "scales", after="caption")
+
+
+        class Scales(Weightless):
+            stage, name, version = "weigh", "scales", 1
+            reads = ("caption/caption.json",)
+            writes = ("weight.txt",)
+
+            def work(self, settings, machine, context):
+                length = len(context.inputs["caption/caption.json"].read_text())
+                (context.output / "weight.txt").write_text(str(length))
+        """,
+    "kind.py": """
+        from kiss3d_cli.core.errors import BadInput
+        from kiss3d_cli.pipeline.inputs import InputKind
+
+
+        def check(text):
+            if not text.strip():
+                raise BadInput("the note is empty", place="--note", hint="write one")
+            return {}
+
+
+        NOTE = InputKind("note", "--note", "What is said of it.", check, metavar="TEXT", needs="picture", typed=True)
+        """,
+    "shouting.yaml": """
+        preprocess: {method: grabcut, size: 64}
+        caption: {method: loud, marks: 3}
+        multiview: {method: inflate, tile: 128}
+        reference: {method: surface}
+        bundle: {method: reference}
+        reconstruct: {method: hull}
+        """,
+    "__init__.py": "",
+}
+ENTRY_POINTS = """
+[kiss3d.methods]
+loud = outside.method:Loud
+scales = outside.stage:Scales
+[kiss3d.stages]
+weigh = outside.stage:WEIGH
+[kiss3d.inputs]
+note = outside.kind:NOTE
+[kiss3d.presets]
+shouting = outside
+"""
+
+
+@pytest.fixture
+def kiss3d(tmp_path):
+    """The command where a package is installed that adds one of each."""
+    for name, text in FILES.items():
+        path = tmp_path / "site" / "outside" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+    info = tmp_path / "site" / "outside-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(ENTRY_POINTS)
+    path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
+
+    def call(*arguments):
+        command = [sys.executable, "-m", "kiss3d_cli", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+
+    return call
+
+
+def test_one_file_adds_each(kiss3d, tmp_path, picture):
+    asked = kiss3d(
+        "run", picture, "--preset", "shouting", "--note", "a cup", "--until", "weigh", "--out", tmp_path, "--json"
+    )
+    assert asked.returncode == 0, asked.stderr
+    answer = json.loads(asked.stdout)
+    done = {stage["name"]: (stage["method"], stage["status"]) for stage in answer["stages"]}
+    assert list(done)[1:4] == ["caption", "weigh", "multiview"]
+    assert done["caption"] == ("loud", "done")
+    assert done["weigh"] == ("scales", "done")
+    (folder,) = (path.parent for path in tmp_path.glob("*/run.json"))
+    assert json.loads((folder / "caption" / "caption.json").read_text())["caption"] == "a cup!!!"
+    assert (folder / "weigh" / "weight.txt").read_text() == str(len('{"caption": "a cup!!!"}'))
+    assert (folder / "note.txt").read_text() == "a cup"
+    record = json.loads((folder / "run.json").read_text())
+    assert record["config"]["caption"]["marks"] == 3
+    again = json.loads(kiss3d("resume", folder, "--until", "weigh", "--json").stdout)
+    assert [stage["status"] for stage in again["stages"][:3]] == ["skipped"] * 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        (["--note", " "], "the note is empty"),
+        (["--set", "caption.marks=10"], "caption.marks (--set): 10 is not a whole number from 1 to 9"),
+        (["--set", "caption.method=lout"], "not one of: describe, florence2, loud, none"),
+    ],
+)
+def test_its_faults_are_told_like_ours(kiss3d, tmp_path, picture, arguments, cause):
+    asked = kiss3d("run", picture, "--preset", "shouting", "--out", tmp_path / "out", *arguments)
+    assert asked.returncode == 2
+    assert cause in asked.stderr
+
+
+def test_its_option_and_settings_are_in_the_help(kiss3d):
+    assert "--note" in kiss3d("run", "--help").stdout
+    assert "caption.marks=2\n    Exclamation marks." in kiss3d("run", "--help-settings").stdout
