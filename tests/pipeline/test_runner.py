@@ -34,7 +34,7 @@ def test_a_run_leaves_every_stage_with_its_record(tmp_path):
     assert (manifest.facts, manifest.warnings) == ({"parts": 2}, ("A toy.",))
     assert manifest.peak_rss_bytes > 10**6
     events = [json.loads(line)["event"] for line in (folder.path / "log.jsonl").read_text().splitlines()]
-    assert events == ["plan"] + ["stage"] * 6
+    assert events == ["plan"] + ["stage"] * 6 + ["finished"]
     assert sorted(path.name for path in folder.path.iterdir()) == [
         "caption",
         "input.txt",
