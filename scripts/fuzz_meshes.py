@@ -12,6 +12,7 @@ import argparse
 import base64
 import collections
 import contextlib
+import copy
 import io
 import json
 import random
@@ -250,13 +251,13 @@ def _mutated_document(rng: random.Random, kind: str, data: bytes) -> bytes:
         other_parent, other_key = rng.choice(places)
         change = rng.random()
         if change < 0.6:
-            parent[key] = rng.choice(VALUES)  # type: ignore[index]
+            parent[key] = copy.deepcopy(rng.choice(VALUES))  # type: ignore[index]
         elif change < 0.8:
             parent[key] = json.loads(json.dumps(other_parent[other_key]))  # type: ignore[index]
         elif isinstance(parent, dict):
             del parent[key]
         elif isinstance(parent, list):
-            parent.append(rng.choice(VALUES))
+            parent.append(copy.deepcopy(rng.choice(VALUES)))
     return _glb(root, data[28 + start :]) if kind == "glb" else json.dumps(root).encode()
 
 

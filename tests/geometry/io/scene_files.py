@@ -438,6 +438,8 @@ def collada_files() -> dict[str, Callable[[], Case]]:
     return {
         "polygon list": lambda: Case({"a.dae": dae()}),
         "z up in centimetres": lambda: Case({"a.dae": dae("Z_UP", "0.01")}, matrices=(Z_UP @ _affine((0.01, 0.01, 0.01)),)),
+        "UTF-16": lambda: Case({"a.dae": dae().decode().replace('"1.0"?', '"1.0" encoding="utf-16"?').encode("utf-16")}),
+        "a unit that is none": lambda: Case({"a.dae": dae(unit="0,01")}, refused="its unit \\('0,01' m\\)"),
         "x up": lambda: Case({"a.dae": dae("X_UP")}, matrices=(X_UP,)),
         "triangles": lambda: Case({"a.dae": dae(faces=flat)}),
         "polygons": lambda: Case({"a.dae": dae(faces=inputs(POLYGONS, "polygons"))}),

@@ -74,6 +74,7 @@ def test_a_hole_on_a_bridge() -> None:
         [[0, 0], [1, 1], [1, 0], [0, 1]],  # a bow tie
         [[np.cos(a), np.sin(a)] for a in np.arange(5) * 4 * np.pi / 5],  # a pentagram
         [[0, 0], [4, 0], [4, 4], [3, 4], [3, -1], [0, 4]],
+        [[0, 0], [2, 0], [2, 1], [0, 1]] * 3,  # three times around
     ],
 )
 def test_a_polygon_that_crosses_itself_is_refused_by_its_number(flat: list[list[float]]) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,7 +103,10 @@ def test_what_pymeshlab_writes(tmp_path: Path, seed: int, faces: int, binary: bo
             soup(p, f).astype(np.float64) for p, f in ((points, read.faces.numpy()), (mesh.vertices, mesh.faces))
         )
         assert ours.shape == theirs.shape
-        np.testing.assert_allclose(np.sort(ours, 0), np.sort(theirs, 0), atol=1e-5 * size)
+        # MeshLab writes six decimals into a 3MF
+        np.testing.assert_allclose(
+            np.sort(ours, 0), np.sort(theirs, 0), atol=1e-5 * size + (1e-6 if kind == "3mf" else 0)
+        )
 
 
 def _public_files() -> Iterator[Path]:
@@ -110,29 +117,45 @@ def _public_files() -> Iterator[Path]:
 
 PUBLIC = list(_public_files())
 # files whose right reading is another than the independent reader's, or whose refusal is right, and why
-KNOWN: dict[str, str] = {}
+KNOWN = {
+    "concave_polygon.obj": "assimp loses a part of its polygons: their area vectors add up to our area",
+    "ConcavePolygon.dae": "the same shape",
+    "space_in_material_name.obj": "the same shape",
+    "polygonfaces.obj": "a polygon that is not flat, which every triangulation makes another surface of",
+    "MorphPrimitivesTest.gltf": "assimp does not apply morph weights",
+    "SimpleMorph.gltf": "assimp does not apply morph weights",
+    "simple_skin.gltf": "assimp does not pose skins",
+    "featuretype.3MF": "its unit is the inch, which assimp does not apply",
+}
+# area and bounds, in a process of its own: assimp crashes on some damaged files
+_ASSIMP = """
+import json, sys
+import assimp_py as assimp
+import numpy as np
+scene = assimp.import_file(sys.argv[1], assimp.Process_Triangulate | assimp.Process_PreTransformVertices)
+whole = [m for m in scene.meshes if m.indices is not None and len(m.indices) % 3 == 0]
+c = np.concatenate([np.reshape(m.vertices, (-1, 3)).astype(float)[np.reshape(m.indices, (-1, 3))] for m in whole])
+area = np.linalg.norm(np.cross(c[:, 1] - c[:, 0], c[:, 2] - c[:, 0]), axis=1).sum() / 2
+print(json.dumps([float(area) ** 0.5, *c.min((0, 1)), *c.max((0, 1))]))
+"""
 
 
+@pytest.mark.skipif(importlib.util.find_spec("assimp_py") is None, reason="assimp_py is not installed")
 @pytest.mark.skipif(not PUBLIC, reason="KISS3D_MESH_SETS names folders of mesh files (those of trimesh, of assimp)")
 @pytest.mark.parametrize("path", PUBLIC, ids=lambda path: path.name)
 def test_public_files_agree_with_assimp(path: Path) -> None:
     """Area and bounds as assimp has them; what we refuse, assimp should refuse or it is listed in KNOWN."""
-    assimp = pytest.importorskip("assimp_py")
-    try:
-        flags = assimp.Process_Triangulate | assimp.Process_PreTransformVertices
-        scene = assimp.import_file(str(path), flags)
-        whole = [m for m in scene.meshes if m.indices is not None and len(m.indices) % 3 == 0]
-        pieces = [(np.reshape(m.vertices, (-1, 3)).astype(float), np.reshape(m.indices, (-1, 3))) for m in whole]
-    except Exception as error:
-        pytest.skip(f"assimp does not read it: {str(error)[:80]}")
+    answer = subprocess.run([sys.executable, "-c", _ASSIMP, str(path)], capture_output=True, text=True)
+    if answer.returncode != 0:
+        pytest.skip(f"assimp does not read it, or crashes: {answer.stderr.strip().splitlines()[-1:]}")
+    theirs = np.array(json.loads(answer.stdout))
     try:
         mesh = read_mesh(path, torch.float64)
     except Kiss3dError as error:
         pytest.skip(f"refused: {error.cause[:120]}")
-    ours = mesh.vertices[mesh.faces].numpy()
-    theirs = np.concatenate([points[faces] for points, faces in pieces])
-
-    def measure(corners: np.ndarray) -> np.ndarray:
-        return np.array([area_of(corners) ** 0.5, *corners.min((0, 1)), *corners.max((0, 1))])
-
-    np.testing.assert_allclose(measure(ours), measure(theirs), rtol=1e-4, atol=1e-4 * np.abs(theirs).max())
+    corners = mesh.vertices[mesh.faces].numpy()
+    if path.suffix.lower() == ".3mf":  # assimp takes neither the unit nor the axis: most are in millimetres
+        corners = np.stack([corners[..., 0], -corners[..., 2], corners[..., 1]], -1) * 1000
+    ours = np.array([area_of(corners) ** 0.5, *corners.min((0, 1)), *corners.max((0, 1))])
+    agree = np.allclose(ours, theirs, rtol=1e-4, atol=1e-4 * float(np.abs(theirs[1:]).max()))
+    assert agree or path.name in KNOWN, f"{ours} is not {theirs}"

@@ -91,7 +91,8 @@ def obj_files() -> dict[str, tuple[str | Files, Any]]:
         "decimal comma": (OBJ.replace("0.25 0.5", "0,25 0.5", 1), "line 1 is not a row of numbers: 'v 0,25"),
         "a coordinate missing": (OBJ.replace("v 0.25 0.5 -0.125", "v 0.25 0.5", 1), "line 1 is not a row of numbers"),
         "a word in a face": (OBJ.replace("f 6 5", "f 6 five"), "line 13 is not a face"),
-        "UTF-16": ({"a.obj": OBJ.encode("utf-16")}, "UTF-16"),
+        "UTF-16": ({"a.obj": OBJ.encode("utf-16")}, None),
+        "zero bytes": ({"a.obj": OBJ.encode() + b"\0"}, "it is not text"),
     }
 
 

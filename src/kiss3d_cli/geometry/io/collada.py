@@ -93,7 +93,8 @@ def _frame(document: Collada) -> Float[np.ndarray, "4 4"]:
     except ValueError:
         scale = 0.0
     if axis.strip() not in _UP_AXES or not (np.isfinite(scale) and scale > 0):
-        raise document.source.unreadable("its unit or its upward axis is none")
+        given = "1" if unit is None else unit.get("meter", "1")
+        raise document.source.unreadable(f"its unit ({given[:20]!r} m) or its upward axis ({axis[:20]!r}) is none")
     if scale != 1 or axis.strip() != "Y_UP":
         text = f"it is read in metres with y up (the file has a unit of {scale:g} m and {axis.strip()})"
         document.source.note(text)

@@ -73,10 +73,9 @@ def plain_text(data: bytes) -> bytes:
     """Without a byte-order mark, and with every line ended by a line feed.
 
     Raises:
-        NoNumber: it is UTF-16, or has a zero byte, which no text has.
+        NoNumber: it has a zero byte, which no text has.
     """
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise NoNumber("it is UTF-16 text; save it as UTF-8")
+    data = utf8(data)
     if data.startswith(b"\xef\xbb\xbf"):
         data = data[3:]
     if b"\0" in data:
@@ -84,6 +83,16 @@ def plain_text(data: bytes) -> bytes:
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return data
+
+
+def utf8(data: bytes) -> bytes:
+    """UTF-16 text, which its byte-order mark tells, as UTF-8; all else as it is."""
+    if not data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data
+    try:
+        return data.decode("utf-16").encode()
+    except UnicodeError as error:
+        raise NoNumber("its UTF-16 text is damaged") from error
 
 
 def shown(line: bytes) -> str:

@@ -144,6 +144,8 @@ def _flipped(points: Float[np.ndarray, "P n 3"], normal: Float[np.ndarray, "P 3"
     loose = square <= (_FLAT * np.linalg.norm(cross, axis=-1).sum(1)) ** 2
     flipped |= loose & (np.linalg.norm(cross, axis=-1).max(1) > _FLAT * (spokes**2).sum(-1).max(1))
     if points.shape[1] > 5:
+        reach = (spokes**2).sum(-1)
+        flipped |= (reach <= _FLAT * _FLAT * reach.max(1, keepdims=True)).any(1)  # a turn back could hide there
         along = np.einsum("pij,pij->pi", spokes[:, :-1], spokes[:, 1:])
         across = turn / np.sqrt(np.maximum(square, 1e-300))[:, None]
         flipped |= np.arctan2(np.maximum(across, 0), along).sum(1) > 2 * np.pi - 1e-6
@@ -167,7 +169,7 @@ def _clip(points: Float[np.ndarray, "n 3"], normal: Float[np.ndarray, " 3"], num
     right /= np.linalg.norm(right)
     up = np.cross(normal / length, right)
     flat = (points - points[0]) @ np.stack([right, up], 1)
-    if _crosses(flat):
+    if length > _hull_area(flat) * (1 + 1e-9) or _crosses(flat):
         raise CrossingPolygon(number, "crosses itself, so that it has no definite surface")
     ears = _ears(flat, length)
     if ears is None:
@@ -178,6 +180,20 @@ def _clip(points: Float[np.ndarray, "n 3"], normal: Float[np.ndarray, " 3"], num
 def _turn(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> Any:
     """Twice the signed areas of triangles in the plane."""
     return (b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (c[..., 0] - a[..., 0])
+
+
+def _hull_area(flat: Float[np.ndarray, "n 2"]) -> float:
+    """Of the convex hull, or more where that is cheaper to say; a polygon that is larger goes around twice."""
+    from scipy.spatial import ConvexHull, QhullError
+
+    box = float(np.prod(np.ptp(flat, 0)))
+    corner = np.roll(flat, -1, 0)
+    if abs(float((flat[:, 0] * corner[:, 1] - corner[:, 0] * flat[:, 1]).sum())) <= box:
+        return box
+    try:
+        return float(ConvexHull(flat).volume)
+    except QhullError:
+        return box
 
 
 def _crosses(flat: Float[np.ndarray, "n 2"]) -> bool:

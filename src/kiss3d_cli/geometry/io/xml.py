@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET  # entities are refused before it sees a text
 
+from kiss3d_cli.geometry.io.numbers import NoNumber, utf8
 from kiss3d_cli.geometry.io.source import Source
 
+_DECLARATION = re.compile(rb"^\s*<\?xml[^>]*\?>")  # which names the encoding that the text had
 _ELEMENT, _ATTRIBUTE = 160, 120  # bytes in memory, about
 
 
@@ -23,6 +26,10 @@ def parse_xml(source: Source, data: bytes) -> ET.Element:
     Raises:
         BadInput: it is damaged, declares entities, or is a tree too large for its file.
     """
+    try:
+        data = _DECLARATION.sub(b"", utf8(data)) if data[:2] in (b"\xff\xfe", b"\xfe\xff") else data
+    except NoNumber as error:
+        raise source.unreadable(str(error)) from error
     refuse_entities(source, data)
     source.claim(data.count(b"<"), _ELEMENT, "XML elements")
     source.claim(data.count(b"="), _ATTRIBUTE, "XML attributes")
