@@ -13,7 +13,7 @@ from torch import Tensor
 from kiss3d_cli.geometry.cameras import Cameras, orbit_cameras
 from kiss3d_cli.geometry.inflate.double_sheet import LEVEL, DoubleSheet, double_sheet
 from kiss3d_cli.geometry.inflate.guided import guided
-from kiss3d_cli.geometry.inflate.heights import poisson_solver
+from kiss3d_cli.geometry.inflate.heights import height_field, poisson_solver
 from kiss3d_cli.geometry.inflate.inflate import pixel_rays, sample_coverage
 from kiss3d_cli.geometry.inflate.plain import SOURCE
 from kiss3d_cli.geometry.inflate.sheet_colors import sample, unfringed
@@ -22,6 +22,11 @@ from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
 RESOLUTION = 256
 LONGEST = 1.9
 """Longest side of an object's box in the bundle's frame, world units."""
+TRUST = 0.5
+"""Share of a sure prior in the shape; the rest is the inflation that draws on symmetry and roundness. Two guesses whose
+errors differ are better than either."""
+ROUND = 0.95
+"""Depth of that inflation, as of `inflate`."""
 THINNEST = 0.004
 """Least thickness anywhere, half picture sides."""
 FRONT, SIDE = (0.2, 0.5), (0.25, 0.6)
@@ -41,6 +46,7 @@ class SheetColors:
 def two_sheets(
     alpha: Float[Tensor, "S S"],
     residual: Float[Tensor, "2 s s"],
+    trust: Float[Tensor, "s s"],
     rgb: Float[Tensor, "S S 3"] | None = None,
     colors: SheetColors | None = None,
     *,
@@ -57,6 +63,7 @@ def two_sheets(
     Args:
         alpha: coverage of a square picture, in [0, 1].
         residual: towards the camera, in half picture sides; what lies outside the silhouette is not used.
+        trust: share of the residuals' shape in [0, 1]; the rest is the silhouette inflated as by `inflate`.
         rgb: the picture, sRGB-encoded, in [0, 1]; no vertex colours if None.
         colors: of what it does not show.
         tilt: depth for each unit upwards of the plane about which is inflated.
@@ -73,9 +80,15 @@ def two_sheets(
     on_picture = ((sheet.points - 1) / side)[vertex.source]
     camera = orbit_cameras([0.0]) if camera is None else camera
     height = np.sqrt(np.maximum(poisson_solver(coverage)(np.full_like(coverage, SOURCE)), 0)) * (2 / side)
-    base = np.where(sheet.side == 0, 0, height.ravel()[sheet.pixel])[vertex.source]
-    front, back = (sample(field[..., None], on_picture)[:, 0] for field in _extended(alpha, residual, rgb, side))
-    middle, half = (front + back) / 2, np.maximum((front - back) / 2 + base, THINNEST / 2)
+    rounded = np.sqrt(height_field(coverage).squared) * (2 * ROUND / side)
+    base, round_base = (
+        np.where(sheet.side == 0, 0, field.ravel()[sheet.pixel])[vertex.source] for field in (height, rounded)
+    )
+    said = torch.cat([residual, trust[None]])
+    front, back, share = (sample(field[..., None], on_picture)[:, 0] for field in _extended(alpha, said, rgb, side))
+    share = share.clip(0, 1)
+    half = np.maximum(share * ((front - back) / 2 + base) + (1 - share) * round_base, THINNEST / 2)
+    middle = share * (front + back) / 2
     z = tilt * (1 - 2 * on_picture[:, 1]) + middle + vertex.side * half
     points = _placed(on_picture, z, camera)
     mesh = Mesh(torch.from_numpy(_boxed(points)).float(), torch.from_numpy(faces))
@@ -118,11 +131,11 @@ def _with_walls(sheet: DoubleSheet) -> tuple[Int[np.ndarray, "F 3"], _Vertices]:
 
 
 def _extended(
-    alpha: Float[Tensor, "S S"], residual: Float[Tensor, "2 s s"], rgb: Float[Tensor, "S S 3"] | None, side: int
-) -> Float[np.ndarray, "2 n n"]:
-    """The residuals at the surface's resolution, stepping where the picture does, continued beyond the silhouette by
+    alpha: Float[Tensor, "S S"], said: Float[Tensor, "C s s"], rgb: Float[Tensor, "S S 3"] | None, side: int
+) -> Float[np.ndarray, "C n n"]:
+    """Coarse maps at the surface's resolution, stepping where the picture does, continued beyond the silhouette by
     the nearest that lie well inside it."""
-    size = residual.shape[-1]
+    size = said.shape[-1]
     coverage = torch.nn.functional.interpolate(alpha[None, None].double(), size=(size, size), mode="area")[0, 0].numpy()
     sure = coverage > 0.9
     # parts thinner than a sample have nothing better than their own
@@ -131,7 +144,7 @@ def _extended(
         sure = coverage >= coverage.max()
     solid = (alpha > LEVEL).numpy()
     guide = np.ones((*solid.shape, 3)) if rgb is None else unfringed(rgb.double().numpy(), solid)
-    return guided(residual.double().numpy(), guide, sure, side)
+    return guided(said.double().numpy(), guide, sure, side)
 
 
 def _placed(

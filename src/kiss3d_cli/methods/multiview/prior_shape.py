@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kiss3d_cli.geometry.cameras import Cameras
 from kiss3d_cli.geometry.inflate.plain import plain_heights
-from kiss3d_cli.geometry.inflate.two_sheets import SheetColors, two_sheets
+from kiss3d_cli.geometry.inflate.two_sheets import TRUST, SheetColors, two_sheets
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.models.prior.inference import predict
 from kiss3d_cli.models.prior.network import SIZE, TILT, Prior
@@ -49,13 +49,14 @@ def shape_of(network: Prior, rgba: UInt8[np.ndarray, "S S 4"], camera: Cameras) 
     mesh = two_sheets(
         torch.from_numpy(alpha).float(),
         said.residual,
+        TRUST * said.confidence,
         torch.from_numpy(image[..., :3]).float(),
         SheetColors(_picture(said.back), _picture(said.left), _picture(said.right)),
         tilt=TILT,
         camera=camera,
     )
     inside = small[3] > 0.5
-    return Shape(mesh, float(said.confidence[:, inside].mean()) if bool(inside.any()) else 0.0)
+    return Shape(mesh, float(said.confidence[inside].mean()) if bool(inside.any()) else 0.0)
 
 
 def _picture(planes: Float[Tensor, "3 S S"]) -> Float[np.ndarray, "S S 3"]:

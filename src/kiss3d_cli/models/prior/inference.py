@@ -21,15 +21,15 @@ class PriorShape:
     """What the prior says about one picture, S x S; lengths in half picture sides.
 
     Attributes:
-        residual: (2, S, S) what is to be added to the front and the back of the inflation.
-        confidence: (2, S, S) in [0, 1]; the residual has it in already.
+        residual: (2, S, S) what is to be added to the front and the back of the plain inflation.
+        confidence: (S, S) in [0, 1], from the expected error: 0 leaves the pixel to whoever else has a guess.
         normals: (3, S, S) unit, in the camera's axes.
         back: (3, S, S) and left, right: (3, S, S) sRGB-encoded colours in [0, 1].
         gap: (S, S) probability of outside air between front and back.
     """
 
     residual: Float[Tensor, "2 S S"]
-    confidence: Float[Tensor, "2 S S"]
+    confidence: Float[Tensor, "S S"]
     normals: Float[Tensor, "3 S S"]
     back: Float[Tensor, "3 S S"]
     left: Float[Tensor, "3 S S"]
@@ -58,9 +58,9 @@ def predict(network: Prior, rgba: Float[Tensor, "4 S S"], base: Float[Tensor, "S
             ((getattr(first, key) + getattr(second, key)) / 2)[0].float().cpu()
             for key in ("depth", "spread", "normals", "back", "sides", "gap")
         )
-        confidence = ((LOST - spread.exp()) / (LOST - CERTAIN)).clamp(0, 1)
+        confidence = ((LOST - spread.exp().mean(0)) / (LOST - CERTAIN)).clamp(0, 1)
         return PriorShape(
-            residual=confidence * (depth - base_depth(base[None])[0]),
+            residual=depth - base_depth(base[None])[0],
             confidence=confidence,
             normals=normals / normals.norm(dim=0, keepdim=True).clamp_min(1e-6),
             back=back.clamp(0, 1),
