@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,14 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
-from kiss3d_cli.image.picture import load_picture
+from kiss3d_cli.image.grids import ViewSet
+from kiss3d_cli.image.picture import Picture, load_picture
+from kiss3d_cli.image.png import read_text, write_png
 
 VIEWS = 4
 MIN_TILE = 64
+VIEWS_KEY = "kiss3d.views"
+"""Name of the PNG text that holds a bundle's cameras."""
 BACKGROUND_DISTANCE = 24 / 255
 """A pixel of the normal row belongs to the background if each channel is this close to white. The closest a unit
 normal comes to white, (-1, 1, 1)/sqrt(3), is 0.21 away in each channel."""
@@ -37,12 +42,26 @@ class Bundle:
         normals: (V, S, S, 3) unit normals in each camera's space (x right, y up, z to the viewer); 0 in the background.
         mask: (V, S, S), True on the object.
         notes: sentences for the user on what was repaired.
+        views: where the cameras stand, where it is not the usual four; None if it is.
     """
 
     rgb: Float[Tensor, "V S S 3"]
     normals: Float[Tensor, "V S S 3"]
     mask: Bool[Tensor, "V S S"]
     notes: tuple[str, ...] = ()
+    views: ViewSet | None = None
+
+    def noted(self, *notes: str) -> Bundle:
+        """The same with further notes before its own."""
+        return replace(self, notes=(*notes, *self.notes))
+
+    def with_normals(self, normals: Float[Tensor, "V S S 3"]) -> Bundle:
+        return replace(self, normals=normals)
+
+    def reordered(self, columns: Sequence[int]) -> Bundle:
+        """The same with its columns in another order."""
+        order = list(columns)
+        return replace(self, rgb=self.rgb[order], normals=self.normals[order], mask=self.mask[order])
 
 
 def encode_normals(normals: Float[Tensor, "*B 3"], mask: Bool[Tensor, "*B"]) -> Float[Tensor, "*B 3"]:
@@ -66,26 +85,28 @@ def join_bundle(bundle: Bundle) -> UInt8[np.ndarray, "H W 3"]:
     return np.ascontiguousarray(picture.cpu().numpy())
 
 
-def split_bundle(picture: UInt8[np.ndarray, "H W 3"], *, place: str = "bundle") -> Bundle:
-    """A bundle picture (2 S, 4 S, 3) as views. The mask is what is not white in the normal row.
+def split_bundle(picture: UInt8[np.ndarray, "H W 3"], *, place: str = "bundle", views: ViewSet | None = None) -> Bundle:
+    """A bundle picture (2 S, V S, 3) as views. The mask is what is not white in the normal row.
 
     Args:
         picture: 8-bit.
         place: what to name in errors.
+        views: the cameras of the columns, where it is not the usual four.
 
     Raises:
         BadInput: wrong proportions, or a normal row that holds no normals.
     """
     height, width = picture.shape[:2]
-    if width != 2 * height or height % 2 or height // 2 < MIN_TILE:
+    count = VIEWS if views is None else len(views.azimuths)
+    if 2 * width != count * height or height % 2 or height // 2 < MIN_TILE:
         raise BadInput(
-            f"the bundle is {width} x {height} pixels, which is not 4 x 2 square tiles of {MIN_TILE} pixels or more",
+            f"the bundle is {width} x {height} pixels, not {count} x 2 square tiles of {MIN_TILE} pixels or more",
             place=place,
             hint=_EXPECTED,
         )
     side = height // 2
     tiles = torch.from_numpy(picture.copy()).float().div(255)
-    tiles = tiles.reshape(2, side, VIEWS, side, 3).permute(0, 2, 1, 3, 4)
+    tiles = tiles.reshape(2, side, count, side, 3).permute(0, 2, 1, 3, 4)
     rgb, encoded = tiles[0].contiguous(), tiles[1].contiguous()
     mask = (1 - encoded).amax(-1) > BACKGROUND_DISTANCE
     _check_views(mask, encoded, place)
@@ -107,11 +128,11 @@ def split_bundle(picture: UInt8[np.ndarray, "H W 3"], *, place: str = "bundle") 
     unit = torch.where(length[..., None] > 0.1, vectors / length.clamp_min(1e-6)[..., None], facing)
     # a decoder's white is not quite white, and what is drawn beside the object belongs to no surface
     rgb = torch.where(mask[..., None], rgb, torch.ones_like(rgb))
-    return Bundle(rgb, torch.where(mask[..., None], unit, torch.zeros_like(unit)), mask, notes)
+    return Bundle(rgb, torch.where(mask[..., None], unit, torch.zeros_like(unit)), mask, notes, views)
 
 
 def _check_views(mask: Bool[Tensor, "V S S"], encoded: Float[Tensor, "V S S 3"], place: str) -> None:
-    names = ("front", "right", "back", "left")
+    names = ("front", "right", "back", "left") if len(mask) == VIEWS else [f"{i + 1}." for i in range(len(mask))]
     if bool((encoded < BACKGROUND_DISTANCE).all()):
         raise BadInput("the bundle's lower row is black: it holds no normals", place=place, hint=_NORMALS)
     for name, view in zip(names, mask, strict=True):
@@ -124,6 +145,20 @@ def _check_views(mask: Bool[Tensor, "V S S"], encoded: Float[Tensor, "V S S 3"],
             )
 
 
+def on_white(picture: Picture) -> UInt8[np.ndarray, "H W 3"]:
+    """A picture's colours, on white where it has an alpha channel."""
+    if picture.alpha is None:
+        return picture.rgb
+    cover = picture.alpha[..., None].astype(np.float32) / 255
+    return (picture.rgb * cover + 255 * (1 - cover)).round().astype(np.uint8)
+
+
+def write_bundle(path: Path, bundle: Bundle) -> None:
+    """Write a bundle picture; cameras at other places than the usual four go with it, as text of the PNG."""
+    texts = {} if bundle.views is None else {VIEWS_KEY: bundle.views.to_json()}
+    write_png(path, join_bundle(bundle), texts)
+
+
 def load_bundle(path: Path) -> Bundle:
     """Read a bundle picture made by kiss3d or elsewhere.
 
@@ -131,9 +166,6 @@ def load_bundle(path: Path) -> Bundle:
         BadInput: the file is no picture, or the picture no bundle.
     """
     picture = load_picture(path)
-    rgb = picture.rgb
-    if picture.alpha is not None:
-        cover = picture.alpha[..., None].astype(np.float32) / 255
-        rgb = (rgb * cover + 255 * (1 - cover)).round().astype(np.uint8)
-    bundle = split_bundle(rgb, place=str(path))
-    return Bundle(bundle.rgb, bundle.normals, bundle.mask, picture.notes + bundle.notes)
+    text = read_text(path, VIEWS_KEY)
+    views = None if text is None else ViewSet.from_json(text, str(path))
+    return split_bundle(on_white(picture), place=str(path), views=views).noted(*picture.notes)

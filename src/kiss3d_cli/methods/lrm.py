@@ -70,6 +70,12 @@ def reference(settings: LrmSettings, network: Network, context: Context) -> None
 def reconstruct(settings: LrmSettings, network: Network, context: Context) -> None:
     """Pass 2: the mesh that the network makes of the bundle's colours."""
     bundle = drawn(context)
+    if bundle.views is not None:
+        raise BadInput(
+            "the reconstruction model reads the four views of a bundle, and these stand elsewhere",
+            place="reconstruct.method",
+            hint="--set reconstruct.method=hull",
+        )
     mesh = _reconstruct(settings, network, context, bundle.rgb, bundle.mask, BUNDLE_AZIMUTHS, 0.0)
     write_mesh(context.output / "mesh.ply", mesh)
 

@@ -66,9 +66,10 @@ def _picture(path: Path) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _bundle(path: Path) -> Mapping[str, Mapping[str, Any]]:
-    from kiss3d_cli.image.bundle import load_bundle
+    from kiss3d_cli.geometry.cameras import BUNDLE_RADIUS
+    from kiss3d_cli.methods.bundle.elsewhere import check_elsewhere
 
-    load_bundle(path)
+    check_elsewhere(path, BUNDLE_RADIUS)
     return {"bundle": {"method": "file"}}
 
 
@@ -84,7 +85,7 @@ KINDS = (
     InputKind(
         "bundle",
         "--bundle",
-        "Start from a finished 2x4 bundle instead of a picture.",
+        "Start from a finished 2x4 bundle, or a 1x4, 3x2 or 2x6 grid of views, instead of a picture.",
         _bundle,
         metavar="PNG",
         starts=True,

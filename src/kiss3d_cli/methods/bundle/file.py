@@ -1,21 +1,34 @@
-"""A bundle made elsewhere."""
+"""A bundle or a grid of views made elsewhere."""
 
 from __future__ import annotations
 
-from kiss3d_cli.methods.base import Context, Machine, Settings, Weightless
+from typing import ClassVar, Literal
+
+from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.shared import Cameras
 
 
-class File(Weightless[Settings]):
-    """A bundle made elsewhere, checked and repaired."""
+class FileSettings(Cameras):
+    section: ClassVar[str] = "bundle"
 
-    stage, name, version = "bundle", "file", 1
+    normals: Literal["auto", "kiss3d", "opengl", "kiss3d-y-down", "opengl-y-down"] = "auto"
+    """Signs of a given bundle's normals: in `opengl` x is not mirrored, in `y-down` y is; `auto` asks the outlines."""
+    swap_sides: bool = False
+    """Exchange the right and the left view of a given bundle."""
+
+
+class File(Weightless[FileSettings]):
+    """A bundle made elsewhere, or a 3x2, 2x6 or 1x4 grid of views: checked, repaired, in kiss3d's conventions."""
+
+    stage, name, version = "bundle", "file", 2
+    settings = FileSettings
     reads = ("bundle",)
     writes = ("bundle.png",)
 
-    def work(self, settings: Settings, machine: Machine, context: Context) -> None:
-        from kiss3d_cli.image.bundle import join_bundle, load_bundle
-        from kiss3d_cli.image.png import write_png
+    def work(self, settings: FileSettings, machine: Machine, context: Context) -> None:
+        from kiss3d_cli.image.bundle import write_bundle
+        from kiss3d_cli.methods.bundle.elsewhere import read_elsewhere
 
-        bundle = load_bundle(context.inputs["bundle"])
+        bundle = read_elsewhere(context.inputs["bundle"], settings.normals, settings.swap_sides, settings.radius)
         context.warnings.extend(bundle.notes)
-        write_png(context.output / "bundle.png", join_bundle(bundle))
+        write_bundle(context.output / "bundle.png", bundle)

@@ -12,7 +12,7 @@ class HullSettings(Grid, Cameras):
 
 
 class Hull(Weightless[HullSettings]):
-    """The visual hull of the bundle's four masks."""
+    """The visual hull of the bundle's masks."""
 
     stage, name, version = "reconstruct", "hull", 1
     settings = HullSettings
@@ -20,14 +20,14 @@ class Hull(Weightless[HullSettings]):
     writes = ("mesh.ply",)
 
     def work(self, settings: HullSettings, machine: Machine, context: Context) -> None:
-        from kiss3d_cli.geometry.cameras import bundle_cameras
         from kiss3d_cli.geometry.extract.hull import visual_hull
         from kiss3d_cli.geometry.io.export import write_mesh
         from kiss3d_cli.methods.bundle.drawn import drawn
+        from kiss3d_cli.methods.bundle.elsewhere import cameras_of
 
         bundle = drawn(context)
         context.progress(0.2, "carving the visual hull")
-        cameras = bundle_cameras(settings.radius)
+        cameras = cameras_of(bundle, settings.radius)
         mesh = visual_hull(bundle.mask.float(), cameras, resolution=settings.resolution)
         write_mesh(context.output / "mesh.ply", mesh)
         context.facts.update(vertices=len(mesh.vertices), faces=len(mesh.faces))

@@ -88,7 +88,6 @@ class Isomer(Weightless[IsomerSettings]):
     def work(self, settings: IsomerSettings, machine: Machine, context: Context) -> None:
         import torch
 
-        from kiss3d_cli.geometry.cameras import bundle_cameras
         from kiss3d_cli.geometry.io.export import write_mesh
         from kiss3d_cli.geometry.io.load import read_mesh
         from kiss3d_cli.geometry.rasterize import find_backend
@@ -98,10 +97,11 @@ class Isomer(Weightless[IsomerSettings]):
         from kiss3d_cli.geometry.texture.bake import bake, unwrap
         from kiss3d_cli.geometry.texture.project import Photographs, project_colors
         from kiss3d_cli.methods.bundle.drawn import drawn
+        from kiss3d_cli.methods.bundle.elsewhere import cameras_of, weights_of
 
         device = machine.device.torch
         bundle = drawn(context)
-        cameras = bundle_cameras(settings.radius)
+        cameras = cameras_of(bundle, settings.radius)
         backend = find_backend(settings.rasterizer, device)
         context.warnings.extend([*bundle.notes, *([backend.note] if backend.note else [])])
         refined = refine(
@@ -111,14 +111,14 @@ class Isomer(Weightless[IsomerSettings]):
             bundle.normals.to(device),
             bundle.mask.to(device),
             cameras.to(device),
-            _geometry(settings),
+            dataclasses.replace(_geometry(settings), view_weights=weights_of(bundle, settings.view_weights)),
             backend=backend,
             progress=lambda share, doing: context.progress(0.65 * share, doing),
         )
         context.warnings.extend(refined.notes)
         mesh = decimate(refined.mesh.to("cpu"), settings.target_faces)
         context.progress(0.7, "projecting colours")
-        weights = torch.tensor(settings.color_weights)
+        weights = torch.tensor(weights_of(bundle, settings.color_weights))
         photographs = Photographs(cameras, bundle.rgb, bundle.mask, weights)
         mesh = mesh.with_colors(project_colors(mesh, photographs))
         texture = None
