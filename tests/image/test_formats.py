@@ -11,7 +11,8 @@ from PIL import Image
 
 from coded_pictures import png_with, tiff
 from kiss3d_cli.core.errors import BadInput, Missing
-from kiss3d_cli.image.picture import load_picture, suffix_of
+from kiss3d_cli.image.formats import suffix_of
+from kiss3d_cli.image.picture import load_picture
 
 
 def gradient(height: int = 40, width: int = 56) -> np.ndarray:

@@ -6,6 +6,7 @@ import io
 import struct
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 from PIL import Image, features
 
@@ -89,6 +90,16 @@ def open_picture(file: io.BufferedReader, place: str) -> tuple[Image.Image, byte
                 hint="pip install --upgrade pillow, or save it as PNG or JPEG",
             ) from error
         raise BadInput("the file is not a picture in a known format", place=place, hint=RESAVE) from error
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix that goes with a picture's content, whatever it is called; its own if the content is not known."""
+    try:
+        with path.open("rb") as file:
+            image, _head = open_picture(file, str(path))
+            return SUFFIXES[str(image.format)]
+    except Exception:  # the same file is read and refused with reasons elsewhere
+        return path.suffix.lower()
 
 
 def _brands(head: bytes) -> set[bytes]:

@@ -45,7 +45,7 @@ class Matte:
     notes: tuple[str, ...] = ()
 
 
-def cut_out(rgb: UInt8[np.ndarray, "H W 3"], *, seed: int = 0) -> Matte:
+def cut_out(rgb: UInt8[np.ndarray, "H W 3"], *, seed: int = 0, largest: bool = True) -> Matte:
     """The one salient object of a picture.
 
     GrabCut (Rother et al. 2004) starts from the border as background and from a saliency map (geodesic distance to
@@ -54,6 +54,7 @@ def cut_out(rgb: UInt8[np.ndarray, "H W 3"], *, seed: int = 0) -> Matte:
 
     Args:
         rgb: sRGB picture.
+        largest: keep the largest piece alone.
         seed: for the colour clusters of GrabCut; the same seed gives the same bytes on any number of threads.
 
     Raises:
@@ -65,7 +66,7 @@ def cut_out(rgb: UInt8[np.ndarray, "H W 3"], *, seed: int = 0) -> Matte:
     with _reproducible(seed):
         saliency = border_saliency(small)
         mask = _grab_cut(small, saliency)
-        mask = _largest_component(mask)
+        mask = _without_pinholes(_largest_component(mask) if largest else mask)
         _refuse(float(mask.mean()))
         fine = min(1.0, EDGE_SIDE / max(height, width))
         reduced = cv2.resize(rgb, _scaled(rgb, fine), interpolation=cv2.INTER_AREA) if fine < 1 else rgb
@@ -193,13 +194,17 @@ def _grab_cut(rgb: UInt8[np.ndarray, "H W 3"], saliency: Float32[np.ndarray, "H 
 
 
 def _largest_component(mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
-    """The largest 8-connected component, pinholes filled."""
+    """The largest 8-connected component."""
     if not mask.any():
         return mask
     labels, _ = ndimage.label(mask, np.ones((3, 3)))
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    kept = labels == sizes.argmax()
+    return np.asarray(labels == sizes.argmax())
+
+
+def _without_pinholes(mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    kept = mask.copy()
     gaps, count = ndimage.label(~kept)
     if count > 1:
         areas = np.bincount(gaps.ravel())

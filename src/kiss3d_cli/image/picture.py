@@ -15,7 +15,7 @@ from kiss3d_cli.core.errors import BadInput, OutOfMemory
 from kiss3d_cli.core.files import open_given
 from kiss3d_cli.core.shell import typed
 from kiss3d_cli.image.color import find_coding, to_srgb
-from kiss3d_cli.image.formats import RESAVE, SUFFIXES, open_picture
+from kiss3d_cli.image.formats import RESAVE, open_picture
 
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 16_384
@@ -83,6 +83,24 @@ def load_picture(
             ) from error
         except OSError as error:
             raise BadInput(f"the picture can't be read: {error.strerror or error}", place=place, hint=RESAVE) from error
+
+
+def load_mask(path: Path) -> UInt8[np.ndarray, "H W"]:
+    """Read a cut-out: 255 on the object. An alpha channel is taken as it is, else what is light is the object.
+
+    Raises:
+        BadInput: it can't be read, or shows no object.
+        Missing, OutOfMemory: as `load_picture`.
+    """
+    picture = load_picture(path)
+    mask = picture.alpha
+    if mask is None:
+        mask = np.asarray(Image.fromarray(picture.rgb).convert("L"))
+    if not (mask >= 128).any():
+        raise BadInput(
+            "the mask is empty: nothing in it is white or opaque", place=str(path), hint="paint the object white"
+        )
+    return mask
 
 
 def _refuse_what_is_no_file(path: Path) -> None:
@@ -196,16 +214,6 @@ def _shows_something(image: Image.Image) -> bool:
         return True
     away = np.abs(pixels[..., :3] - np.median(pixels[..., :3], axis=(0, 1))).max(-1)
     return bool((away >= FAINT).mean() >= SHOWN_SHARE)
-
-
-def suffix_of(path: Path) -> str:
-    """The suffix that goes with a picture's content, whatever it is called; its own if the content is not known."""
-    try:
-        with path.open("rb") as file:
-            image, _head = open_picture(file, str(path))
-            return SUFFIXES[str(image.format)]
-    except Exception:  # the same file is read and refused with reasons elsewhere
-        return path.suffix.lower()
 
 
 def _to_8_bit(image: Image.Image, notes: list[str]) -> Image.Image:

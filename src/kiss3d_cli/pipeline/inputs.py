@@ -65,6 +65,13 @@ def _picture(path: Path) -> Mapping[str, Mapping[str, Any]]:
     return {"preprocess": {"method": "grabcut"}} if load_picture(path).alpha is not None else {}
 
 
+def _mask(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    from kiss3d_cli.image.picture import load_mask
+
+    load_mask(path)
+    return {"preprocess": {"method": "grabcut"}}  # it wins over every method, as an alpha channel does
+
+
 def _bundle(path: Path) -> Mapping[str, Mapping[str, Any]]:
     from kiss3d_cli.geometry.cameras import BUNDLE_RADIUS
     from kiss3d_cli.methods.bundle.elsewhere import check_elsewhere
@@ -82,6 +89,14 @@ def _ground_truth(path: Path) -> Mapping[str, Mapping[str, Any]]:
 
 KINDS = (
     InputKind("picture", "PICTURE", "The picture: PNG, JPEG, WebP, ...", _picture, file="input", starts=True),
+    InputKind(
+        "mask",
+        "--mask",
+        "Cut the picture out by this one of its size: the object is white, or what is opaque.",
+        _mask,
+        metavar="PNG",
+        needs="picture",
+    ),
     InputKind(
         "bundle",
         "--bundle",

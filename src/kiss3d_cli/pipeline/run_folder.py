@@ -39,7 +39,9 @@ from kiss3d_cli.core.files import is_link, make_folder, move, remove, sync_folde
 from kiss3d_cli.core.hashing import file_sha256
 from kiss3d_cli.core.manifest import Manifest, UntrustedManifest, damage, read_manifest
 from kiss3d_cli.core.records import BadRecord, Fields, parse_json, whole_text, write_json
+from kiss3d_cli.image.formats import suffix_of
 from kiss3d_cli.pipeline.inputs import Given, kinds
+from kiss3d_cli.pipeline.names import run_name as run_name
 from kiss3d_cli.pipeline.run_record import RUN as RUN
 from kiss3d_cli.pipeline.run_record import Input, read_record
 from kiss3d_cli.pipeline.run_record import RunRecord as RunRecord
@@ -47,6 +49,7 @@ from kiss3d_cli.pipeline.stages import Stage
 
 LOG = "log.jsonl"
 SCRATCH_KEY = "key"
+PICTURES = ("picture", "mask", "bundle")
 LARGEST_ERROR = 2**20
 """Bytes of error.json."""
 _STALE = 86400.0
@@ -116,7 +119,7 @@ class RunFolder:
                     write_durably(target, source.encode())
                     inputs[name] = Input(target.name, target.stat().st_size, file_sha256(target), whole_text(source))
                     continue
-                suffix = source.suffix.lower()
+                suffix = suffix_of(source) if name in PICTURES else source.suffix.lower()
                 stem = kinds()[name].stem
                 target = partial / (stem + (suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else ""))
                 inputs[name] = Input(target.name, *files.copy_given(source, target), whole_text(str(source)))
@@ -302,13 +305,6 @@ def _remove_old_attempts(parent: Path) -> None:
 def given_sha256(given: Given) -> str:
     """The hash that a given input has in the run folder."""
     return file_sha256(given) if isinstance(given, Path) else hashlib.sha256(given.encode()).hexdigest()
-
-
-def run_name(text: str) -> str:
-    """A file name's stem, or what the user typed, as the name of a folder; at most 60 letters and 120 bytes."""
-    name = re.sub(r"[^\w.-]+", "-", text, flags=re.UNICODE).strip("-.")[:60]
-    name = name.encode("utf-8", "ignore")[:120].decode("utf-8", "ignore").rstrip("-.")
-    return name or "run"
 
 
 def _now() -> str:

@@ -12,15 +12,16 @@ class GrabCutSettings(Framed, Seeded):
 
 
 class GrabCut(Weightless[GrabCutSettings]):
-    """An alpha channel wins; without one GrabCut finds the object."""
+    """An alpha channel wins; without one the ground's colour where it is plain, else GrabCut finds the object."""
 
-    stage, name, version = "preprocess", "grabcut", 1
+    stage, name, version = "preprocess", "grabcut", 2
     settings = GrabCutSettings
     reads = ("picture",)
+    takes = ("mask",)
     writes = WRITES
 
     def work(self, settings: GrabCutSettings, machine: Machine, context: Context) -> None:
         from kiss3d_cli.image.matting import cut_out
         from kiss3d_cli.methods.preprocess.cut import cut_and_frame
 
-        cut_and_frame(context, settings, "GrabCut", lambda rgb: cut_out(rgb, seed=settings.seed))
+        cut_and_frame(context, settings, "GrabCut", lambda rgb: cut_out(rgb, seed=settings.seed, largest=False))

@@ -14,9 +14,10 @@ NO_OBJECT = "give a picture with a transparent background, or use --set preproce
 class Rembg(Method[Framed]):
     """An alpha channel wins; without one IS-Net finds the object."""
 
-    stage, name, version = "preprocess", "rembg", 1
+    stage, name, version = "preprocess", "rembg", 2
     settings = Framed
     reads = ("picture",)
+    takes = ("mask",)
     writes = WRITES
     packages = ("onnxruntime",)
 
@@ -36,4 +37,4 @@ class Rembg(Method[Framed]):
             require_foreground(alpha, NO_OBJECT)
             return Matte(alpha)
 
-        yield lambda context: cut_and_frame(context, settings, "IS-Net", cut)
+        yield lambda context: cut_and_frame(context, settings, "IS-Net", cut, learned=True)
