@@ -111,7 +111,7 @@ def _check(request: Request, root: Path | None, item: str | None, view: str | No
 
 def _jobs(root: Path, item: str | None, view: str | None, plan: Path | None) -> list[Job | RunReport]:
     """What to run; an object of a plan that is not there becomes a failure in the report, not the end of all."""
-    from kiss3d_cli.pipeline.dataset import find_jobs, read_plan
+    from kiss3d_cli.pipeline.dataset import find_jobs, is_number, read_plan
     from kiss3d_cli.pipeline.many_runs import RunReport
 
     if plan is None:
@@ -123,7 +123,7 @@ def _jobs(root: Path, item: str | None, view: str | None, plan: Path | None) -> 
         try:
             jobs += find_jobs(root, entry.name, entry.view, entry.notes)
         except BadInput as error:
-            number = int(entry.view) if entry.view is not None and entry.view.isdecimal() else None
+            number = int(entry.view) if entry.view is not None and is_number(entry.view) else None
             jobs.append(
                 RunReport(
                     entry.name, entry.name, number, entry.notes, "failed", error=str(error), exit_code=error.exit_code

@@ -12,7 +12,7 @@ import typer
 
 from kiss3d_cli.cli.streams import forget_stops
 from kiss3d_cli.cli.terminal import handles_errors, note, shown_path
-from kiss3d_cli.core.errors import Interrupted
+from kiss3d_cli.core.errors import BadInput, Interrupted
 from kiss3d_cli.core.shell import typed
 
 _PATIENCE = 10.0
@@ -32,6 +32,8 @@ def ui(
     from kiss3d_cli.web.server import check_gradio, serve
 
     check_gradio()
+    if not host.strip():
+        raise BadInput("no host was given", place="--host", hint="--host 127.0.0.1, or 0.0.0.0 for every network")
     if host not in ("127.0.0.1", "localhost", "::1"):
         note(f"note: whoever can reach {host} can start runs and see all of {out}; there is no password")
     jobs = Jobs(out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import TYPE_CHECKING
 
 from kiss3d_cli.core.errors import BadInput, Missing
@@ -80,7 +81,9 @@ def resolve(name: str = "auto", memory_limit: float | None = None) -> DeviceInfo
     import torch
 
     kind, _, index = name.partition(":")
-    if kind not in ("auto", "cpu", "cuda", "mps") or (index and (kind != "cuda" or not index.isdigit())):
+    if kind not in ("auto", "cpu", "cuda", "mps") or (
+        index and (kind != "cuda" or re.fullmatch(r"[0-9]{1,4}", index) is None)
+    ):
         raise BadInput(
             f"'{name}' is not a device", place="device.name", hint="choose one of: auto, cpu, cuda, cuda:0, mps"
         )

@@ -17,7 +17,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from omegaconf import OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from kiss3d_cli.core.errors import BadInput
@@ -29,6 +28,8 @@ from kiss3d_cli.pipeline.stages import stages
 
 FIRST_PRESETS = ("draft", "12gb", "fast", "quality")
 PRESET_GROUP = "kiss3d.presets"
+_DEEPEST = 8
+_LISTED = "kiss3d run --help-settings lists every setting with its default"
 _CONVERSION = ConfigDict(allow_inf_nan=False, coerce_numbers_to_str=True)
 
 
@@ -216,13 +217,26 @@ def settings_layer(assignments: Sequence[str]) -> Layer:
             raise BadInput(
                 f"'{assignment}' is not of the form key=value", place="--set", hint="for example: --set refine.steps=80"
             )
-        try:
-            parsed: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)
-            value = parsed["value"]
-        except Exception:  # not YAML: then it is meant as plain text
-            value = text
-        _put(values, key, value)
+        if key.count(".") >= _DEEPEST:
+            raise BadInput(f"there is no such setting as '{key[:80]}'", place="--set", hint=_LISTED)
+        _put(values, key, _parsed(key, text))
     return Layer("--set", values)
+
+
+def _parsed(key: str, text: str) -> Any:
+    """The value that a text stands for: as in YAML, but where a text is wanted it is taken as it is.
+
+    A text in quotes is the one within them, and `null` is none.
+    """
+    setting = settings().get(key)
+    plain = setting is not None and setting.form.base is str and not setting.form.many and not setting.form.choices
+    if plain and text.strip() not in ("null", "~") and text[:1] not in ("'", '"'):
+        return text
+    try:
+        value = parse_yaml(text.encode("utf-8", "surrogateescape"))
+    except BadRecord:  # not YAML: then it is meant as plain text
+        return text
+    return text if plain and value is not None and not isinstance(value, str) else value
 
 
 def load(*layers: Layer) -> Config:
@@ -324,5 +338,5 @@ def _conflicts(config: Config) -> Iterator[str]:
 
 
 def _suggest(wrong: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(wrong, list(known), n=1)
+    close = difflib.get_close_matches(wrong[:80], list(known), n=1)
     return f" (did you mean '{close[0]}'?)" if close else ""

@@ -10,6 +10,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,7 @@ def find_item(root: Path, name: str) -> Item:
     if not (root / "images").is_dir() or not (root / "models").is_dir():
         hint = "it needs images/ITEM_VIEW.png and models/ITEM/meshes/model.obj"
         raise BadInput("this is not a data set", place=str(root), hint=hint)
-    pictures: dict[str, dict[int, Path]] = {}
-    for path in sorted((root / "images").iterdir(), key=lambda path: _preference(path)):
-        match = _PICTURE.fullmatch(path.stem)
-        if match is not None and path.suffix.lower() in PICTURE_SUFFIXES:
-            pictures.setdefault(match["item"], {}).setdefault(int(match["view"]), path)
+    pictures = _pictures(root / "images", (root / "images").stat().st_mtime_ns)
     if name not in pictures:
         close = difflib.get_close_matches(name, pictures, n=1)
         suggestion = f" (did you mean '{close[0]}'?)" if close else ""
@@ -65,6 +62,22 @@ def find_item(root: Path, name: str) -> Item:
             hint="put its mesh there",
         )
     return Item(name, dict(sorted(pictures[name].items())), ground_truth)
+
+
+@lru_cache(maxsize=8)
+def _pictures(folder: Path, _mtime_ns: int) -> Mapping[str, Mapping[int, Path]]:
+    """All pictures by item and view; a plan asks for thousands of items of one folder."""
+    pictures: dict[str, dict[int, Path]] = {}
+    for path in sorted(folder.iterdir(), key=_preference):
+        match = _PICTURE.fullmatch(path.stem)
+        if match is not None and path.suffix.lower() in PICTURE_SUFFIXES:
+            pictures.setdefault(match["item"], {}).setdefault(int(match["view"]), path)
+    return pictures
+
+
+def is_number(view: str) -> bool:
+    """Whether a text is the number of a view."""
+    return view.isdecimal() and len(view) <= 9
 
 
 def find_jobs(root: Path, name: str, view: str | None, notes: str = "") -> list[Job]:
@@ -83,7 +96,7 @@ def find_jobs(root: Path, name: str, view: str | None, notes: str = "") -> list[
         return [job(number) for number in item.pictures]
     if view is None:
         return [job(next(iter(item.pictures)))]
-    if not view.isdecimal() or int(view) not in item.pictures:
+    if not is_number(view) or int(view) not in item.pictures:
         known = ", ".join(str(number) for number in item.pictures)
         raise BadInput(f"the item '{name}' has no view '{view}'", place="--view", hint=f"use one of: {known}, or all")
     return [job(int(view))]
@@ -135,7 +148,7 @@ def _fault(entry: Any) -> str | None:
     name, view = entry.get("name"), entry.get("view")
     if not isinstance(name, str | int) or isinstance(name, bool) or not str(name):
         return "it has no name"
-    if not (view is None or view == "all" or (not isinstance(view, bool) and str(view).isdecimal())):
+    if not (view is None or view == "all" or (not isinstance(view, bool) and is_number(str(view)))):
         return f"its view '{view}' is neither a number nor all"
     return None
 

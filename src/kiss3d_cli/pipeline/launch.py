@@ -28,7 +28,7 @@ from kiss3d_cli.pipeline.config import Config, Layer
 from kiss3d_cli.pipeline.inputs import Given, check_inputs
 from kiss3d_cli.pipeline.lock import locked
 from kiss3d_cli.pipeline.plan import Step, check_stage, chosen_methods, inspect_all, make_plan, plan_run
-from kiss3d_cli.pipeline.run_folder import Absent, RunFolder, RunRecord, given_sha256, run_name
+from kiss3d_cli.pipeline.run_folder import Absent, RunFolder, RunRecord, StageState, given_sha256, run_name
 from kiss3d_cli.pipeline.runner import StageOutcome, Task
 from kiss3d_cli.pipeline.stages import stages
 
@@ -262,12 +262,21 @@ def taken_up(
 
 
 def plan_resume(
-    folder: RunFolder, record: RunRecord, force_from: str | None = None, until: str | None = None
+    folder: RunFolder,
+    record: RunRecord,
+    force_from: str | None = None,
+    until: str | None = None,
+    states: Mapping[str, StageState] | None = None,
 ) -> tuple[list[Step], dict[str, Located], list[Model]]:
-    """The plan of a run folder as it is, the models that are there, and those that are needed and missing."""
+    """The plan of a run folder as it is, the models that are there, and those that are needed and missing.
+
+    Args:
+        states: of its stages, where they are known; looking hashes every artifact.
+    """
+    states = inspect_all(folder, stages()) if states is None else states
     root, comfyui = requirements.weights_root(record.config), requirements.comfyui_folder(record.config)
     models = store.find_all(needed_models(record.config), root, comfyui)
-    plan = plan_run(record, stages(), inspect_all(folder, stages()), models, until=until, force_from=force_from)
+    plan = plan_run(record, stages(), states, models, until=until, force_from=force_from)
     return plan, models, requirements.missing_models(plan, record.config, models)
 
 
@@ -277,9 +286,13 @@ def needed_models(config: Config) -> list[str]:
     return list(dict.fromkeys(name for method in methods for name in method.models(config.of(method))))
 
 
-def choose_preset() -> tuple[str, str]:
-    """The preset that `auto` stands for on this machine, and why."""
-    device = devices.resolve("auto")
+def choose_preset(device_name: str = "auto", root: Path | None = None, comfyui: Path | None = None) -> tuple[str, str]:
+    """The preset that `auto` stands for on a device, and why.
+
+    Args:
+        root, comfyui: where the weights are looked for, as `models.root` and `models.comfyui`.
+    """
+    device = devices.resolve(device_name)
     if not device.is_cuda:
         return "draft", device.why.removeprefix("auto: ")
     if (device.memory_bytes or 0) < AUTO_MEMORY:
@@ -294,15 +307,14 @@ def choose_preset() -> tuple[str, str]:
         require_packages([name for method in methods for name in method.packages], "12gb")
     except Missing as error:
         return "draft", f"12gb can't run: {error.cause}"
-    absent = store.missing(names, store.find_all(names))
+    absent = store.missing(names, store.find_all(names, root, comfyui))
     if absent:
         return "draft", f"the weights of 12gb are not here: {', '.join(model.name for model in absent)}"
     return "12gb", f"{device.model} has {(device.memory_bytes or 0) / GIB:.1f} GiB and the weights are here"
 
 
 def _configure(request: Request, suggested: Sequence[Layer]) -> tuple[str, str, Config]:
-    preset, reason = (request.preset, "asked for") if request.preset != "auto" else choose_preset()
-    layers = [configuration.preset_layer(preset), configuration.settings_layer(request.base_settings), *suggested]
+    layers = [configuration.settings_layer(request.base_settings), *suggested]
     if request.config_file is not None:
         layers.append(configuration.file_layer(request.config_file))
     layers.append(configuration.settings_layer(request.settings))
@@ -310,7 +322,22 @@ def _configure(request: Request, suggested: Sequence[Layer]) -> tuple[str, str, 
         layers.append(configuration.Layer("--caption", {"caption": {"text": request.caption}}))
     if request.seed is not None:
         layers.append(configuration.Layer("--seed", {"seed": request.seed}))
-    return preset, reason, configuration.load(*layers)
+    preset, reason = request.preset, "asked for"
+    if preset == "auto":
+        folders = (_asked(layers, "models", name) for name in ("root", "comfyui"))
+        root, comfyui = (None if folder is None else Path(folder) for folder in folders)
+        preset, reason = choose_preset(_asked(layers, "device", "name") or "auto", root, comfyui)
+    return preset, reason, configuration.load(configuration.preset_layer(preset), *layers)
+
+
+def _asked(layers: Sequence[Layer], section: str, name: str) -> str | None:
+    """What the last layer that has this setting says; None if none does."""
+    found = None
+    for layer in layers:
+        values = layer.values.get(section)
+        if isinstance(values, Mapping) and isinstance(values.get(name), str):
+            found = values[name]
+    return found
 
 
 def _name(given: Given) -> str:

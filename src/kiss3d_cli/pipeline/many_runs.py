@@ -2,7 +2,7 @@
 
 FOLDER/
   ITEM_0-20250101-120000/   run folders
-  runs_report.json          every run, written after each
+  runs_report.json          every run, written as they end
   runs.md                   the table of all runs
   scores.md .csv .json      their table
   summary.json              the best run of every item, by Chamfer L1
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -37,6 +38,8 @@ from kiss3d_cli.pipeline.runner import Task
 from kiss3d_cli.pipeline.stages import stages
 
 SCHEMA_VERSION = 1
+_EVERY = 2.0
+"""Seconds between two writes of the reports, which are all written each time."""
 _LARGEST_METRICS = 4 * 2**20
 """Bytes of metrics.json."""
 REPORTS = "runs_report.json"
@@ -122,11 +125,15 @@ def run_many(
     folder.mkdir(parents=True, exist_ok=True)
     many = _Many(jobs, request, folder, once, announce, ended)
     waiting = [job for job in range(len(jobs)) if many.reports[job] is None]
-    for start in range(0, len(waiting), TOGETHER):
-        with ExitStack() as stack:
-            tasks = [many.begin(job, stack, reporter, cancelled) for job in waiting[start : start + TOGETHER]]
-            execute_all([task for task in tasks if task is not None], stages(), order)
-    return _finish(folder, many.all_reports(), request)
+    try:
+        for start in range(0, len(waiting), TOGETHER):
+            with ExitStack() as stack:
+                tasks = [many.begin(job, stack, reporter, cancelled) for job in waiting[start : start + TOGETHER]]
+                execute_all([task for task in tasks if task is not None], stages(), order)
+        reports = many.all_reports()
+    finally:
+        many.write_reports()
+    return _finish(folder, reports, request)
 
 
 class _Many:
@@ -152,6 +159,7 @@ class _Many:
             given = {name: entry.sha256 for name, entry in record.inputs.items()}
             self._earlier[self._key(given, record)] = run
         self._first: dict[str, int] = {}
+        self._written = -math.inf
         self._twin: dict[int, int] = {}
         self.reports: list[RunReport | None] = [None if isinstance(job, Job) else job for job in jobs]
 
@@ -171,7 +179,7 @@ class _Many:
                 self._twin[number] = self._first[key]
                 return None
             run = self._earlier.get(key)
-            if run is not None and _is_done(run):
+            if run is not None and _is_done(run, own.until):
                 self._tell(number, _report(_blank(job), run, "skipped", 0.0))
                 return None
             if run is None:
@@ -202,10 +210,17 @@ class _Many:
 
     def _tell(self, number: int, report: RunReport) -> None:
         self.reports[number] = report
-        told = [entry for entry in self.reports if entry is not None]
+        told = sum(entry is not None for entry in self.reports)
         failure = f": {report.error}" if report.error else ""
-        self._announce(f"{len(told)} of {len(self._jobs)}: {report.name} {report.status}{failure}")
+        self._announce(f"{told} of {len(self._jobs)}: {report.name} {report.status}{failure}")
+        if time.monotonic() - self._written > _EVERY:
+            self.write_reports()
+
+    def write_reports(self) -> None:
+        """Write what came of the runs so far."""
+        told = [entry for entry in self.reports if entry is not None]
         _write(self._folder / REPORTS, {"runs": [asdict(entry) for entry in told]})
+        self._written = time.monotonic()
 
     def all_reports(self) -> tuple[RunReport, ...]:
         """The reports of all jobs, with those of equal pictures."""
@@ -233,9 +248,9 @@ def _failed(blank: RunReport, run: RunFolder | None, error: Kiss3dError) -> RunR
     return replace(blank, error=str(error), exit_code=error.exit_code, run_dir=place)
 
 
-def _is_done(run: RunFolder) -> bool:
-    plan, _models, _missing = launch.plan_resume(run, run.record())
-    return all(step.action in (Action.SKIP, Action.OFF) for step in plan)
+def _is_done(run: RunFolder, until: str | None) -> bool:
+    plan, _models, _missing = launch.plan_resume(run, run.record(), until=until)
+    return all(step.action in (Action.SKIP, Action.OFF, Action.LATER) for step in plan)
 
 
 def _report(blank: RunReport, run: RunFolder, status: str, seconds: float) -> RunReport:

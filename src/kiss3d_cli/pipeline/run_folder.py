@@ -43,7 +43,7 @@ from kiss3d_cli.image.formats import suffix_of
 from kiss3d_cli.pipeline.inputs import Given, kinds
 from kiss3d_cli.pipeline.names import run_name as run_name
 from kiss3d_cli.pipeline.run_record import RUN as RUN
-from kiss3d_cli.pipeline.run_record import Input, read_record
+from kiss3d_cli.pipeline.run_record import Input, created, read_record
 from kiss3d_cli.pipeline.run_record import RunRecord as RunRecord
 from kiss3d_cli.pipeline.stages import Stage
 
@@ -317,4 +317,4 @@ def find_runs(parent: Path) -> list[RunFolder]:
         return []
     found = [path.parent for path in parent.glob(f"*/{RUN}")]
     found = [path for path in found if not path.name.startswith(".") and not is_link(path)]
-    return [RunFolder(path) for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)]
+    return [RunFolder(path) for path in sorted(found, key=lambda path: (created(path), path.name), reverse=True)]

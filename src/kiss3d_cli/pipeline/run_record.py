@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import re
 from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +111,20 @@ def read_record(folder: Path) -> RunRecord:
         raise _damaged(folder, f"run.json: {error.cause[:2000]}") from None
     except BadRecord as error:
         raise _damaged(folder, f"run.json is not whole: {error}") from None
+
+
+def created(folder: Path) -> float:
+    """When a run was made, in seconds since 1970; of a run whose record can't be read, when that was written."""
+    status = os.lstat(folder / RUN)
+    return _created(folder, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _created(folder: Path, mtime_ns: int, _size: int) -> float:
+    with contextlib.suppress(OSError, ValueError, OverflowError):
+        text = Fields(read_sealed(folder / RUN, SCHEMA_VERSION, UNSEALED)).text("created")
+        return datetime.fromisoformat(text).timestamp()
+    return mtime_ns / 1e9
 
 
 def _own_file(folder: Path, text: str) -> str:

@@ -8,6 +8,7 @@ from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.pipeline.launch import plan_resume
 from kiss3d_cli.pipeline.plan import Action
 from kiss3d_cli.pipeline.run_folder import Absent, Complete, Damaged, RunFolder
+from kiss3d_cli.pipeline.runner import inspect_all
 from kiss3d_cli.pipeline.stages import stages
 
 
@@ -36,13 +37,14 @@ def read_status(folder: RunFolder) -> RunStatus:
     """Look at every stage. Raises BadInput or DamagedRun if run.json can't be used."""
     record = folder.record()
     try:
-        plan, _models, _missing = plan_resume(folder, record)
+        states = inspect_all(folder, stages())
+        plan, _models, _missing = plan_resume(folder, record, states=states)
     except BadInput as error:
         error.place = f"{folder.path}: {error.place}"
         raise
     rows = []
     for step in plan:
-        state = folder.inspect(step.stage)
+        state = states[step.stage.name]
         manifest = state.manifest if isinstance(state, Complete) else None
         if step.action is Action.OFF:
             status, reason = "off", step.reason

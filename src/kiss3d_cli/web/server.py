@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from kiss3d_cli.core.errors import BadInput, Interrupted, Kiss3dError, Missing, from_exception
 from kiss3d_cli.core.shell import typed
@@ -30,13 +29,12 @@ from kiss3d_cli.report.page import text
 from kiss3d_cli.report.run_report import REPORT
 from kiss3d_cli.report.run_view import own_file, read_run
 from kiss3d_cli.web import fragments
+from kiss3d_cli.web.guard import OwnPages
 from kiss3d_cli.web.jobs import Jobs
 
 LARGEST_UPLOAD = 200 * 2**20
 """Bytes."""
 _LOCAL = ("127.0.0.1", "localhost", "::1")
-_FETCHES = re.compile(r"/file[=/]\s*https?:|/proxy=|/deep_link")
-"""Addresses of Gradio's that make the server itself ask another, or keep what it is told."""
 _UPLOADED = re.compile(r"\S*/[0-9a-f]{64}/")
 """Where Gradio puts a file; whoever dropped it knows it by its name."""
 _TICK = 0.7
@@ -67,9 +65,10 @@ def serve(jobs: Jobs, host: str, port: int, listening: Callable[[], None] = lamb
     try:
         with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
             pass
-    except OSError as error:
-        place, hint = f"{host}:{port}", "choose another --port, or --host 127.0.0.1"
-        raise BadInput(f"the page can't listen there ({error.strerror})", place=place, hint=hint) from None
+    except (OSError, ValueError) as error:  # ValueError: a name of a host that can be none, as one of 70 letters
+        place, hint = f"{host[:80]}:{port}", "choose another --port, or --host 127.0.0.1"
+        reason = getattr(error, "strerror", None) or "this is no name of a host"
+        raise BadInput(f"the page can't listen there ({reason})", place=place, hint=hint) from None
 
     class Server(uvicorn.Server):  # type: ignore[misc]  # uvicorn is Any where it is not installed
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -83,25 +82,6 @@ def serve(jobs: Jobs, host: str, port: int, listening: Callable[[], None] = lamb
         listening()
         with contextlib.suppress(KeyboardInterrupt, Interrupted):  # uvicorn raises its signal again when it is done
             Server(config).run()
-
-
-class _OwnPages:
-    """Lets no other site's page act through the user's browser, nor Gradio fetch addresses for whoever asks."""
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        from starlette.responses import PlainTextResponse
-
-        if scope["type"] == "http":
-            headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-            origin = headers.get(b"origin")
-            foreign = origin is not None and urlsplit(origin).netloc != headers.get(b"host")
-            if foreign or _FETCHES.search(scope["path"]):
-                await PlainTextResponse("refused", 403)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
 
 
 def make_app(jobs: Jobs, uploads: Path, host: str = "127.0.0.1") -> Any:
@@ -123,7 +103,9 @@ def make_app(jobs: Jobs, uploads: Path, host: str = "127.0.0.1") -> Any:
 
     jobs.outputs.mkdir(parents=True, exist_ok=True)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(_OwnPages)
+    blocks = _blocks(jobs)
+    handlers = {number: len(handler.inputs) for number, handler in blocks.fns.items() if number is not None}
+    app.add_middleware(OwnPages, handlers=handlers)
     if host in _LOCAL:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
 
@@ -141,7 +123,7 @@ def make_app(jobs: Jobs, uploads: Path, host: str = "127.0.0.1") -> Any:
     app.add_api_route("/runs/{name}/{path:path}", file, methods=["GET"], response_model=None)
     return gradio.mount_gradio_app(
         app,
-        _blocks(jobs),
+        blocks,
         path="/",
         allowed_paths=[],
         max_file_size=LARGEST_UPLOAD,
