@@ -16,6 +16,7 @@ from PIL import Image
 
 from conftest import call
 from kiss3d_cli.pipeline.lock import locked
+from patience import PATIENCE
 from pictures import SMALL, draw_figure
 
 
@@ -186,13 +187,13 @@ def test_a_signal_ends_the_run_with_130_and_resume_finishes_it(kiss3d, tmp_path,
         # a shell starts background jobs with SIGINT ignored, and that is inherited
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while not list(tmp_path.glob("*/preprocess")):
         assert time.monotonic() < deadline
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.005)
     process.send_signal(getattr(signal, name))
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     run_dir = next(tmp_path.glob("*/run.json")).parent

@@ -27,7 +27,7 @@ from pictures import draw_figure
 from sealing import edit
 from simulated_gpu import SIMULATED, SimulatedGpu, simulated_gpu
 
-pytestmark = pytest.mark.timeout(1200)  # whole runs, and the fixtures' before them: a busy machine takes its time
+pytestmark = pytest.mark.timeout(3600)  # whole runs, and the fixtures' before them: a busy machine takes its time
 SMALL = (
     "device.name=cpu",
     "preprocess.size=128",

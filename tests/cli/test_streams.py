@@ -14,6 +14,7 @@ import pytest
 from kiss3d_cli.cli import streams
 from kiss3d_cli.core.errors import OutputFailed, from_exception
 from kiss3d_cli.core.printable import printable, printable_json
+from patience import PATIENCE
 
 CODE = "from kiss3d_cli.cli.app import main; main()"
 HARMFUL = "\x1b]0;owned\x07\x1b[2J\r\u202egnp.exe\u2066\x9b31m\udcff\u200b"
@@ -124,7 +125,7 @@ def test_signals(name, times):
     for word in ("ready", "cleaning")[: 1 if times == "once" else 2]:
         assert process.stdout.readline().strip() == word
         process.send_signal(getattr(signal, name))
-    err = process.communicate(timeout=250)[1]
+    err = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert "kiss3d resume" in err or name == "SIGINT"

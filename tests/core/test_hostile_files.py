@@ -13,6 +13,7 @@ import pytest
 from kiss3d_cli.core import files
 from kiss3d_cli.core.errors import DamagedRun, from_exception
 from kiss3d_cli.core.files import UnsafeFile
+from patience import PATIENCE
 
 PLANTS = ("symbolic link", "dangling link", "hard link", "pipe", "socket", "folder", "device", "link to itself")
 
@@ -54,7 +55,7 @@ def soon(action: Callable[[], object]) -> object:
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    thread.join(60)
+    thread.join(PATIENCE)
     assert outcome, "it hangs"
     return outcome[0]
 

@@ -14,7 +14,7 @@ from bench.views import PARTS, load_memory, measure_caption, measure_steps, meas
 from kiss3d_cli.core.device import GIB, resolve
 from kiss3d_cli.models.zero123plus.pipeline import prepare_unet
 
-pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture(scope="module")

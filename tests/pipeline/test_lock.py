@@ -16,6 +16,7 @@ from kiss3d_cli.core.errors import RunInUse
 from kiss3d_cli.core.files import UnsafeFile
 from kiss3d_cli.pipeline import lock
 from kiss3d_cli.pipeline.lock import HOLDER, LOCK, is_locked, locked
+from patience import PATIENCE
 
 FORK = multiprocessing.get_context("fork")
 
@@ -23,7 +24,7 @@ FORK = multiprocessing.get_context("fork")
 def hold(folder: Path, told) -> None:
     with locked(folder):
         told.send("ready")
-        told.poll(60)
+        told.poll(PATIENCE)
 
 
 @pytest.fixture

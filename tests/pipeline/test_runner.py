@@ -277,7 +277,7 @@ def test_not_a_run_folder(tmp_path):
 def _hold(path, ready, done):
     with locked(path):
         ready.set()
-        done.wait(20)
+        done.wait(PATIENCE)
 
 
 def test_two_processes_on_one_run_folder(tmp_path):
@@ -287,7 +287,7 @@ def test_two_processes_on_one_run_folder(tmp_path):
     other = context.Process(target=_hold, args=(folder.path, ready, done))
     other.start()
     try:
-        assert ready.wait(20)
+        assert ready.wait(PATIENCE)
         with pytest.raises(RunInUse, match=f"process {other.pid}") as caught, locked(folder.path):
             pass
         assert caught.value.exit_code == 6

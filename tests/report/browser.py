@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from patience import PATIENCE
+
 PROGRAM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
 )
@@ -35,8 +37,6 @@ FLAGS = (
     "--enable-unsafe-swiftshader",
     "--remote-debugging-pipe",
 )
-PATIENCE = 60.0
-"""Seconds; a busy machine without a GPU takes some."""
 
 
 class Navigated(AssertionError):

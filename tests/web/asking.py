@@ -6,10 +6,12 @@ import contextlib
 import http.client
 import json
 
+from patience import PATIENCE
+
 
 def fetch(url: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
     """Ask past the browser, the path as it is: the answer's status, and its body up to the end of the first event."""
-    with contextlib.closing(http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)) as connection:
+    with contextlib.closing(http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE)) as connection:
         connection.request("GET" if body is None else "POST", path, body, headers or {})
         with connection.getresponse() as answer:
             read = b""

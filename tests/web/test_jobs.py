@@ -25,7 +25,7 @@ def request_for(tmp_path):
 
 
 def wait(job: Job) -> Job:
-    end = time.monotonic() + 120
+    end = time.monotonic() + PATIENCE
     while job.active:
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -41,7 +41,7 @@ class Gate:
 
         def held(method, settings, machine, context):
             self.reached.set()
-            assert self.opened.wait(60)
+            assert self.opened.wait(PATIENCE)
             context.progress(0.1)
             original(method, settings, machine, context)
 
@@ -71,7 +71,7 @@ def test_a_job_that_waited_sees_the_memory_that_is_free_when_it_starts(tmp_path,
     )
     jobs = Jobs(tmp_path / "out")
     first = jobs.start(request_for(until="caption"))
-    assert gate.reached.wait(60)
+    assert gate.reached.wait(PATIENCE)
     second = jobs.start(request_for(until="caption"))
     free[0] = 8  # the first gives its memory back
     gate.opened.set()
@@ -84,7 +84,7 @@ def test_cancel_leaves_a_run_that_can_be_resumed(tmp_path, request_for, monkeypa
     jobs = Jobs(tmp_path / "out")
     job = jobs.start(request_for())
     name = job.folder.path.name
-    assert gate.reached.wait(60)
+    assert gate.reached.wait(PATIENCE)
     with pytest.raises(BadInput, match="at work already"):
         jobs.resume(name)
     jobs.cancel(name)
@@ -106,7 +106,7 @@ def test_one_job_at_a_time_and_one_that_waits_can_be_cancelled(tmp_path, request
     gate = Gate(monkeypatch, Describe)
     jobs = Jobs(tmp_path / "out")
     first = jobs.start(request_for(until="caption", name="first"))
-    assert gate.reached.wait(60)
+    assert gate.reached.wait(PATIENCE)
     second = jobs.start(request_for(until="caption", name="second"))
     third = jobs.start(request_for(until="caption", name="third"))
     jobs.cancel(third.folder.path.name)

@@ -21,6 +21,7 @@ from kiss3d_cli.pipeline.measure import MeasureOptions, columns_of, measure_pair
 from kiss3d_cli.pipeline.run_folder import find_runs
 from kiss3d_cli.report.run_report import write_report
 from kiss3d_cli.web.jobs import Jobs
+from patience import PATIENCE
 from pictures import QUICK, draw_figure
 from report.browser import PROGRAM, Browser, Page
 
@@ -52,7 +53,7 @@ def site(tmp_path_factory) -> Iterator[tuple[str, Path]]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE
     while not (servers and servers[0].started):
         assert thread.is_alive()
         assert time.monotonic() < end
@@ -61,7 +62,7 @@ def site(tmp_path_factory) -> Iterator[tuple[str, Path]]:
     yield f"http://127.0.0.1:{port}", outputs
     jobs.cancel_all()
     servers[0].should_exit = True
-    thread.join(20)
+    thread.join(PATIENCE)
 
 
 @pytest.fixture(scope="module")

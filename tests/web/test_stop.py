@@ -14,13 +14,14 @@ from asking import ask, fetch
 
 from kiss3d_cli.pipeline import launch
 from kiss3d_cli.pipeline.run_folder import find_runs
+from patience import PATIENCE
 from pictures import QUICK, draw_figure
 
 pytest.importorskip("gradio", reason="gradio is not installed (pip install 'kiss3d[ui]')")
 
 
 def wait_for(process: subprocess.Popen, check) -> None:
-    end = time.monotonic() + 90
+    end = time.monotonic() + PATIENCE
     while not check():
         assert process.poll() is None
         assert time.monotonic() < end
@@ -31,7 +32,8 @@ def test_a_run_at_work_is_left_in_order(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     out, url = tmp_path / "out", f"http://127.0.0.1:{port}"
-    code = f"from kiss3d_cli.cli.app import app; app(['ui', '--out', {str(out)!r}, '--port', '{port}'])"
+    code = "from kiss3d_cli.cli import ui; ui._PATIENCE = 1800.0; "
+    code += f"from kiss3d_cli.cli.app import app; app(['ui', '--out', {str(out)!r}, '--port', '{port}'])"
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         stderr=subprocess.PIPE,
@@ -59,7 +61,7 @@ def test_a_run_at_work_is_left_in_order(tmp_path):
         assert ask(url, "begin", given, "draft", 1, 1000, None, settings)["success"]
         wait_for(process, refines)
         process.send_signal(signal.SIGINT)
-        _out, said = process.communicate(timeout=60)
+        _out, said = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
         process.wait()

@@ -6,9 +6,8 @@ import dataclasses
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.pipeline.launch import plan_resume
-from kiss3d_cli.pipeline.plan import Action
+from kiss3d_cli.pipeline.plan import Action, inspect_all
 from kiss3d_cli.pipeline.run_folder import Absent, Complete, Damaged, RunFolder
-from kiss3d_cli.pipeline.runner import inspect_all
 from kiss3d_cli.pipeline.stages import stages
 
 
