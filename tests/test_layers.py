@@ -20,6 +20,7 @@ ALLOWED = {
     "training": {"core", "models", "geometry"},
     "web": {"core", "geometry", "image", "evaluation", "methods", "pipeline", "report"},
     "cli": {"core", "models", "geometry", "image", "evaluation", "methods", "pipeline", "report", "training", "web"},
+    "api.py": {"core", "evaluation", "pipeline"},
     "__main__.py": {"cli"},
 }
 

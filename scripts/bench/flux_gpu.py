@@ -89,7 +89,7 @@ def run(folder: Path, device: DeviceInfo, limit: float | None) -> Reading:
         torch.cuda.set_per_process_memory_fraction(min(1.0, limit * GIB / device.memory_bytes), device.torch)
     settings = [f"device.name={device.name}", f"device.memory_limit={limit}"]
     finished = resume(folder, settings, force_from="prompt", until="bundle")
-    paths = folder.glob("[0-9][0-9]-*/manifest.json")
+    paths = folder.glob("*/manifest.json")
     records = {record["stage"]: record for record in (json.loads(path.read_text()) for path in paths)}
     return Reading(limit, records, stage_work(finished.record.config, limit * GIB)["bundle"].flops)
 

@@ -345,5 +345,5 @@ def test_a_picture_that_is_cut_out_already_needs_no_matting_weights(
     shutil.rmtree(root / "danielgatis")
     answer = call(*run, *options(root))
     assert answer.code == 0, answer.err
-    manifest = json.loads(next(Path(answer.json["run_dir"]).glob("01-*/manifest.json")).read_text())
+    manifest = json.loads(next(Path(answer.json["run_dir"]).glob("preprocess/manifest.json")).read_text())
     assert manifest["facts"]["background_removal"] == "alpha channel"

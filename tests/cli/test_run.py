@@ -26,7 +26,7 @@ def by_name(record: dict) -> dict:
 
 def hashes(run_dir) -> dict[str, str]:
     found = {}
-    for path in sorted(Path(run_dir).glob("[0-9][0-9]-*/manifest.json")):
+    for path in sorted(Path(run_dir).glob("*/manifest.json")):
         manifest = json.loads(path.read_text())
         found.update({f"{manifest['stage']}/{entry['path']}": entry["sha256"] for entry in manifest["artifacts"]})
     return found

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sized
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from kiss3d_cli.core.errors import Interrupted
-
-T = TypeVar("T")
 
 
 @runtime_checkable
@@ -59,11 +56,3 @@ class Progress:
         if self._cancelled is not None and self._cancelled.is_set():
             raise Interrupted("cancelled", place=self._stage)
         self._reporter.stage_progress(self._stage, min(max(fraction, 0.0), 1.0), doing)
-
-    def track(self, items: Iterable[T], doing: str, start: float = 0.0, end: float = 1.0) -> Iterator[T]:
-        """Pass the items on and move from `start` to `end` of the stage as they are taken."""
-        total = len(items) if isinstance(items, Sized) else None
-        for done, item in enumerate(items):
-            self(start if not total else start + (end - start) * done / total, doing)
-            yield item
-        self(end, doing)
