@@ -1,6 +1,7 @@
 """How long it takes to read a mesh of a million faces, in every format that kiss3d writes.
 
-Prints processor seconds (the median of the repetitions), which a busy machine changes little, and the wall time beside.
+Prints processor seconds (the median of the repetitions), which a busy machine changes little, the wall time beside, and
+by how much the process grows at most while it reads (on Linux).
 
     python scripts/bench/mesh_reading.py [--faces 1000000] [--repeat 3]
 """
@@ -8,6 +9,9 @@ Prints processor seconds (the median of the repetitions), which a busy machine c
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import resource
 import statistics
 import tempfile
 import time
@@ -45,6 +49,31 @@ def seam_obj(mesh: Mesh) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
+def growth(path: Path) -> str:
+    """Megabytes that a fork of this process grows by at most."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return ""
+    end, start = os.pipe()
+    child = os.fork()
+    if child == 0:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+            before = _kilobytes(status, "VmRSS")
+        read_mesh(path, torch.float64)
+        os.write(start, str((_kilobytes(status, "VmHWM") - before) // 1024).encode())
+        os._exit(0)
+    os.close(start)
+    os.waitpid(child, 0)
+    with os.fdopen(end) as answer:
+        return f"{answer.read()} MB"
+
+
+def _kilobytes(status: Path, name: str) -> int:
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(name))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=int, default=1_000_000)
@@ -68,7 +97,8 @@ def main() -> None:
                 waited.append(time.perf_counter() - started)
                 assert len(read.faces) == len(mesh.faces)
             size = path.stat().st_size / 1e6
-            print(f"{name:<10} {size:6.1f} MB  {statistics.median(used):6.2f} ({statistics.median(waited):.2f})")
+            seconds = f"{statistics.median(used):6.2f} ({statistics.median(waited):.2f})"
+            print(f"{name:<10} {size:6.1f} MB  {seconds:<16} {growth(path)}", flush=True)
 
 
 if __name__ == "__main__":

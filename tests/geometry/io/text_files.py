@@ -89,6 +89,11 @@ def obj_files() -> dict[str, tuple[str | Files, Any]]:
         "crossing polygon": (OBJ.replace("f 1 2 8 7", "f 1 8 2 7"), "line 15 .*crosses itself"),
         "a weight": (OBJ.replace("\nv", " 2.0\nv", 1), "line 1 has a vertex with a weight"),
         "decimal comma": (OBJ.replace("0.25 0.5", "0,25 0.5", 1), "line 1 is not a row of numbers: 'v 0,25"),
+        "not finite in a polygon": (
+            OBJ.replace("v 0.25 0.5 -0.125", "v 1e999 0.5 0", 1),
+            "a corner that is NaN or infinite",
+        ),
+        "too large in a polygon": (OBJ.replace("v 0.25 0.5 -0.125", "v 1e300 0.5 0", 1), "too large to measure"),
         "a coordinate missing": (OBJ.replace("v 0.25 0.5 -0.125", "v 0.25 0.5", 1), "line 1 is not a row of numbers"),
         "a word in a face": (OBJ.replace("f 6 5", "f 6 five"), "line 13 is not a face"),
         "UTF-16": ({"a.obj": OBJ.encode("utf-16")}, None),

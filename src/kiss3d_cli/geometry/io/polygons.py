@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 _FLAT = 1e-9  # of a polygon's area: a corner turned by less is straight
+_TOO_LARGE = 1e100  # a coordinate whose products no longer fit
 _LARGEST = 10_000  # corners of a polygon that has to be cut up ear by ear
 
 
@@ -113,6 +114,8 @@ def _fans(
         result[wrong[good]] = _fan(np.roll(places[wrong[good]], -origin, 1))
         wrong = wrong[~good]
     for polygon in wrong.tolist():
+        if not (np.abs(points[polygon]) < _TOO_LARGE).all():
+            continue  # such a face is refused by itself, with the number of its like
         if size == 4 and not _is_flat(points[polygon]):
             continue  # a folded quad: the diagonal from its first corner, as everywhere
         ears = _clip(points[polygon], normal[polygon], int(numbers[polygon]))
