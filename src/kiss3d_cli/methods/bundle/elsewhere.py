@@ -120,29 +120,29 @@ def _from_grid(rgb: np.ndarray, layout: Layout, place: str, radius: float, swap_
             )
         masks.append(mask)
     views = None if layout is STRIP else view_set(layout, masks)
-    mask = torch.from_numpy(np.stack(masks))
+    covered = torch.from_numpy(np.stack(masks))
     colors = torch.from_numpy(np.stack(rows[0])).float() / 255
-    colors = torch.where(mask[..., None], colors, torch.ones_like(colors))
-    empty = Bundle(colors, torch.zeros_like(colors), mask, views=views)
+    colors = torch.where(covered[..., None], colors, torch.ones_like(colors))
+    empty = Bundle(colors, torch.zeros_like(colors), covered, views=views)
     cameras = cameras_of(empty, radius)
     if not layout.normals:
-        hull = visual_hull(mask.float(), cameras, 128)
-        shown = render_normals(hull, cameras, (mask.shape[1], mask.shape[2])).normals
+        hull = visual_hull(covered.float(), cameras, 128)
+        shown = render_normals(hull, cameras, (covered.shape[1], covered.shape[2])).normals
         facing = torch.tensor([0.0, 0.0, 1.0]).expand_as(shown)
         unit = torch.where(shown.norm(dim=-1, keepdim=True) > 0.1, normalize(shown, dim=-1), facing)
         note = (
             f"The {layout.name} has no normals: those of the visual hull stand in for them, so hollows are filled and "
             "fine relief is lost."
         )
-        return empty.with_normals(torch.where(mask[..., None], unit, torch.zeros_like(unit))).noted(note)
+        return empty.with_normals(torch.where(covered[..., None], unit, torch.zeros_like(unit))).noted(note)
     encoded = torch.from_numpy(np.stack(rows[1])).float() / 255
     vectors = 2 * encoded - 1
     length = vectors.norm(dim=-1)
-    if float((length[mask] - 1).abs().mean()) > MAX_DEVIATION:
+    if float((length[covered] - 1).abs().mean()) > MAX_DEVIATION:
         raise BadInput(f"neither row of the {layout.name} holds normals", place=place, hint=_ROWS)
-    unit, system = _camera_normals(normalize(vectors, dim=-1), mask, cameras)
+    unit, system = _camera_normals(normalize(vectors, dim=-1), covered, cameras)
     note = f"The normals of the {layout.name} were read as {system}."
-    return empty.with_normals(torch.where(mask[..., None], unit, torch.zeros_like(unit))).noted(note)
+    return empty.with_normals(torch.where(covered[..., None], unit, torch.zeros_like(unit))).noted(note)
 
 
 _ROWS = "one row of six must be colours, the other normals, (n + 1) / 2"
