@@ -86,6 +86,7 @@ def main() -> None:
         for name, shape in files.items():
             write_mesh(Path(folder) / name, shape)
         (Path(folder) / "seams.obj").write_bytes(seam_obj(mesh))
+        grown = {name: growth(Path(folder) / name) for name in [*files, "seams.obj"]}  # before this process reads any
         print(f"{len(mesh.faces)} faces; processor seconds (wall), median of {options.repeat}")
         for name in [*files, "seams.obj"]:
             path = Path(folder) / name
@@ -98,7 +99,7 @@ def main() -> None:
                 assert len(read.faces) == len(mesh.faces)
             size = path.stat().st_size / 1e6
             seconds = f"{statistics.median(used):6.2f} ({statistics.median(waited):.2f})"
-            print(f"{name:<10} {size:6.1f} MB  {seconds:<16} {growth(path)}", flush=True)
+            print(f"{name:<10} {size:6.1f} MB  {seconds:<16} {grown[name]}", flush=True)
 
 
 if __name__ == "__main__":
