@@ -98,8 +98,8 @@ import os, signal, sys, time
 from kiss3d_cli.cli.terminal import handles_errors
 @handles_errors
 def work():
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         time.sleep(60)
     finally:
         print("cleaning", flush=True)
