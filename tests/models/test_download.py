@@ -90,6 +90,12 @@ def test_pull_into_hf_home_then_list_and_verify(kiss3d, tmp_path):
     assert broken.code == 3
     assert "its content is not the published one" in broken.err
     assert "kiss3d models pull --contents florence2" in broken.err
+    blob = (folder / "model.safetensors").resolve()
+    repaired = kiss3d("verify", "florence2", "--repair")
+    assert "its content is not the published one; it is replaced" in repaired.err
+    assert "florence2: repaired" in repaired.err
+    assert "not the published one" not in repaired.out
+    assert blob.read_bytes() == (folder / "model.safetensors").read_bytes() == WEIGHTS
 
 
 def test_a_download_that_breaks_off_goes_on_where_it_stopped(kiss3d, hub, tmp_path):
@@ -187,6 +193,20 @@ def test_space_that_is_enough(here, monkeypatch, tmp_path):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=2**30 + 300_020))
     assert plan_downloads([MODELS["florence2"]], tmp_path)[0].bytes == len(WEIGHTS) + 10
+
+
+def test_two_folders_of_one_disk_share_what_is_free(here, monkeypatch, tmp_path):
+    """Each was compared with all that is free."""
+    here.files["LTT/PRM"] = {"final_ckpt.ckpt": WEIGHTS}
+    models = [MODELS["florence2"], MODELS["prm"]]
+    for model in models:
+        (tmp_path / model.repository).mkdir(parents=True)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=2**30 + 2 * len(WEIGHTS) + 10))
+    with pytest.raises(Missing, match="are free"):
+        plan_downloads(models, tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=2**30 + 3 * len(WEIGHTS) + 10))
+    assert len(plan_downloads(models, tmp_path)) == 2
 
 
 def test_space_for_a_pickle_and_for_what_it_is_converted_to(here, monkeypatch, tmp_path):

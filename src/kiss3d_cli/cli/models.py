@@ -96,6 +96,9 @@ def verify_models(
         typer.Argument(metavar="[PRESET|MODEL]...", help="What to check; everything that is here by default."),
     ] = None,
     root: Root = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Remove the files that can't be used and download them again.")
+    ] = False,
     json_output: Json = False,
 ) -> None:
     """Check the files of the models that are here, without the network: by content where the published is known."""
@@ -104,6 +107,8 @@ def verify_models(
     from kiss3d_cli.models.store.verify import verify
 
     models = _chosen(names) if names else list(MODELS.values())
+    if repair:
+        _repair(models, root)
     rows = []
     faults = check((model.name for model in models), root)
     for model in models:
@@ -126,6 +131,27 @@ def verify_models(
         raise typer.Exit(error.exit_code)
     if not rows:
         note("there is nothing here to check")
+
+
+def _repair(models: list[Any], root: Path | None) -> None:
+    """Remove every file that can't be used, the blob behind a link included, and download its model again.
+
+    Nothing is removed before it is known that all can be had.
+    """
+    from kiss3d_cli.models.store import preflight
+    from kiss3d_cli.models.store.download import fetch, plan_downloads
+    from kiss3d_cli.models.store.verify import verify
+
+    faults = preflight.check((model.name for model in models), root)
+    bad = {model.name: [entry for entry in verify(model, root, faults) if entry.fault] for model in models}
+    downloads = plan_downloads([model for model in models if bad[model.name]], root)
+    for download in downloads:
+        for entry in bad[download.model.name]:
+            note(f"{entry.path}: {entry.fault}; it is replaced")
+            preflight.clear(entry.path)
+        with _Bar() as bar:
+            fetch(download, bar)
+        note(f"{download.model.name}: repaired")
 
 
 class _Bar:

@@ -200,13 +200,14 @@ def _open(url: str, headers: Mapping[str, str] | None = None, method: str = "GET
 def _require_space(downloads: Sequence[Download]) -> None:
     from huggingface_hub import constants
 
-    needed: dict[Path, int] = {}
+    needed: dict[int, tuple[Path, int]] = {}  # by the device: two folders of one disk share what is free
     for download in downloads:
         folder = _existing(download.folder or Path(constants.HF_HUB_CACHE))
         # a pickle is converted once, beside itself
         converted = sum(size for name, size in download.files.items() if name.endswith(".ckpt"))
-        needed[folder] = needed.get(folder, 0) + download.bytes + converted - _already(download)
-    for folder, count in needed.items():
+        place, count = needed.get(folder.stat().st_dev, (folder, 0))
+        needed[folder.stat().st_dev] = place, count + download.bytes + converted - _already(download)
+    for folder, count in needed.values():
         free = shutil.disk_usage(folder).free
         if count > 0 and free < count + SPARE:
             raise Missing(

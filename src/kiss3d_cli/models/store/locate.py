@@ -9,9 +9,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from kiss3d_cli.core.errors import Missing
+from kiss3d_cli.core.files import open_given
 from kiss3d_cli.core.hashing import json_sha256
+from kiss3d_cli.core.records import LIMIT, parse_json
 from kiss3d_cli.core.shell import typed
 from kiss3d_cli.models.store.comfyui import find_in_comfyui
+from kiss3d_cli.models.store.identity import content_identity
 from kiss3d_cli.models.store.registry import Model, lookup
 
 
@@ -21,7 +24,7 @@ class Located:
 
     Attributes:
         path: its folder, or its file where it has but one.
-        identity: hash of its files' names and contents; of their names and sizes where the cache has no content hash.
+        identity: hash of its files' names and contents.
     """
 
     path: Path
@@ -50,7 +53,7 @@ def find(model: Model, root: Path | None = None) -> Located | None:
 
 def identify(model: Model, folder: Path) -> str:
     """Hash that changes when any needed file of the model does."""
-    return json_sha256({name: _file_identity(folder / name) for name in needed_files(model, folder)})
+    return json_sha256({name: content_identity(folder / name) for name in needed_files(model, folder)})
 
 
 def needed_files(model: Model, folder: Path) -> list[str]:
@@ -83,7 +86,7 @@ def _in_comfyui(name: str, folder: Path | None) -> Located | None:
     if folder is None:
         return None
     for path, files in find_in_comfyui(name, folder):
-        return Located(path, json_sha256({file.name: _file_identity(file) for file in files}))
+        return Located(path, json_sha256({file.name: content_identity(file) for file in files}))
     return None
 
 
@@ -190,23 +193,14 @@ def _begun_snapshot(model: Model) -> Path | None:
 
 
 def _all_shards(folder: Path, needed: list[str]) -> bool:
-    import json
-
     for name in needed:
         if name.endswith(".safetensors.index.json"):
             try:
-                parts = set(json.loads((folder / name).read_text(encoding="utf-8"))["weight_map"].values())
+                with open_given(folder / name) as stream:
+                    parts = set(parse_json(stream.read(LIMIT + 1))["weight_map"].values())
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 return False
             parent = (folder / name).parent
             if not all((parent / str(part)).is_file() for part in parts):
                 return False
     return True
-
-
-def _file_identity(path: Path) -> str:
-    # The hub's cache names each blob by its content hash; hashing tens of gigabytes on every plan would cost minutes.
-    target = path.resolve()
-    if target.parent.name == "blobs":
-        return target.name
-    return f"{path.stat().st_size}-{path.stat().st_mtime_ns}"
