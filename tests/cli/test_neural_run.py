@@ -162,7 +162,7 @@ def test_the_multiview_route_needs_no_flux(mended_run: Path, tmp_path: Path) -> 
     assert statuses(answer) == {
         **dict.fromkeys(["preprocess", "caption", "multiview", "reference"], "skipped"),
         "prompt": "off",
-        **dict.fromkeys(["bundle", "reconstruct", "refine"], "done"),
+        **dict.fromkeys(["bundle", "reconstruct", "refine", "check"], "done"),
         "eval": "off",
     }
 

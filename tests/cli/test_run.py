@@ -12,7 +12,18 @@ import trimesh
 from conftest import call, small_settings
 from sealing import edit
 
-NAMES = ["preprocess", "caption", "multiview", "reference", "prompt", "bundle", "reconstruct", "refine", "eval"]
+NAMES = [
+    "preprocess",
+    "caption",
+    "multiview",
+    "reference",
+    "prompt",
+    "bundle",
+    "reconstruct",
+    "refine",
+    "check",
+    "eval",
+]
 
 
 def _each(status: str) -> list[str]:
@@ -33,7 +44,7 @@ def hashes(run_dir) -> dict[str, str]:
 
 
 def test_the_object_on_stdout(finished_run):
-    assert set(finished_run) == {"run_dir", "mesh", "preset", "stages"}
+    assert set(finished_run) == {"run_dir", "mesh", "preset", "check", "stages"}
     assert finished_run["preset"] == "draft"
     assert [stage["name"] for stage in finished_run["stages"]] == NAMES
     assert [stage["status"] for stage in finished_run["stages"]] == _each("done")
@@ -86,7 +97,7 @@ def test_an_option_runs_again_what_depends_on_it_and_says_so(kiss3d, tmp_path, f
     copy = shutil.copytree(finished_run["run_dir"], tmp_path / "run")
     answer = kiss3d("resume", copy, "--set", "refine.steps=4", "--set", "bundle.steps=3", "--json")
     stages = by_name(answer.json)
-    assert [name for name in NAMES if stages[name]["status"] == "done"] == ["refine"]
+    assert [name for name in NAMES if stages[name]["status"] == "done"] == ["refine", "check"]
     assert stages["refine"]["reason"] == "refine.steps changed from 3 to 4"
     assert "refine.steps changed from 3 to 4" in answer.err
     assert hashes(copy) != hashes(finished_run["run_dir"])
@@ -98,7 +109,7 @@ def test_from_runs_a_stage_and_all_after_it(kiss3d, tmp_path, finished_run):
     copy = shutil.copytree(finished_run["run_dir"], tmp_path / "run")
     answer = kiss3d("resume", copy, "--from", "reconstruct", "--json")
     stages = by_name(answer.json)
-    assert [name for name in NAMES if stages[name]["status"] == "done"] == ["reconstruct", "refine"]
+    assert [name for name in NAMES if stages[name]["status"] == "done"] == ["reconstruct", "refine", "check"]
     assert hashes(copy) == hashes(finished_run["run_dir"])
 
 
@@ -118,6 +129,7 @@ def test_status_tells_done_stale_damaged_and_missing_apart(kiss3d, tmp_path, fin
         "bundle": "stale",
         "reconstruct": "stale",
         "refine": "missing",
+        "check": "stale",
         "eval": "off",
     }
     assert "caption.json" in stages["caption"]["reason"]

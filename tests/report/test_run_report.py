@@ -115,7 +115,7 @@ def test_the_command_makes_the_same_run_again(finished, copy, monkeypatch):
 
 
 def test_a_partial_run_shows_what_there_is(copy):
-    for name in ("reconstruct", "refine", "eval"):
+    for name in ("reconstruct", "refine", "check", "eval"):
         shutil.rmtree(copy.path / name)
     seen = Reader(run_report(copy))
     assert "not finished" in seen.words

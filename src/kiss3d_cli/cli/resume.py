@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kiss3d_cli.cli.run import carry_out
+from kiss3d_cli.cli.run import STRICT_HELP, carry_out
 from kiss3d_cli.cli.terminal import command_line, handles_errors, note
 
 
@@ -22,6 +22,7 @@ def resume(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help=STRICT_HELP)] = False,
 ) -> None:
     """Finish a run: do what is missing, stale or damaged, and say why."""
     from kiss3d_cli.pipeline import launch
@@ -46,4 +47,5 @@ def resume(
             announce=announce,
         ),
         json_output,
+        strict,
     )

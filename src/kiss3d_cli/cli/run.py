@@ -10,11 +10,14 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from kiss3d_cli.cli.report import end_with_report
+from kiss3d_cli.cli.status import BELOW_LIMITS, check_line
 from kiss3d_cli.cli.terminal import Bars, command_line, error_record, handles_errors, note, print_json, show, shown_path
 from kiss3d_cli.core.errors import Kiss3dError, RunInUse, from_exception
 from kiss3d_cli.core.shell import typed
 from kiss3d_cli.pipeline.inputs import given, kinds
 from kiss3d_cli.pipeline.jobs import is_many
+
+STRICT_HELP = "Exit with code 7 if the mesh differs too much from its picture."
 
 
 def _help_settings(asked: bool) -> bool:
@@ -83,6 +86,7 @@ def run(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help=STRICT_HELP)] = False,
     help_settings: Annotated[
         bool,
         typer.Option("--help-settings", callback=_help_settings, is_eager=True, help="List every setting and exit."),
@@ -112,12 +116,12 @@ def run(
 
         if many:
             raise BadInput("the data set has its own pictures", place="PICTURE", hint="leave them out")
-        run_dataset(request, dataset, item, view, plan, dry_run, json_output)
+        run_dataset(request, dataset, item, view, plan, dry_run, json_output, strict)
         return
     if many:
         from kiss3d_cli.cli.run_many import run_pictures
 
-        run_pictures(request, pictures or [], dry_run, json_output)
+        run_pictures(request, pictures or [], dry_run, json_output, strict)
         return
     prepared = launch.prepare(request)
     note(f"preset {prepared.record.preset} ({prepared.record.preset_reason}), on {prepared.device.model}")
@@ -129,12 +133,18 @@ def run(
         folder,
         lambda reporter: launch.work(folder, prepared.models, until, reporter),
         json_output,
+        strict,
     )
 
 
-def carry_out(folder: Any, do: Any, json_output: bool) -> None:
-    """Run the stages with bars and say how it ended; an error is told with the way to go on."""
+def carry_out(folder: Any, do: Any, json_output: bool, strict: bool = False) -> None:
+    """Run the stages with bars and say how it ended; an error is told with the way to go on.
+
+    Args:
+        strict: exit with `BELOW_LIMITS` if the mesh's check is below its limits.
+    """
     from kiss3d_cli.pipeline.stages import stages
+    from kiss3d_cli.pipeline.status import read_status
 
     reporter = Bars({stage.name: stage.doing for stage in stages()})
     try:
@@ -153,9 +163,13 @@ def carry_out(folder: Any, do: Any, json_output: bool) -> None:
             raise typer.Exit(known.exit_code) from None
         raise known from error
     end_with_report(folder)
+    check = read_status(folder).check
+    below = strict and check is not None and not check.get("within_limits")
     if json_output:
         print_json(run_record(folder, finished.outcomes))
-        return
+        raise typer.Exit(BELOW_LIMITS if below else 0)
+    if check is not None:
+        note(check_line(check))
     seconds = sum(outcome.seconds for outcome in finished.outcomes)
     stopped = any(outcome.status == "later" for outcome in finished.outcomes)  # a mesh may be there, of before
     if finished.mesh is not None and not stopped:
@@ -164,6 +178,8 @@ def carry_out(folder: Any, do: Any, json_output: bool) -> None:
     else:
         note(f"stopped as asked, after {seconds:.1f} s")
         show(shown_path(folder.path))
+    if below:
+        raise typer.Exit(BELOW_LIMITS)
 
 
 def run_record(folder: Any, outcomes: Any = None) -> dict[str, Any]:
@@ -178,6 +194,7 @@ def run_record(folder: Any, outcomes: Any = None) -> dict[str, Any]:
         "run_dir": str(folder.path.resolve()),
         "mesh": None if mesh is None else str(mesh.resolve()),
         "preset": status.preset,
+        "check": status.check,
         "stages": [
             {
                 "name": row.stage,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from kiss3d_cli.cli.report import end_with_index, end_with_report
+from kiss3d_cli.cli.status import BELOW_LIMITS
 from kiss3d_cli.cli.terminal import Bars, note, print_json, show, shown_path
 from kiss3d_cli.core.errors import BadInput
 
@@ -27,6 +28,7 @@ def run_dataset(
     plan: Path | None,
     dry_run: bool,
     json_output: bool,
+    strict: bool = False,
 ) -> None:
     """Find the pictures and ground truths, run them all, and end with one table."""
     _check(request, root, item, view, plan)
@@ -41,10 +43,12 @@ def run_dataset(
     if dry_run:
         _show(jobs, folder, json_output)
         return
-    _carry_out(jobs, request, folder, json_output)
+    _carry_out(jobs, request, folder, json_output, strict)
 
 
-def run_pictures(request: Request, pictures: Sequence[Path], dry_run: bool, json_output: bool) -> None:
+def run_pictures(
+    request: Request, pictures: Sequence[Path], dry_run: bool, json_output: bool, strict: bool = False
+) -> None:
     """A run for every picture, one page and one table of them all."""
     from kiss3d_cli.pipeline.inputs import kinds
     from kiss3d_cli.pipeline.jobs import jobs_of
@@ -57,11 +61,11 @@ def run_pictures(request: Request, pictures: Sequence[Path], dry_run: bool, json
     if dry_run:
         _show(jobs, folder, json_output)
         return
-    _carry_out(jobs, request, folder, json_output, once=True)
+    _carry_out(jobs, request, folder, json_output, strict, once=True)
 
 
 def _carry_out(
-    jobs: list[Job | RunReport], request: Request, folder: Path, json_output: bool, once: bool = False
+    jobs: list[Job | RunReport], request: Request, folder: Path, json_output: bool, strict: bool, once: bool = False
 ) -> None:
     from kiss3d_cli.pipeline.many_runs import run_many, runs_table
     from kiss3d_cli.pipeline.stages import stages
@@ -87,6 +91,17 @@ def _carry_out(
     if failed:
         note(f"{len(failed)} of {len(finished.reports)} failed; the same command tries them again")
         raise typer.Exit(failed[0].exit_code or 1)
+    if strict and (below := [report.name for report in finished.reports if _is_below(report)]):
+        note(f"{len(below)} of {len(finished.reports)} differ too much from their pictures: {', '.join(below)}")
+        raise typer.Exit(BELOW_LIMITS)
+
+
+def _is_below(report: RunReport) -> bool:
+    from kiss3d_cli.pipeline.run_folder import RunFolder
+    from kiss3d_cli.pipeline.status import read_status
+
+    check = None if report.run_dir is None else read_status(RunFolder(Path(str(report.run_dir)))).check
+    return check is not None and not check.get("within_limits")
 
 
 def _check(request: Request, root: Path | None, item: str | None, view: str | None, plan: Path | None) -> None:

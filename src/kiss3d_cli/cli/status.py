@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from kiss3d_cli.cli.terminal import handles_errors, print_json, show
 
 GIB = 2**30
+BELOW_LIMITS = 7
+"""Exit code of `--strict` for a mesh below the limits of its check; all other codes are those of the errors."""
 
 
 @handles_errors
@@ -32,7 +35,8 @@ def status(
                 "run_dir": str(run_dir.resolve()),
                 "mesh": None if mesh is None else str(mesh.resolve()),
                 "preset": found.preset,
-                "stages": [{"name": row.stage, **dataclasses.asdict(row)} for row in found.rows],
+                "check": found.check,
+                "stages": [_record(row) for row in found.rows],
             }
         )
         return
@@ -45,3 +49,26 @@ def status(
         show(line.rstrip())
         for warning in row.warnings:
             show(f"      note: {warning}")
+    if found.check is not None:
+        show(check_line(found.check))
+
+
+def check_line(check: Mapping[str, Any]) -> str:
+    """The numbers of a check on one line."""
+    told = [f"mask IoU {check['mask_iou']:.3f}"]
+    if check.get("color_psnr") is not None:
+        told.append(f"colours {check['color_psnr']:.1f} dB")
+    if check.get("thin_kept") is not None:
+        told.append(f"thin parts {check['thin_kept']:.0%} kept")
+    told.append(f"{check['pieces']} of {check['mask_pieces']} pieces")
+    told.append("watertight" if check["watertight"] else "not watertight")
+    told.append(f"{check['self_intersections']} self-intersections")
+    told.append(f"{check['ragged_edges']:.2f} ragged edges per 1,000")
+    told.append(f"{check['faces']:,} faces")
+    return f"front against the picture: {', '.join(told)}"
+
+
+def _record(row: Any) -> dict[str, Any]:
+    record = {"name": row.stage, **dataclasses.asdict(row)}
+    del record["facts"]
+    return record

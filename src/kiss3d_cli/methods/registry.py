@@ -32,6 +32,7 @@ METHODS = (
     "reconstruct.hull:Hull",
     "reconstruct.lrm:Lrm",
     "refine.isomer:Isomer",
+    "check.front:Front",
     "eval.surface:Surface",
 )
 

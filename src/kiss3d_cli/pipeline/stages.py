@@ -85,6 +85,7 @@ STAGES = (
         "`lrm` is the large reconstruction model, `hull` the visual hull of the four masks.",
     ),
     Stage("refine", "refining the mesh", "isomer", "`isomer` moves the surface to agree with the normals."),
+    Stage("check", "checking the mesh", "front", "`front` compares the front with the picture.", optional=True),
     Stage("eval", "measuring the mesh", "surface", "`surface` measures points on the two surfaces."),
 )
 

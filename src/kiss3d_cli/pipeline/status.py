@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.pipeline.launch import plan_resume
@@ -23,6 +25,7 @@ class StageStatus:
     peak_rss_bytes: int | None
     peak_vram_bytes: int | None
     warnings: tuple[str, ...]
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +33,13 @@ class RunStatus:
     name: str
     preset: str
     rows: tuple[StageStatus, ...]
+
+    @property
+    def check(self) -> Mapping[str, Any] | None:
+        """The numbers of the mesh's check against its picture; None if it was not made, or is not up to date."""
+        row = next((row for row in self.rows if row.stage == "check" and row.status == "done"), None)
+        found = None if row is None else row.facts.get("check")
+        return found if isinstance(found, Mapping) else None
 
 
 def read_status(folder: RunFolder) -> RunStatus:
@@ -65,6 +75,7 @@ def read_status(folder: RunFolder) -> RunStatus:
                 manifest.peak_rss_bytes if manifest else None,
                 manifest.peak_vram_bytes if manifest else None,
                 manifest.warnings if manifest else (),
+                manifest.facts if manifest else {},
             )
         )
     assert len(rows) == len(stages())

@@ -180,6 +180,24 @@ def _legend(errors: Errors) -> str:
     )
 
 
+def _check_rows(run: RunView) -> list[list[str]]:
+    """The mesh against its own picture."""
+    manifest = run.stage("check").manifest
+    found = None if manifest is None else manifest.facts.get("check")
+    if not isinstance(found, dict):
+        return []
+    told = {
+        "mask IoU of the front": ("mask_iou", "{:.3f}"),
+        "colours of the front": ("color_psnr", "{:.1f} dB"),
+        "thin parts kept": ("thin_kept", "{:.0%}"),
+        "pieces in the picture": ("mask_pieces", "{:,}"),
+        "self-intersections": ("self_intersections", "{:,}"),
+        "ragged edges per 1,000": ("ragged_edges", "{:.2f}"),
+    }
+    values = ((name, found.get(key), form) for name, (key, form) in told.items())
+    return [[name, form.format(value)] for name, value, form in values if isinstance(value, int | float)]
+
+
 def _shape_facts(run: RunView, shape: Shape | None) -> str:
     if shape is None:
         return '<p class="soft">There is no mesh yet.</p>'
@@ -194,6 +212,7 @@ def _shape_facts(run: RunView, shape: Shape | None) -> str:
         value = report.get(name)
         if value is not None:
             rows.append([name, _told(value)])
+    rows += _check_rows(run)
     names = [name for name in ("mesh.glb", "mesh.obj", "mesh.ply") if run.artifact(f"refine/{name}") is not None]
     if names:
         folder = run.folder.folder("refine").name

@@ -40,3 +40,9 @@ def read_textured_glb(path: Path) -> tuple[Mesh, Texture] | None:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise BadInput(f"the mesh can't be read ({reason})", place=path.name) from error
     return mesh, Texture(torch.from_numpy(upright.astype(np.float32)), faces, pixels)
+
+
+def without_seams(mesh: Mesh) -> Mesh:
+    """The mesh with one vertex where seams of its texture have several; its faces stay in their order."""
+    vertices, index = mesh.vertices.unique(dim=0, return_inverse=True)
+    return Mesh(vertices, index[mesh.faces])

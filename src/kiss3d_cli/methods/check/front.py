@@ -1,0 +1,50 @@
+"""The final mesh against the picture that it was made from."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.shared import Cameras
+
+FACTS = "check"
+"""Under which the numbers stand in the manifest."""
+
+
+class Front(Weightless[Cameras]):
+    """The front view at the picture's resolution, and what is wrong with the surface; below limits it is said."""
+
+    stage, name, version = "check", "front", 1
+    settings = Cameras
+    reads = ("preprocess/image_rgba.png", "preprocess/mask.png", "refine/mesh.ply", "refine/mesh.glb")
+    writes = ("check.json",)
+
+    def work(self, settings: Cameras, machine: Machine, context: Context) -> None:
+        from kiss3d_cli.evaluation.front_check import check_front
+        from kiss3d_cli.evaluation.judgement import LIMITS, judge
+        from kiss3d_cli.geometry.cameras import bundle_cameras
+        from kiss3d_cli.geometry.io.load import read_mesh
+        from kiss3d_cli.geometry.io.textured import read_textured_glb, without_seams
+        from kiss3d_cli.image.png import read_png
+
+        context.progress(0.0, "reading the mesh")
+        textured = read_textured_glb(context.inputs["refine/mesh.glb"])
+        if textured is None:
+            mesh, texture = read_mesh(context.inputs["refine/mesh.ply"]), None
+        else:
+            mesh, texture = without_seams(textured[0]), textured[1]
+        context.progress(0.3, "comparing")
+        found = check_front(
+            mesh,
+            read_png(context.inputs["preprocess/image_rgba.png"])[..., :3],
+            read_png(context.inputs["preprocess/mask.png"]) > 127,
+            bundle_cameras(settings.radius)[[0]],
+            texture,
+        )
+        said = judge(found)
+        record = {**dataclasses.asdict(found), "within_limits": said is None, "limits": LIMITS}
+        context.facts[FACTS] = record
+        if said is not None:
+            context.warnings.append(said)
+        (context.output / "check.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
