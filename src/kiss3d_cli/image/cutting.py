@@ -34,10 +34,9 @@ MOST_LEFT = 0.08
 """Share of what stands out that a cut-out may leave out before it is doubted."""
 TRY = "look at mask.png of the preprocess stage; --mask takes a cut-out of your own"
 GUESS = (
-    f"The background is not plain, where {{name}} alone often goes wrong: {TRY}, and kiss3d models pull draft gets a "
-    "network that finds objects anywhere."
+    f"The background is not plain, where {{name}} alone often goes wrong: {TRY}, and kiss3d models pull isnet gets a "
+    "network that finds objects anywhere (preprocess.method=rembg)."
 )
-"""Measured by scripts/bench/cutouts.py: among things on a table, GrabCut is right on two of ten."""
 
 
 @dataclass(frozen=True)
