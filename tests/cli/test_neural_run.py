@@ -109,7 +109,7 @@ def test_every_stage_fails_once_and_the_run_ends_in_a_mesh(mended_run: Path) -> 
     assert manifest["facts"]["resumed_at_step"] == 14, "the second attempt had all steps behind it"
     assert set(manifest["models"]) == {"flux-dev", "flux-controlnet", "bundle-lora"}
     prompt = json.loads((mended_run / "prompt" / "manifest.json").read_text())
-    assert set(prompt["models"]) == {"flux-dev", "flux-redux", "t5-tokenizer", "clip-tokenizer"}
+    assert set(prompt["models"]) == {"flux-dev", "flux-redux", "bundle-lora", "t5-tokenizer", "clip-tokenizer"}
 
 
 def test_the_bundle_keeps_to_the_reference(mended_run: Path) -> None:
