@@ -118,7 +118,7 @@ def extrusion(case: Case, thickness: float) -> Mesh:
 
 
 def draft(case: Case) -> Mesh:
-    return inflate(torch.from_numpy(case.framed.rgba[..., 3] / 255))
+    return inflate(torch.from_numpy(case.framed.rgba[..., 3] / 255)).mesh
 
 
 def pipeline(case: Case) -> Mesh:

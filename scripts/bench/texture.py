@@ -29,7 +29,8 @@ from kiss3d_cli.geometry.cameras import View, bundle_cameras, orbit_cameras
 from kiss3d_cli.geometry.io.export import write_mesh
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.render import render_colors, render_texture
-from kiss3d_cli.geometry.texture.bake import bake, unwrap
+from kiss3d_cli.geometry.texture.bake import bake
+from kiss3d_cli.geometry.texture.charts import unwrap
 from kiss3d_cli.geometry.texture.project import Photographs, project_colors
 
 SIDE = 512

@@ -4,10 +4,11 @@ import torch
 import trimesh
 
 from kiss3d_cli.core.errors import BadInput
-from kiss3d_cli.evaluation.front_check import check_front, pieces_of, thin_parts
+from kiss3d_cli.evaluation.front_check import check_front
 from kiss3d_cli.geometry.cameras import bundle_cameras
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.render import render_colors
+from kiss3d_cli.geometry.silhouette import pieces_of, thin_parts
 from kiss3d_cli.geometry.texture.texture import Texture
 
 SIZE = 128

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from kiss3d_cli.geometry.inflate.double_sheet import connect, double_sheet
+from kiss3d_cli.geometry.inflate.double_sheet import double_sheet, without_specks
 
 
-def lifted(coverage: np.ndarray) -> trimesh.Trimesh:
+def lifted(coverage: np.ndarray, levels: int = 0) -> trimesh.Trimesh:
     """The sheets pulled apart: the front one up by 1, the back one down."""
-    sheet = double_sheet(coverage)
+    sheet = double_sheet(coverage, levels)
     vertices = np.column_stack([sheet.points[:, 0], -sheet.points[:, 1], sheet.side])
     return trimesh.Trimesh(vertices, sheet.faces, process=False)
 
@@ -79,27 +79,47 @@ def test_any_region_is_a_closed_manifold(seed: int, density: float, smooth: bool
     assert mesh.euler_number == 2 * (pieces - (gaps - 1))
 
 
-def test_pieces_are_joined_and_crumbs_dropped() -> None:
+def blob(seed: int) -> np.ndarray:
+    coverage = ndimage.gaussian_filter(np.random.default_rng(seed).random((90, 110)), 6)
+    coverage = ((coverage - np.median(coverage)) / coverage.std() * 0.3 + 0.5).clip(0, 1)
+    coverage[[0, -1]] = coverage[:, [0, -1]] = 0
+    return coverage
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_blocks_change_neither_the_outline_nor_the_connectivity(seed: int) -> None:
+    fine, coarse = lifted(blob(seed)), lifted(blob(seed), 3)
+    assert len(coarse.faces) < 0.9 * len(fine.faces)
+    assert coarse.is_watertight
+    assert coarse.is_winding_consistent
+    assert coarse.euler_number == fine.euler_number
+    assert coarse.body_count == fine.body_count
+    assert len(np.unique(coarse.faces)) == len(coarse.vertices)
+    np.testing.assert_allclose(coarse.volume, fine.volume)
+    outlines = [mesh.vertices[mesh.vertices[:, 2] == 0] for mesh in (fine, coarse)]
+    np.testing.assert_array_equal(*outlines)
+
+
+def test_blocks_grow_away_from_the_outline_to_the_largest() -> None:
+    coverage = np.zeros((102, 102))
+    coverage[1:-1, 1:-1] = 1
+    sides = np.sqrt(2 * lifted(coverage, 4).area_faces[:-1])
+    counts = [len(double_sheet(coverage, levels).faces) for levels in range(5)]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[3] < 0.3 * counts[0]
+    assert sides.max() > 7
+
+
+def test_specks_are_dropped_and_nothing_wider_is() -> None:
     coverage = np.zeros((30, 40))
     coverage[5:25, 5:15] = 1
-    coverage[5:25, 22:32] = 0.9
-    coverage[2, 36] = 1
-    joined = connect(coverage)
-    assert ndimage.label(joined > 0.5)[1] == 1
-    assert joined[2, 36] == 0
-    np.testing.assert_array_equal(joined[5:25, 5:15], coverage[5:25, 5:15])
-    bar = (joined > 0.5) & (coverage <= 0.5)
-    assert bar[:, 15:22].any(0).all()
-    assert bar.sum() <= 3 * 7 + 4
-    np.testing.assert_array_equal(connect(joined), joined)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_many_pieces_become_one(seed: int) -> None:
-    coverage = (ndimage.gaussian_filter(np.random.default_rng(seed).random((50, 60)), 2.5) > 0.52).astype(float)
-    coverage[[0, -1]] = coverage[:, [0, -1]] = 0
-    assert ndimage.label(coverage, np.ones((3, 3)))[1] > 1
-    joined = connect(coverage, least=0.0)
-    assert ndimage.label(joined > 0.5, np.ones((3, 3)))[1] == 1
-    assert (joined >= coverage).all()
-    assert not np.concatenate([joined[[0, -1]].ravel(), joined[:, [0, -1]].ravel()]).any()
+    coverage[2, 36] = coverage[4, 30:34] = 1  # one pixel wide, and short
+    coverage[10:12, 30:32] = 0.9  # two pixels wide
+    coverage[20, 22:36] = 0.8  # one pixel wide, and long
+    kept = without_specks(coverage)
+    assert kept[2, 36] == kept[4, 31] == 0
+    kept[2, 36] = kept[4, 30:34] = 1
+    np.testing.assert_array_equal(kept, coverage)
+    alone = np.zeros((5, 5))
+    alone[2, 2] = 1
+    np.testing.assert_array_equal(without_specks(alone), alone)

@@ -9,8 +9,11 @@ from torch import Tensor
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.cameras import bundle_cameras, orbit_cameras
 from kiss3d_cli.geometry.inflate.heights import height_field, symmetry
-from kiss3d_cli.geometry.inflate.inflate import inflate, pixel_rays, sample_coverage, shrink_into_views
+from kiss3d_cli.geometry.inflate.inflate import inflate, overhang, pixel_rays, sample_coverage
+from kiss3d_cli.geometry.inflate.views import show_surface
 from kiss3d_cli.geometry.mesh import Mesh
+from kiss3d_cli.geometry.rasterize import rasterize
+from kiss3d_cli.geometry.surface.intersections import self_intersections
 
 
 def grid(side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +81,7 @@ def test_the_picture_of_a_ball_becomes_that_ball(center: tuple[float, float]) ->
     along = rays @ (ball - eye)
     distance = np.linalg.norm(ball - eye - along[:, None] * rays, axis=1).reshape(side, side) - radius
     pixel = 2 * np.linalg.norm(eye) * np.tan(np.deg2rad(15)) / side
-    mesh = inflate(torch.from_numpy(covered(distance / pixel)), resolution=side, depth=1.0)
+    mesh = inflate(torch.from_numpy(covered(distance / pixel)), resolution=side, depth=1.0).mesh
     vertices = mesh.vertices.double().numpy()
     error = np.linalg.norm(vertices - ball, axis=1) - radius
     assert abs(error).max() < 0.025
@@ -88,7 +91,7 @@ def test_the_picture_of_a_ball_becomes_that_ball(center: tuple[float, float]) ->
 
 def test_the_picture_of_the_surface_is_the_silhouette() -> None:
     alpha = lopsided()
-    mesh = inflate(alpha, resolution=128)
+    mesh = inflate(alpha, resolution=128).mesh
     points = project(mesh)
     solid = torch.nn.functional.grid_sample(
         alpha[None, None].float(),
@@ -120,13 +123,13 @@ def test_a_symmetric_trunk_is_turned_and_a_lopsided_one_is_not() -> None:
     whole = torch.from_numpy(covered(ellipse))
     assert symmetry(whole.numpy() > 0.5) == 1
     half = torch.from_numpy(covered(np.maximum(ellipse, (x - 90) + 0.3 * (y - 64))))
-    deep = [np.ptp(inflate(alpha, resolution=128).vertices[:, 2].numpy()) for alpha in (whole, half)]
+    deep = [np.ptp(inflate(alpha, resolution=128).mesh.vertices[:, 2].numpy()) for alpha in (whole, half)]
     assert deep[0] > 1.25 * deep[1]
 
 
 @pytest.mark.parametrize("resolution", [32, 96, 300])
 def test_it_is_closed_and_keeps_its_openings(resolution: int) -> None:
-    mesh = as_trimesh(inflate(lopsided(), resolution=resolution))
+    mesh = as_trimesh(inflate(lopsided(), resolution=resolution).mesh)
     assert mesh.is_watertight
     assert mesh.is_winding_consistent
     assert mesh.body_count == 1
@@ -159,19 +162,20 @@ def drawn(kind: str, side: int = 128) -> Tensor:
 
 @pytest.mark.parametrize("kind", ["one pixel", "thin lines", "full", "border", "frame", "pieces", "checkers"])
 @pytest.mark.parametrize("resolution", [64, 128])
-def test_odd_silhouettes_become_one_closed_piece(kind: str, resolution: int) -> None:
+def test_odd_silhouettes_become_closed_pieces(kind: str, resolution: int) -> None:
     alpha = drawn(kind)
     rgb = alpha[..., None].expand(-1, -1, 3) * torch.tensor([0.2, 0.5, 0.7], dtype=torch.float64)
-    mesh = inflate(alpha, rgb, resolution=resolution)
-    solid = as_trimesh(mesh)
+    surface = inflate(alpha, resolution=resolution)
+    mesh, solid = surface.mesh, as_trimesh(surface.mesh)
+    shown = show_surface(surface, rgb, alpha, bundle_cameras(), (64, 64))
     assert solid.is_watertight
     assert solid.is_winding_consistent
-    assert solid.body_count == 1
+    assert solid.body_count == surface.pieces == {"pieces": 2}.get(kind, 1)
     assert solid.volume > 0
     assert bool(torch.isfinite(mesh.vertices).all())
     assert mesh.vertices.abs().max() < 1.3
-    assert mesh.colors is not None
-    assert bool(((mesh.colors >= 0) & (mesh.colors <= 1)).all())
+    for colors in (shown.vertices, shown.views):
+        assert bool(((colors >= 0) & (colors <= 1)).all())
 
 
 def test_an_empty_silhouette_is_refused() -> None:
@@ -192,22 +196,69 @@ def test_the_same_bytes_on_any_number_of_threads() -> None:
     try:
         for count in (1, 2, 2):
             torch.set_num_threads(count)
-            mesh = inflate(alpha, rgb)
-            assert mesh.colors is not None
-            results.append((mesh.vertices.numpy().tobytes(), mesh.colors.numpy().tobytes()))
+            surface = inflate(alpha)
+            shown = show_surface(surface, rgb, alpha, bundle_cameras(), (64, 64))
+            results.append((surface.mesh.vertices.numpy().tobytes(), shown.views.numpy().tobytes()))
     finally:
         torch.set_num_threads(threads)
     assert results[0] == results[1] == results[2]
 
 
-def test_a_mesh_that_a_view_cuts_off_is_shrunk_to_touch_its_margin() -> None:
+def test_the_overhang_is_what_a_mesh_is_too_large_by() -> None:
     faces = torch.tensor([[0, 1, 2]])
     wide = Mesh(torch.tensor([[0.9, -0.9, 0.1], [-0.9, -0.9, -0.2], [0.1, 0.8, 0.0]]), faces)
     cameras = bundle_cameras()
-    small = shrink_into_views(wide, cameras, margin=0.05)
+    small = wide.with_vertices(wide.vertices / overhang(wide, cameras, margin=0.05))
     clip = cameras.clip(small.vertices)
     reach = float((clip[..., :2].abs() / clip[..., 3:]).max())
     assert abs(reach - 0.95) < 1e-5
-    assert shrink_into_views(small, cameras, margin=0.04).vertices.equal(small.vertices)
-    ratio = small.vertices / wide.vertices
-    assert float(ratio[ratio.isfinite()].std()) < 1e-6
+    assert abs(overhang(small, cameras, margin=0.05) - 1) < 1e-5
+
+
+def test_what_another_view_would_cut_off_is_seen_smaller_and_not_otherwise() -> None:
+    alpha = torch.zeros(128, 128, dtype=torch.float64)
+    alpha[9:119, 9:119] = 1  # its corners come too close to the cameras at the sides
+    cameras = bundle_cameras()
+    surface = inflate(alpha, cameras[[0]], views=cameras)
+    assert surface.scale < 0.95
+    assert overhang(surface.mesh, cameras) <= 1
+    seen = project(surface.mesh)
+    front = np.abs(seen - (0.5 + surface.scale * (surface.on_picture - 0.5)))
+    assert front.max() < 1e-5
+    assert inflate(lopsided(), cameras[[0]], views=cameras).scale == 1
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 5])
+def test_wires_are_kept_to_the_pixel(width: int) -> None:
+    mask = np.zeros((256, 256), bool)
+    mask[40:216, 100 : 100 + width] = True
+    rows = np.arange(60, 180)
+    for offset in range(width):
+        mask[rows, 110 + (rows * 0.4).astype(int) + offset] = True
+    mask[60, 100:180] = True
+    alpha = torch.from_numpy(mask.astype(np.float64))
+    surface = inflate(alpha)
+    shown = rasterize(orbit_cameras([0.0]).clip(surface.mesh.vertices), surface.mesh.faces, (256, 256)).mask[0].numpy()
+    assert (shown & mask).sum() / (shown | mask).sum() > 0.98
+    solid = as_trimesh(surface.mesh)
+    assert solid.is_watertight
+    assert self_intersections(surface.mesh.vertices.double().numpy(), surface.mesh.faces.numpy()) == 0
+
+
+def test_pieces_stand_behind_each_other_as_they_meet_the_ground() -> None:
+    mask = np.zeros((128, 128))
+    mask[70:110, 10:40] = 1  # in front
+    mask[20:60, 60:100] = 1  # behind
+    mask[10:16, 65:90] = 1  # over the one behind
+    alpha = torch.from_numpy(mask)
+    surface = inflate(alpha)
+    assert surface.pieces == 3
+    bodies = as_trimesh(surface.mesh).split()
+    front, behind, over = sorted(bodies, key=lambda body: body.centroid[1])
+    assert front.centroid[2] > behind.centroid[2] + 0.3
+    assert abs(over.centroid[2] - behind.centroid[2]) < 0.05
+    points = project(surface.mesh)
+    np.testing.assert_allclose(points, surface.on_picture, atol=1e-5)
+    level = np.zeros((128, 128))
+    level[40:90, 10:40] = level[42:88, 60:100] = 1  # letters on one line
+    assert np.ptp([body.centroid[2] for body in as_trimesh(inflate(torch.from_numpy(level)).mesh).split()]) < 0.02

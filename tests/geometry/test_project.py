@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,14 +10,15 @@ import torch
 import trimesh
 from torch import Tensor
 
-from kiss3d_cli.core.errors import BadInput, Missing
+from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.cameras import bundle_cameras
 from kiss3d_cli.geometry.io.export import write_mesh
 from kiss3d_cli.geometry.io.load import read_mesh
 from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
 from kiss3d_cli.geometry.rasterize import rasterize
 from kiss3d_cli.geometry.render import render_texture
-from kiss3d_cli.geometry.texture.bake import Atlas, bake, unwrap
+from kiss3d_cli.geometry.texture.bake import bake
+from kiss3d_cli.geometry.texture.charts import Atlas, unwrap
 from kiss3d_cli.geometry.texture.project import Photographs, Projector, project_colors
 
 BALLS = ((torch.tensor([0.0, -0.1, -0.3]), 0.6), (torch.tensor([0.25, 0.2, 0.65]), 0.22))
@@ -106,8 +106,7 @@ def test_a_view_of_weight_zero_says_nothing() -> None:
 
 @pytest.fixture(scope="module")
 def atlas() -> Atlas:
-    pytest.importorskip("xatlas")
-    return unwrap(mesh(), 512)
+    return unwrap(mesh(), photographs().cameras, 512)
 
 
 def test_charts_do_not_overlap_and_lie_in_the_picture(atlas: Atlas) -> None:
@@ -136,7 +135,7 @@ def test_the_texture_shows_the_pictures_again(atlas: Atlas, tmp_path: Path) -> N
 
 def test_the_same_pictures_give_the_same_texture(atlas: Atlas) -> None:
     shape, taken = mesh(), photographs(64)
-    again = unwrap(shape, 512)
+    again = unwrap(shape, taken.cameras, 512)
     assert torch.equal(again.uv, atlas.uv)
     before = torch.get_num_threads()
     try:
@@ -149,16 +148,13 @@ def test_the_same_pictures_give_the_same_texture(atlas: Atlas) -> None:
     assert torch.equal(one, two)
 
 
-def test_bad_pictures_and_meshes_are_refused(atlas: Atlas, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_pictures_and_meshes_are_refused(atlas: Atlas) -> None:
     shape, taken = mesh(), photographs(32)
     with pytest.raises(BadInput, match="masks of all views are empty"):
         Projector(shape, Photographs(taken.cameras, taken.images, taken.masks & False, taken.weights))
     with pytest.raises(BadInput, match="32 x 16"):
         Projector(shape, Photographs(taken.cameras, taken.images[:, :16], taken.masks[:, :16], taken.weights))
     with pytest.raises(BadInput, match="no faces"):
-        unwrap(Mesh(shape.vertices, shape.faces[:0]))
+        unwrap(Mesh(shape.vertices, shape.faces[:0]), taken.cameras)
     with pytest.raises(BadInput, match="0 pixels"):
         bake(shape, taken, atlas, 0)
-    monkeypatch.setitem(sys.modules, "xatlas", None)
-    with pytest.raises(Missing, match="xatlas is not installed"):
-        unwrap(shape)

@@ -4,8 +4,10 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from kiss3d_cli.geometry.cameras import bundle_cameras
 from kiss3d_cli.geometry.inflate.inflate import inflate
-from kiss3d_cli.geometry.inflate.sheet_colors import continued, half_thickness, sample, sheet_colors, unfringed
+from kiss3d_cli.geometry.inflate.sheet_colors import SheetColors, continued, half_thickness, sample, unfringed
+from kiss3d_cli.geometry.inflate.views import show_surface
 
 SIDE = 256
 
@@ -28,7 +30,7 @@ def test_samples_are_bilinear_between_pixel_centres() -> None:
 
 def test_no_fringe_and_no_background_is_left() -> None:
     rgb, solid = picture()
-    own = unfringed(rgb, solid, fringe=3.5 / SIDE)
+    own = unfringed(rgb, solid.astype(float), fringe=3.5 / SIDE)
     assert (own.min(-1) < 0.5).all()
     inner = np.hypot(*(np.mgrid[0:SIDE, 0:SIDE] - 127.5)) < 95
     np.testing.assert_array_equal(own[inner], rgb[inner])
@@ -38,7 +40,7 @@ def test_narrow_parts_keep_the_colour_of_their_middle() -> None:
     rgb, solid = np.ones((64, 64, 3)), np.zeros((64, 64), bool)
     solid[10:50, 30:33] = True
     rgb[10:50, 31] = [0.1, 0.6, 0.2]
-    own = unfringed(rgb, solid, fringe=4 / 64)
+    own = unfringed(rgb, solid.astype(float), fringe=4 / 64)
     np.testing.assert_array_equal(own[20:40], np.broadcast_to([0.1, 0.6, 0.2], (20, 64, 3)))
 
 
@@ -46,8 +48,11 @@ def test_a_white_halo_goes_and_a_white_part_stays() -> None:
     y, x = np.mgrid[0:SIDE, 0:SIDE] + 0.5
     disc, glove = np.hypot(x - 90, y - 128) < 60, np.hypot(x - 200, y - 128) < 10
     rgb = np.ones((SIDE, SIDE, 3))
-    rgb[np.hypot(x - 90, y - 128) < 54] = [0.4, 0.2, 0.1]  # a halo of 6 pixels, three times the plain fringe
-    own = unfringed(rgb, disc | glove)
+    # a halo of 6 pixels, three times the plain fringe, that is not even
+    halo = disc & (np.hypot(x - 90, y - 128) >= 54)
+    rgb[disc] = [0.4, 0.2, 0.1]
+    rgb[halo] = np.random.default_rng(0).uniform(0.82, 1, (int(halo.sum()), 3))
+    own = unfringed(rgb, (disc | glove).astype(float))
     assert (own[disc] < 0.5).all()
     assert (own[glove] == 1).all()
 
@@ -67,7 +72,7 @@ def test_the_thickness_of_a_drawn_bar_and_disc() -> None:
 
 def test_the_back_continues_the_outline_and_drops_features() -> None:
     rgb, solid = picture()
-    around = continued(unfringed(rgb, solid), solid)
+    around = continued(unfringed(rgb, solid.astype(float)), solid)
     height = len(around)
     upper, lower = around[height // 4, height // 2], around[-height // 4, height // 2]
     np.testing.assert_allclose(upper, [0.8, 0.1, 0.1], atol=0.1)
@@ -79,16 +84,30 @@ def test_the_back_continues_the_outline_and_drops_features() -> None:
 def test_front_shows_the_picture_and_back_does_not() -> None:
     rgb, solid = picture()
     points = np.array([[0.5, 0.5], [0.5, 0.5], [0.5, 0.25], [0.51, 0.25]])
-    colors = sheet_colors(rgb, solid, points, np.array([1.0, -1.0, 0.9, 0.0]))
+    colors = SheetColors(rgb, solid.astype(float)).at(points, np.array([1.0, -1.0, 0.9, 0.0]))
     np.testing.assert_allclose(colors[0], [0.9, 0.9, 0.1], atol=1e-6)
     assert colors[1, 1] < 0.3
     np.testing.assert_allclose(colors[2:], [[0.8, 0.1, 0.1]] * 2, atol=0.05)
 
 
-def test_no_white_reaches_the_mesh() -> None:
+def test_an_even_white_band_is_the_stickers_own() -> None:
+    y, x = np.mgrid[0:SIDE, 0:SIDE] + 0.5
+    radius = np.hypot(x - 128, y - 128)
+    rgb = np.where((radius < 80)[..., None], [0.4, 0.2, 0.1], np.ones(3))
+    own = unfringed(rgb, (radius < 87).astype(float))
+    band = (radius > 81) & (radius < 85)
+    assert (own[band] == 1).all()
+    # the same with soft edges is no band of its own
+    soft = unfringed(rgb, np.where(radius < 80, 1.0, np.where(radius < 87, 0.8, 0)))
+    assert (soft[band] < 0.5).all()
+
+
+def test_no_white_reaches_the_back_of_the_mesh() -> None:
     rgb, solid = picture()
     alpha = torch.from_numpy(solid.astype(np.float64))
-    mesh = inflate(alpha, torch.from_numpy(rgb), resolution=128)
-    assert mesh.colors is not None
+    cameras = bundle_cameras()
+    surface = inflate(alpha, cameras[[0]], views=cameras)
+    shown = show_surface(surface, torch.from_numpy(rgb), alpha, cameras, (128, 128))
     # between yellow and blue all channels are at 0.45; white would bring them up
-    assert mesh.colors.min(-1).values.max() < 0.5
+    back = surface.mesh.vertices[:, 2] < -0.02
+    assert shown.vertices[back].min(-1).values.max() < 0.5

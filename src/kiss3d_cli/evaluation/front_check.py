@@ -15,12 +15,11 @@ from kiss3d_cli.geometry.cameras import Cameras
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.rasterize import rasterize
 from kiss3d_cli.geometry.render import render_colors, render_texture
+from kiss3d_cli.geometry.silhouette import pieces_of, thin_parts
 from kiss3d_cli.geometry.surface.intersections import bent_edges, self_intersections
 from kiss3d_cli.geometry.surface.topology import report
 from kiss3d_cli.geometry.texture.texture import Texture
 
-THIN = 6 / 512
-"""Parts of the silhouette narrower than this share of the picture's side are thin."""
 BENT = 60.0
 """Degrees between two faces from which their edge is ragged."""
 HIGHEST_PSNR = 99.0
@@ -72,7 +71,7 @@ def check_front(
 
     Args:
         mesh: on the CPU.
-        picture: what `mask` shows, sRGB-encoded.
+        picture: sRGB-encoded, not mixed with a background where its edges are soft.
         mask: where the object is.
         camera: the front one.
         texture: of the mesh; its vertex colours are used without one.
@@ -112,30 +111,6 @@ def check_front(
         faces=len(faces),
         scale=scale,
     )
-
-
-def thin_parts(mask: Bool[np.ndarray, "S S"]) -> Bool[np.ndarray, "S S"]:
-    """The parts of a mask narrower than `THIN`; corners of wide parts are none.
-
-    What an opening by a disc takes away is a part if it is longer than the disc is wide.
-    """
-    width = max(3, round(THIN * len(mask)))
-    inside = ndimage.distance_transform_edt(np.pad(mask, width))
-    core = inside > width / 2
-    opened = ndimage.distance_transform_edt(~core) <= width / 2 if core.any() else np.zeros_like(core)
-    rest = mask & ~opened[width:-width, width:-width]
-    labels, count = ndimage.label(rest, np.ones((3, 3)))
-    boxes = ndimage.find_objects(labels)
-    long = [max(side.stop - side.start for side in box) > width for box in boxes]
-    return np.asarray(np.array([False, *long])[labels]) if count else rest
-
-
-def pieces_of(mask: Bool[np.ndarray, "S S"]) -> list[int]:
-    """Pixels of each separate part of a mask, largest first; parts nowhere two pixels wide are specks and left out."""
-    labels, count = ndimage.label(mask, np.ones((3, 3)))
-    solid = np.unique(labels[ndimage.binary_opening(mask, np.ones((2, 2), bool))])
-    areas = ndimage.sum_labels(mask, labels, np.arange(1, count + 1))
-    return sorted((int(areas[number - 1]) for number in solid if number), reverse=True)
 
 
 def _fitted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -123,6 +124,30 @@ def render_texture(
     found = torch.nn.functional.grid_sample(picture, grid, padding_mode="border", align_corners=False)
     image = found[0].permute(1, 2, 0).reshape(*fragments.face_id.shape, 3) * fragments.mask[..., None]
     return _on_background(image, mesh, clip, fragments, background, antialiased)
+
+
+def render_shaded(
+    mesh: Mesh,
+    attributes: Float[Tensor, "N C"],
+    shade: Callable[[Float[Tensor, "P C"]], Float[Tensor, "P 3"]],
+    cameras: Cameras,
+    size: tuple[int, int],
+    background: float = 1.0,
+) -> RenderedColors:
+    """Colours that are a function of what every pixel shows, not antialiased. Not differentiable.
+
+    Args:
+        attributes: of the vertices, interpolated over the faces.
+        shade: from the attributes at P pixels to sRGB-encoded colours in [0, 1].
+        size: (H, W) pixels.
+        background: the grey of pixels that show nothing, in [0, 1].
+    """
+    clip = cameras.clip(mesh.vertices)
+    fragments = rasterize(clip, mesh.faces, size)
+    found = interpolate(attributes, mesh.faces, fragments)
+    image = found.new_zeros(*fragments.mask.shape, 3)
+    image[fragments.mask] = shade(found[fragments.mask]).to(image)
+    return _on_background(image, mesh, clip, fragments, background, antialiased=False)
 
 
 def _on_background(

@@ -1,14 +1,18 @@
-"""Agreement of a mesh's outline with masks of the same object."""
+"""Silhouettes: how a mesh's outline agrees with masks of the same object, and what parts a mask has."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from scipy import ndimage
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.cameras import Cameras
 
+THIN = 6 / 512
+"""Parts of a silhouette narrower than this share of the picture's side are thin."""
 _ROUNDS = 5
 """Each round's error is a small share of the one before: perspective bends extents only a little."""
 
@@ -37,3 +41,27 @@ def _extent(line: Bool[Tensor, "V K"]) -> Float[Tensor, " V"]:
     first = line.int().argmax(1)
     last = line.shape[1] - line.flip(1).int().argmax(1)
     return 2 * (last - first) / line.shape[1]
+
+
+def thin_parts(mask: Bool[np.ndarray, "S S"]) -> Bool[np.ndarray, "S S"]:
+    """The parts of a mask narrower than `THIN`; corners of wide parts are none.
+
+    What an opening by a disc takes away is a part if it is longer than the disc is wide.
+    """
+    width = max(3, round(THIN * len(mask)))
+    inside = ndimage.distance_transform_edt(np.pad(mask, width))
+    core = inside > width / 2
+    opened = ndimage.distance_transform_edt(~core) <= width / 2 if core.any() else np.zeros_like(core)
+    rest = mask & ~opened[width:-width, width:-width]
+    labels, count = ndimage.label(rest, np.ones((3, 3)))
+    boxes = ndimage.find_objects(labels)
+    long = [max(side.stop - side.start for side in box) > width for box in boxes]
+    return np.asarray(np.array([False, *long])[labels]) if count else rest
+
+
+def pieces_of(mask: Bool[np.ndarray, "S S"]) -> list[int]:
+    """Pixels of each separate part of a mask, largest first; parts nowhere two pixels wide are specks and left out."""
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    solid = np.unique(labels[ndimage.binary_opening(mask, np.ones((2, 2), bool))])
+    areas = ndimage.sum_labels(mask, labels, np.arange(1, count + 1))
+    return sorted((int(areas[number - 1]) for number in solid if number), reverse=True)

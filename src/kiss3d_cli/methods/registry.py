@@ -30,6 +30,7 @@ METHODS = (
     "bundle.redux:Redux",
     "bundle.file:File",
     "reconstruct.hull:Hull",
+    "reconstruct.surface:Surface",
     "reconstruct.lrm:Lrm",
     "refine.isomer:Isomer",
     "check.front:Front",

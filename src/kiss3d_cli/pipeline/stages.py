@@ -82,7 +82,7 @@ STAGES = (
         "reconstruct",
         "reconstructing the mesh",
         "lrm",
-        "`lrm` is the large reconstruction model, `hull` the visual hull of the four masks.",
+        "`lrm` is the large reconstruction model, `hull` the masks' visual hull, `surface` the reference's mesh.",
     ),
     Stage("refine", "refining the mesh", "isomer", "`isomer` moves the surface to agree with the normals."),
     Stage("check", "checking the mesh", "front", "`front` compares the front with the picture.", optional=True),

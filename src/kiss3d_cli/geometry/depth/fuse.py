@@ -20,7 +20,7 @@ from kiss3d_cli.geometry.depth.maps import DepthMaps
 from kiss3d_cli.geometry.extract.flexicubes import isosurface
 from kiss3d_cli.geometry.extract.hull import HullField, grid_points
 from kiss3d_cli.geometry.mesh import Mesh
-from kiss3d_cli.geometry.surface.manifold import face_components
+from kiss3d_cli.geometry.surface.components import keep_large_components
 
 _COARSEST = 20
 """Grid points along a side at which the solution starts."""
@@ -28,6 +28,8 @@ _SCREENING = 30.0
 """Weight of the value 1/2 on the points against the gradient, for a point that stands for one cell's side squared."""
 _FILLING_LENGTH = 0.05
 """World units over which the gradient would have to err by itself to outweigh that what all views hide is solid."""
+_CRUMB = 0.005
+"""Pieces with less than this share of the largest one's faces are dropped."""
 _MIN_POINTS = 100
 _CLEARLY_BETTER = 1.5
 _WELL_SEEN = 0.3
@@ -59,7 +61,7 @@ def fuse_depths(
     resolution: int = 96,
     bound: float = 1.05,
 ) -> Mesh:
-    """The closed surface through all depth maps, its largest component.
+    """The closed surface through all depth maps, without crumbs.
 
     Args:
         maps: what the views see.
@@ -86,7 +88,7 @@ def fuse_depths(
         raise BadInput(
             "The normals bound no solid.", hint="Check that they point out of the object, towards the cameras."
         )
-    return largest_component(mesh)
+    return keep_large_components(mesh, _CRUMB)
 
 
 def sample_depths(maps: DepthMaps) -> OrientedPoints:
@@ -241,10 +243,3 @@ def _trilinear(place: Float[Tensor, "N 3"], size: int) -> tuple[Int[Tensor, "N 8
     index = low.long()[:, None] + offsets
     weight = torch.where(offsets.bool(), part[:, None], 1 - part[:, None]).prod(-1)
     return (index[..., 0] * size + index[..., 1]) * size + index[..., 2], weight
-
-
-def largest_component(mesh: Mesh) -> Mesh:
-    """The component with the most faces, without the other vertices. Colours are dropped."""
-    faces = mesh.faces[face_components(mesh.faces) == 0]
-    used, index = torch.unique(faces, return_inverse=True)
-    return Mesh(mesh.vertices[used], index.reshape(-1, 3))

@@ -12,6 +12,8 @@ LEVEL = 0.5
 """The outline is where the coverage crosses this."""
 CLEARANCE = 0.1
 """Least distance of the outline from a pixel's centre, in pixels: keeps triangles from shrinking to nothing."""
+SHEET_CLEARANCE = 0.2
+"""The same for the sheets, whose rims would have teeth where long and short triangles alternate."""
 
 
 @dataclass(frozen=True)
@@ -36,28 +38,33 @@ class DoubleSheet:
     faces: Int[np.ndarray, "F 3"]
 
 
-def crossings(coverage: Float[np.ndarray, "H W"], axis: int) -> Float[np.ndarray, "h w"]:
-    """Where the outline crosses the grid edges along an axis, in pixels from the edge's first end; in [0.1, 0.9]."""
+def crossings(coverage: Float[np.ndarray, "H W"], axis: int, clearance: float = CLEARANCE) -> Float[np.ndarray, "h w"]:
+    """Where the outline crosses the grid edges along an axis, in pixels from the edge's first end; never closer than
+    the clearance to either."""
     first, second = np.swapaxes(coverage, 0, axis)[:-1], np.swapaxes(coverage, 0, axis)[1:]
     span = second - first
     apart = (first > LEVEL) != (second > LEVEL)
     at = (LEVEL - first) / np.where(apart, span, 1)
-    return np.asarray(np.swapaxes(at.clip(CLEARANCE, 1 - CLEARANCE), 0, axis))
+    return np.asarray(np.swapaxes(at.clip(clearance, 1 - clearance), 0, axis))
 
 
-def double_sheet(coverage: Float[np.ndarray, "H W"]) -> DoubleSheet:
+def double_sheet(coverage: Float[np.ndarray, "H W"], levels: int = 0) -> DoubleSheet:
     """Triangulate the region where the coverage is over one half, with linear interpolation (marching squares).
 
     Args:
         coverage: in [0, 1]; its outermost rows and columns must be at most one half. Pixels that touch at a corner
             are connected.
+        levels: far from the outline squares are put together to blocks of up to 2^levels pixels a side. The outline
+            is the same for any number, and so is the connectivity.
     """
     rows, columns = coverage.shape
     inside = coverage > LEVEL
     assert not np.concatenate([inside[0], inside[-1], inside[:, 0], inside[:, -1]]).any()
-    count = int(inside.sum())
+    blocks = _blocks(inside, levels)
+    used = _used(inside, blocks)
+    count = int(used.sum())
     pixel = np.full((rows, columns), -1)
-    pixel[inside] = np.arange(count)
+    pixel[used] = np.arange(count)
     across = inside[:, :-1] != inside[:, 1:]
     down = inside[:-1] != inside[1:]
     # vertices: front sheet, back sheet, outline on horizontal grid edges, outline on vertical ones
@@ -66,7 +73,7 @@ def double_sheet(coverage: Float[np.ndarray, "H W"]) -> DoubleSheet:
     on_down = np.full(down.shape, -1)
     on_down[down] = 2 * count + int(across.sum()) + np.arange(down.sum())
 
-    row, column = np.nonzero(inside)
+    row, column = np.nonzero(used)
     centers = np.stack([column + 0.5, row + 0.5], -1)
     across_row, across_column = np.nonzero(across)
     down_row, down_column = np.nonzero(down)
@@ -74,21 +81,88 @@ def double_sheet(coverage: Float[np.ndarray, "H W"]) -> DoubleSheet:
         [
             centers,
             centers,
-            np.stack([across_column + 0.5 + crossings(coverage, 1)[across], across_row + 0.5], -1),
-            np.stack([down_column + 0.5, down_row + 0.5 + crossings(coverage, 0)[down]], -1),
+            np.stack([across_column + 0.5 + crossings(coverage, 1, SHEET_CLEARANCE)[across], across_row + 0.5], -1),
+            np.stack([down_column + 0.5, down_row + 0.5 + crossings(coverage, 0, SHEET_CLEARANCE)[down]], -1),
         ]
     )
     index = np.arange(rows * columns).reshape(rows, columns)
     nearest_across = np.where(inside[:, :-1], index[:, :-1], index[:, 1:])[across]
     nearest_down = np.where(inside[:-1], index[:-1], index[1:])[down]
-    own = index[inside]
+    own = index[used]
     side = np.repeat([1, -1, 0], [count, count, len(points) - 2 * count])
 
-    front = _triangles(inside, pixel, on_across, on_down)
+    single = ~_enlarged(blocks[1], 2, (rows - 1, columns - 1)) if len(blocks) > 1 else np.ones_like(inside[1:, 1:])
+    front = np.concatenate([_triangles(inside, pixel, on_across, on_down, single), _fans(pixel, blocks)])
     outline = front >= 2 * count
     back = np.where(outline, front, front + count)[:, ::-1]
     faces = np.concatenate([front, back]).astype(np.int64)
     return DoubleSheet(points, side, np.concatenate([own, own, nearest_across, nearest_down]), faces)
+
+
+def _blocks(inside: Bool[np.ndarray, "H W"], levels: int) -> list[np.ndarray]:
+    """For each level k, which blocks of 2^k x 2^k squares are kept whole or are part of a larger one that is.
+
+    A block needs all eight blocks around it to be made of blocks half its size, so that a block has neighbours of its
+    own size, of half and of double alone, and sizes grow away from the outline.
+    """
+    solid = inside[:-1, :-1] & inside[:-1, 1:] & inside[1:, :-1] & inside[1:, 1:]
+    found = [solid]
+    for _ in range(levels):
+        below = found[-1]
+        below = np.pad(below, ((0, len(below) % 2), (0, below.shape[1] % 2)))
+        quarters = below[::2, ::2] & below[::2, 1::2] & below[1::2, ::2] & below[1::2, 1::2]
+        found.append(ndimage.binary_erosion(quarters, np.ones((3, 3), bool)))
+        if not found[-1].any():
+            break
+    return found
+
+
+def _enlarged(blocks: np.ndarray, factor: int, size: tuple[int, int]) -> np.ndarray:
+    return np.asarray(np.repeat(np.repeat(blocks, factor, 0), factor, 1)[: size[0], : size[1]])
+
+
+def _leaves(blocks: list[np.ndarray], level: int) -> np.ndarray:
+    """The blocks of a level that are no part of a larger one."""
+    own = blocks[level]
+    return np.asarray(own & ~_enlarged(blocks[level + 1], 2, own.shape) if level + 1 < len(blocks) else own)
+
+
+def _used(inside: Bool[np.ndarray, "H W"], blocks: list[np.ndarray]) -> Bool[np.ndarray, "H W"]:
+    """The pixels that are corners or middles of blocks, or next to squares that are no part of one."""
+    if len(blocks) < 2:
+        return inside
+    single = np.pad(~_enlarged(blocks[1], 2, (inside.shape[0] - 1, inside.shape[1] - 1)), 1, constant_values=True)
+    used = inside & (single[:-1, :-1] | single[:-1, 1:] | single[1:, :-1] | single[1:, 1:])
+    for level in range(1, len(blocks)):
+        row, column = np.nonzero(_leaves(blocks, level))
+        side = 2**level
+        for down, right in ((0, 0), (0, side), (side, 0), (side, side), (side // 2, side // 2)):
+            used[row * side + down, column * side + right] = True
+    return used
+
+
+def _fans(pixel: Int[np.ndarray, "H W"], blocks: list[np.ndarray]) -> Int[np.ndarray, "F 3"]:
+    """The front sheet's triangles in blocks of two and more squares a side: fans about their middles.
+
+    A side that smaller blocks touch has a vertex in its middle.
+    """
+    found: list[np.ndarray] = [np.zeros((0, 3), np.int64)]
+    for level in range(1, len(blocks)):
+        row, column = np.nonzero(_leaves(blocks, level))
+        side, half = 2**level, 2 ** (level - 1)
+        whole = np.pad(blocks[level], 1)
+        top, left = row * side, column * side
+        middle = pixel[top + half, left + half]
+        # counter-clockwise for a viewer to whom rows go down, from the top left: each side's start, middle, end
+        ring = [(0, 0), (half, 0), (side, 0), (side, half), (side, side), (half, side), (0, side), (0, half)]
+        at = [pixel[top + down, left + right] for down, right in ring]
+        for number, (down, right) in enumerate(((0, -1), (1, 0), (0, 1), (-1, 0))):
+            start, between, end = at[2 * number], at[2 * number + 1], at[(2 * number + 2) % 8]
+            split = ~whole[row + 1 + down, column + 1 + right]
+            found.append(np.stack([middle, start, end], -1)[~split])
+            found.append(np.stack([middle, start, between], -1)[split])
+            found.append(np.stack([middle, between, end], -1)[split])
+    return np.concatenate(found)
 
 
 def _triangles(
@@ -96,8 +170,9 @@ def _triangles(
     pixel: Int[np.ndarray, "H W"],
     on_across: Int[np.ndarray, "H w"],
     on_down: Int[np.ndarray, "h W"],
+    wanted: Bool[np.ndarray, "h w"],
 ) -> Int[np.ndarray, "F 3"]:
-    """The front sheet's triangles, counter-clockwise for a viewer to whom rows go down."""
+    """The front sheet's triangles in the wanted squares, counter-clockwise for a viewer to whom rows go down."""
     # Around each square of four pixel centres, counter-clockwise from the top left:
     #   corner 0 --- edge 3 --- corner 3
     #   edge 0                   edge 2
@@ -106,9 +181,9 @@ def _triangles(
     edges = np.stack([on_down[:, :-1], on_across[1:], on_down[:, 1:], on_across[:-1]])
     case = inside[:-1, :-1] + 2 * inside[1:, :-1] + 4 * inside[1:, 1:] + 8 * inside[:-1, 1:]
     ring = np.stack([corners, edges], 1).reshape(8, *case.shape)  # corner 0, edge 0, corner 1, edge 1, ...
-    found: list[np.ndarray] = []
+    found: list[np.ndarray] = [np.zeros((0, 3), np.int64)]
     for pattern in range(1, 16):
-        here = case == pattern
+        here = (case == pattern) & wanted
         if not here.any():
             continue
         polygon = _polygon(pattern)
@@ -136,39 +211,18 @@ def _polygon(pattern: int) -> list[int]:
     return ring[at:] + ring[:at]
 
 
-def connect(coverage: Float[np.ndarray, "H W"], *, least: float = 0.02) -> Float[np.ndarray, "H W"]:
-    """The coverage with its pieces joined by narrow bars, and crumbs dropped, so that one piece is left.
+def without_specks(coverage: Float[np.ndarray, "H W"], least: int = 12) -> Float[np.ndarray, "H W"]:
+    """The coverage without pieces that are nowhere two pixels wide and have fewer than `least` pixels.
 
-    Args:
-        coverage: in [0, 1].
-        least: pieces below this share of the largest are dropped.
+    What a matting network leaves behind is such; where there is nothing else, the largest piece stays.
     """
-    joined = coverage.copy()
-    diagonal = np.ones((3, 3))
-    labels, count = ndimage.label(joined > LEVEL, diagonal)
+    inside = coverage > LEVEL
+    labels, count = ndimage.label(inside, np.ones((3, 3)))
     if count <= 1:
-        return joined
-    areas = np.bincount(labels.ravel())
-    areas[0] = 0
-    crumbs = areas < least * areas.max()
-    crumbs[0] = False
-    joined[crumbs[labels]] = 0
-    while True:
-        labels, count = ndimage.label(joined > LEVEL, diagonal)
-        if count <= 1:
-            return joined
-        areas = np.bincount(labels.ravel())
-        areas[0] = 0
-        body = labels == areas.argmax()
-        distance, nearest = ndimage.distance_transform_edt(~body, return_indices=True)
-        others = (labels > 0) & ~body
-        at = np.unravel_index(np.where(others, distance, np.inf).argmin(), labels.shape)
-        to = nearest[:, at[0], at[1]]
-        steps = int(np.abs(np.asarray(at) - to).max()) + 1
-        line = np.linspace(at, to, 2 * steps).round().astype(int)
-        bar = np.zeros(labels.shape, bool)
-        bar[line[:, 0], line[:, 1]] = True
-        bar = ndimage.binary_dilation(bar, np.ones((3, 3), bool))
-        bar[[0, -1]] = False
-        bar[:, [0, -1]] = False
-        joined[bar] = np.maximum(joined[bar], 1.0)
+        return coverage
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    kept = areas >= least
+    kept[labels[ndimage.binary_opening(inside, np.ones((2, 2), bool))]] = True
+    kept[1 + int(areas[1:].argmax())] = True
+    kept[0] = True
+    return np.where(kept[labels], coverage, 0)

@@ -36,14 +36,18 @@ class Heights:
         squared: (H, W) square of the height; 0 outside.
         gradient: (H, W, 2) of `squared`, to the right and upwards: half of it points to the middle of the part that
             the pixel belongs to, as far as that is away; without the trunk's.
+        source: (H, W) the c that `squared` was solved with.
+        inflated: (H, W) `squared` before the trunk was turned.
     """
 
     squared: Float[np.ndarray, "H W"]
     gradient: Float[np.ndarray, "H W 2"]
+    source: Float[np.ndarray, "H W"]
+    inflated: Float[np.ndarray, "H W"]
 
 
 def height_field(coverage: Float[np.ndarray, "H W"]) -> Heights:
-    """Heights over the mid-plane.
+    """Heights over the mid-plane, of a silhouette of one piece.
 
     Args:
         coverage: in [0, 1], at most one half on the border; upright, rows going down.
@@ -52,7 +56,7 @@ def height_field(coverage: Float[np.ndarray, "H W"]) -> Heights:
     solve = poisson_solver(coverage)
     roundness = _roundness(solve(np.ones_like(coverage)), inside)
     inflated = np.maximum(solve(2 * (1 + roundness)), 0)
-    return Heights(_turned(inflated, coverage), _gradient(inflated, inside))
+    return Heights(_turned(inflated, coverage), _gradient(inflated, inside), 2 * (1 + roundness), inflated)
 
 
 def _gradient(u: Float[np.ndarray, "H W"], inside: Bool[np.ndarray, "H W"]) -> Float[np.ndarray, "H W 2"]:

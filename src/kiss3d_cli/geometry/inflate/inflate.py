@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -10,80 +12,148 @@ from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.cameras import Cameras, orbit_cameras
-from kiss3d_cli.geometry.inflate.double_sheet import LEVEL, DoubleSheet, connect, double_sheet
-from kiss3d_cli.geometry.inflate.heights import Heights, height_field
-from kiss3d_cli.geometry.inflate.sheet_colors import sheet_colors
-from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
+from kiss3d_cli.geometry.inflate.double_sheet import LEVEL, DoubleSheet, double_sheet, without_specks
+from kiss3d_cli.geometry.inflate.layout import piece_depths
+from kiss3d_cli.geometry.inflate.sheet_heights import SheetHeights, sheet_heights
+from kiss3d_cli.geometry.mesh import Mesh
+from kiss3d_cli.geometry.silhouette import thin_parts
 
-RESOLUTION = 256
-STAIRCASE = 1.0
-"""Samples; standard deviation of the blur along the outline."""
+RESOLUTIONS = (256, 512)
+"""Samples a side, without and with thin parts: a coarse grid is smoother, a fine one has room for a wire's section."""
+STAIRCASE = 1 / 256
+"""Share of the picture's side; standard deviation of the blur along the outline."""
+CORNER = 4
+"""Samples; what the blur takes from a corner is no longer than this, what it takes from a thin part is."""
+BLOCK = 1 / 64
+"""Share of the picture's side: far from the outline the surface has one vertex for up to so much."""
 DEPTH = 0.95
 """Of the round section: most things are a little flatter than they are wide."""
 HIGHEST = 0.95
 """World units from the mid-plane beyond which the height is pressed down smoothly."""
+MARGIN = 0.02
+"""Share of a picture's half side that the surface leaves free in every view."""
+_ROUNDS = 6
+"""Each shrinks by what is missing; perspective bends it only a little."""
+
+
+@dataclass(frozen=True)
+class Inflated:
+    """A silhouette as a closed surface.
+
+    Attributes:
+        mesh: closed, manifold, a separate body for each piece of the silhouette; without colours.
+        on_picture: (N, 2) column and row of each vertex in the picture, as shares of its side.
+        scale: the camera's picture of the mesh is the given one, made smaller about its middle by this factor.
+        pieces: how many there are.
+    """
+
+    mesh: Mesh
+    on_picture: Float[np.ndarray, "N 2"]
+    scale: float
+    pieces: int
 
 
 def inflate(
     alpha: Float[Tensor, "S S"],
-    rgb: Float[Tensor, "S S 3"] | None = None,
     camera: Cameras | None = None,
     *,
-    resolution: int = RESOLUTION,
+    views: Cameras | None = None,
+    resolution: int | None = None,
     depth: float = DEPTH,
-) -> Mesh:
-    """A closed, manifold, connected surface whose picture from the camera has the given silhouette.
+) -> Inflated:
+    """A closed, manifold surface whose picture from the camera has the given silhouette.
 
     The surface has round sections about its middle in the plane z = 0; its points lie on their own pixels' rays, so
-    that perspective does not spoil the silhouette. Openings stay open; pieces are
-    joined by narrow bars, crumbs are dropped.
+    that perspective does not spoil the silhouette. Openings stay open, pieces stay apart; specks are dropped.
 
     Args:
         alpha: coverage of a square picture, in [0, 1]; the silhouette is where it is over one half.
-        rgb: the picture, sRGB-encoded, in [0, 1], for vertex colours; none if None.
         camera: the one camera that saw the picture, in front of the plane z = 0; the bundle's front camera if None.
-        resolution: pixels a side at which the surface is sampled; at most the picture's own.
+        views: cameras whose pictures must hold the whole surface; what is inside the picture of one may come closer
+            to another, and so be larger there. The picture is taken smaller until they do.
+        resolution: samples a side, at most the picture's pixels; what the thinnest part asks for if None.
         depth: factor on the height; 1 gives round sections.
 
     Raises:
         BadInput: the silhouette is empty.
     """
+    if resolution is None:
+        resolution = RESOLUTIONS[bool(thin_parts((alpha > LEVEL).numpy()).any())]
     coverage = sample_coverage(alpha, resolution)
-    sheet = double_sheet(coverage)
     side = coverage.shape[0] - 2
+    sheet = double_sheet(coverage, levels=max(0, round(np.log2(BLOCK * side))))
     camera = orbit_cameras([0.0]) if camera is None else camera
     on_picture = (sheet.points - 1) / side
-    rays, center = pixel_rays(on_picture, camera)
+    heights = sheet_heights(coverage, sheet)
+    pieces = piece_depths(coverage)
+    behind = pieces.depth.ravel()[sheet.pixel]
+    scale = 1.0
+    for _ in range(_ROUNDS):
+        points = _placed(sheet, heights, behind, 0.5 + scale * (on_picture - 0.5), scale / side, camera, depth)
+        mesh = Mesh(torch.from_numpy(points).float(), torch.from_numpy(sheet.faces))
+        too_large = 1.0 if views is None else overhang(mesh, views)
+        if too_large <= 1:
+            break
+        scale /= too_large
+    return Inflated(mesh, on_picture, scale, pieces.count)
+
+
+def _placed(
+    sheet: DoubleSheet,
+    heights: SheetHeights,
+    behind: Float[np.ndarray, " N"],
+    at: Float[np.ndarray, "N 2"],
+    pixel: float,
+    camera: Cameras,
+    depth: float,
+) -> Float[np.ndarray, "N 3"]:
+    """World positions of the vertices.
+
+    Args:
+        behind: how far each vertex's piece is behind the plane z = 0, as a share of the distance to the camera.
+        at: column and row of each vertex as shares of the picture's side.
+        pixel: side of a sample as a share of the picture's.
+    """
+    rays, center = pixel_rays(at, camera)
     # world units a pixel, where the picture's middle meets the plane z = 0
-    unit = 2 * np.linalg.norm(center) / (float(camera.projection[0, 0, 0]) * side)
-    z = _depths(height_field(coverage), sheet, rays, unit, depth)
-    points = center + rays * ((z - center[2]) / rays[:, 2])[:, None]
-    mesh = Mesh(torch.from_numpy(points).float(), torch.from_numpy(sheet.faces))
-    if rgb is None:
-        return mesh
-    normals = vertex_normals(mesh.vertices, mesh.faces).double().numpy()
-    facing = -(normals * rays).sum(-1) / np.linalg.norm(rays, axis=-1)
-    colors = sheet_colors(rgb.double().numpy(), (alpha > LEVEL).numpy(), on_picture, facing)
-    return mesh.with_colors(torch.from_numpy(colors).float())
+    unit = 2 * float(np.linalg.norm(center)) * pixel / float(camera.projection[0, 0, 0])
+    z = _depths(heights, sheet, rays, unit, depth)
+    return np.asarray(center + rays * ((z - center[2]) / rays[:, 2] * (1 + behind))[:, None])
 
 
 def sample_coverage(alpha: Float[Tensor, "S S"], resolution: int) -> Float[np.ndarray, "H W"]:
-    """Alpha at the resolution of the surface, one connected piece, with a border of zeros one pixel wide."""
+    """Alpha at the resolution of the surface, without specks, with a border of zeros one pixel wide.
+
+    The outline is smoothed, but for what that would take away: of thin parts every sample is over one half that is so
+    in the picture.
+    """
     side = min(resolution, alpha.shape[0])
     if not bool((alpha > LEVEL).any()):
         raise BadInput(
             "the silhouette is empty: there is nothing to inflate", hint="look at mask.png of the preprocess stage"
         )
     reduced = torch.nn.functional.interpolate(alpha[None, None].double(), size=(side, side), mode="area")[0, 0].numpy()
-    solid = (alpha > LEVEL).numpy()
-    scale = side / alpha.shape[0]
-    # a staircase along the outline would show as ridges over all of the sides; thin parts would break up
-    smooth = ndimage.gaussian_filter(reduced, STAIRCASE, mode="nearest")
-    thin = _marked(solid & ~ndimage.binary_opening(solid, np.ones((5, 5), bool)), scale, side)
-    reduced = np.where(ndimage.binary_dilation(thin, np.ones((5, 5), bool)), reduced, smooth)
-    # parts thinner than a sample: each of their pixels takes its whole sample
-    thinnest = _marked(solid & ~ndimage.binary_opening(solid, np.ones((3, 3), bool)), scale, side)
-    return connect(np.pad(np.where(thinnest, np.maximum(reduced, 0.6), reduced), 1))
+    if side < alpha.shape[0]:
+        # parts thinner than a sample: each of their pixels takes its whole sample
+        solid = (alpha > LEVEL).numpy()
+        width = int(np.ceil(alpha.shape[0] / side)) + 1
+        thin = _marked(solid & ~ndimage.binary_opening(solid, np.ones((width, width), bool)), side / len(solid), side)
+        reduced = np.where(thin, np.maximum(reduced, 0.6), reduced)
+    inside = reduced > LEVEL
+    # a staircase along the outline would show as ridges over all of the sides
+    smooth = ndimage.gaussian_filter(reduced, STAIRCASE * side, mode="nearest")
+    moved = (smooth > LEVEL) != inside
+    near_thin = ndimage.binary_dilation(thin_parts(inside), np.ones((3, 3), bool), iterations=3)
+    moved = _long_parts(moved, CORNER) | (moved & near_thin)
+    moved = ndimage.binary_dilation(moved, np.ones((3, 3), bool), iterations=2)
+    return without_specks(np.pad(np.where(moved, reduced, smooth), 1))
+
+
+def _long_parts(pixels: Bool[np.ndarray, "S S"], length: int) -> Bool[np.ndarray, "S S"]:
+    """The connected parts whose boxes are longer than so many pixels."""
+    labels, _ = ndimage.label(pixels, np.ones((3, 3)))
+    long = [max(side.stop - side.start for side in box) > length for box in ndimage.find_objects(labels)]
+    return np.asarray(np.array([False, *long])[labels])
 
 
 def _marked(pixels: Bool[np.ndarray, "S S"], scale: float, side: int) -> Bool[np.ndarray, "s s"]:
@@ -109,11 +179,10 @@ def pixel_rays(
     return local @ rotation, camera.centers[0].double().numpy()
 
 
-def shrink_into_views(mesh: Mesh, cameras: Cameras, margin: float = 0.02) -> Mesh:
-    """The mesh, scaled about the origin just so far that no camera's picture cuts it off; unchanged if none does.
+def overhang(mesh: Mesh, cameras: Cameras, margin: float = MARGIN) -> float:
+    """How much too large a mesh is for the cameras' pictures: scaled by one over this, about the origin, it fits.
 
-    What is inside the picture of one camera may come closer to another, and so be larger there. In a camera's axes
-    (x, y, z to the camera, from the origin) a point scaled by s lies in the picture while
+    In a camera's axes (x, y, z to the camera, from the origin) a point scaled by s lies in the picture while
     f s max(|x|, |y|) <= (1 - margin) (r - s z), with focal length f and distance r: the bound on s is solved for.
 
     Args:
@@ -124,13 +193,16 @@ def shrink_into_views(mesh: Mesh, cameras: Cameras, margin: float = 0.02) -> Mes
     local = cameras.normals_to_camera(mesh.vertices)
     distance = cameras.centers.norm(dim=-1)[:, None]
     side = torch.einsum("vi,vni->vni", cameras.projection[:, [0, 1], [0, 1]], local[..., :2]).abs().amax(-1)
-    needed = (side + (1 - margin) * local[..., 2]) / ((1 - margin) * distance)
-    scale = 1 / max(1.0, float(needed.max()))
-    return mesh.with_vertices(mesh.vertices * scale)
+    return float(((side + (1 - margin) * local[..., 2]) / ((1 - margin) * distance)).max())
+
+
+def shrink_into_views(mesh: Mesh, cameras: Cameras, margin: float = MARGIN) -> Mesh:
+    """The mesh, scaled about the origin just so far that no camera's picture cuts it off; unchanged if none does."""
+    return mesh.with_vertices(mesh.vertices / max(1.0, overhang(mesh, cameras, margin)))
 
 
 def _depths(
-    heights: Heights,
+    heights: SheetHeights,
     sheet: DoubleSheet,
     rays: Float[np.ndarray, "N 3"],
     unit: float,
@@ -146,9 +218,9 @@ def _depths(
     """
     slant = rays[:, :2] / rays[:, 2:]
     steep = 1 + depth**2 * (slant**2).sum(-1)
-    gradient = heights.gradient.reshape(-1, 2)[sheet.pixel] * unit
+    gradient = heights.gradient * unit
     middle = depth**2 * (gradient * slant).sum(-1) / 2 / steep
-    half = soft_limit(depth * unit * np.sqrt(heights.squared.ravel()[sheet.pixel] / steep), HIGHEST)
+    half = soft_limit(depth * unit * np.sqrt(heights.squared / steep), HIGHEST)
     return np.asarray(middle + sheet.side * half)
 
 

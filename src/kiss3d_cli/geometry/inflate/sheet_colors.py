@@ -10,8 +10,13 @@ from scipy.sparse.linalg import splu
 
 FRINGE = 0.008
 """Share of the picture's side, inwards from the outline, where a picture's colours hold some of its background."""
+SEAM = 0.003
+"""The same in front, where the picture's own colours are wanted as far as they go."""
 HALO, PALE = 0.03, 0.8
-"""The same where all channels are over the second: likely the white on which the object was cut out."""
+"""The fringe where all channels are over the second: likely the white on which the object was cut out."""
+EVEN, OPAQUE = 0.06, 0.97
+"""Pale pixels that differ by less than the first from all around them, with an alpha over the second, are no halo but
+a band of the object's own: a sticker's rim, a sheet's edge, white fur."""
 DETAIL, FEATURE = 0.06, 0.27
 """Shares of the picture's side: details of the outline below the first and features of the inside below the second
 are not repeated on the sides and the back."""
@@ -21,25 +26,41 @@ SIDEWAYS = 0.12
 """How easily colours spread up and down, against sideways: things stand upright, and their bands run around them."""
 ANCHOR = 0.03
 """How strongly the middle of the back is held to the picture, against 1 for the pull of a neighbouring pixel."""
-GRAZING, FACING = 0.2, 0.5
+GRAZING, FACING = 0.03, 0.2
 """Cosines between the surface and its ray: below the first the picture is stretched too far to be used."""
 
 
 def unfringed(
-    rgb: Float[np.ndarray, "S S 3"], solid: Bool[np.ndarray, "S S"], fringe: float = FRINGE
+    rgb: Float[np.ndarray, "S S 3"],
+    alpha: Float[np.ndarray, "S S"],
+    fringe: float = FRINGE,
+    halo: float = HALO,
 ) -> Float[np.ndarray, "S S 3"]:
     """The picture with its fringe and its background replaced by the nearest colour that is the object's own.
 
-    Pale pixels count as fringe further in: a cut-out made on white often keeps a halo of it. Parts narrower than two
-    fringes keep the colours along their middle.
+    Pale pixels count as fringe further in: a cut-out made on white often keeps a halo of it. A band that is pale all
+    over and opaque is the object's. Parts narrower than two fringes keep the colours along their middle.
     """
-    width = np.where(rgb.min(-1) > PALE, max(HALO, fringe), fringe) * len(solid)
+    solid = alpha > 0.5
+    pale = (rgb.min(-1) > PALE) & ~_even_bands(rgb, alpha)
+    width = np.where(pale, max(halo, fringe), fringe) * len(solid)
     # beyond the picture nothing is known: an object that is cut off there has no fringe
     distance = ndimage.distance_transform_edt(np.pad(solid, 1, mode="edge"))[1:-1, 1:-1]
     thickness = half_thickness(distance, 2 * float(width.max()))
     own = solid & (distance > np.minimum(np.maximum(width, 1), 0.6 * thickness))
     nearest = ndimage.distance_transform_edt(~own, return_distances=False, return_indices=True)
     return np.asarray(rgb[nearest[0], nearest[1]])
+
+
+def _even_bands(rgb: Float[np.ndarray, "S S 3"], alpha: Float[np.ndarray, "S S"]) -> Bool[np.ndarray, "S S"]:
+    """Pale pixels of bands that are even and opaque, and at least five pixels of 512 wide."""
+    pale = (rgb.min(-1) > PALE) & (alpha > OPAQUE)
+    small = np.ascontiguousarray(rgb, np.float32)
+    kernel = np.ones((3, 3), np.uint8)
+    spread = (cv2.dilate(small, kernel) - cv2.erode(small, kernel)).max(-1)
+    reach = max(1, round(len(rgb) / 512))
+    core = ndimage.binary_erosion(pale & (spread < EVEN), np.ones((3, 3), bool), iterations=reach)
+    return np.asarray(ndimage.binary_dilation(core, np.ones((3, 3), bool), iterations=4 * reach) & pale)
 
 
 def half_thickness(distance: Float[np.ndarray, "S S"], limit: float) -> Float[np.ndarray, "S S"]:
@@ -120,26 +141,27 @@ def _spread(
     return result
 
 
-def sheet_colors(
-    rgb: Float[np.ndarray, "S S 3"],
-    solid: Bool[np.ndarray, "S S"],
-    points: Float[np.ndarray, "N 2"],
-    facing: Float[np.ndarray, " N"],
-) -> Float[np.ndarray, "N 3"]:
-    """Colours of the vertices of an inflated silhouette.
+class SheetColors:
+    """A picture on its own inflated silhouette: itself in front, a continuation on the sides and the back."""
 
-    Args:
-        rgb: the picture, sRGB-encoded, in [0, 1].
-        solid: the silhouette in it.
-        points: column and row of each vertex in the picture, as shares of its side.
-        facing: cosine between each vertex's normal and the ray to the viewer; negative on the back.
-    """
-    own = unfringed(rgb, solid)
-    front = sample(own, points)
-    around = sample(continued(own, solid), points)
-    share = ((facing - GRAZING) / (FACING - GRAZING)).clip(0, 1)
-    share = (share * share * (3 - 2 * share))[:, None]
-    return np.asarray((share * front + (1 - share) * around).clip(0, 1))
+    def __init__(self, rgb: Float[np.ndarray, "S S 3"], alpha: Float[np.ndarray, "S S"]) -> None:
+        """
+        Args:
+            rgb: the picture, sRGB-encoded, in [0, 1], not multiplied by alpha.
+            alpha: coverage; the silhouette is where it is over one half.
+        """
+        self._front = unfringed(rgb, alpha, SEAM, SEAM)
+        self._around = continued(unfringed(rgb, alpha), alpha > 0.5)
+
+    def at(self, points: Float[np.ndarray, "N 2"], facing: Float[np.ndarray, " N"]) -> Float[np.ndarray, "N 3"]:
+        """
+        Args:
+            points: column and row in the picture, as shares of its side.
+            facing: cosine between each point's normal and the ray to the viewer; negative on the back.
+        """
+        share = ((facing - GRAZING) / (FACING - GRAZING)).clip(0, 1)
+        share = (share * share * (3 - 2 * share))[:, None]
+        return np.asarray((share * sample(self._front, points) + (1 - share) * sample(self._around, points)).clip(0, 1))
 
 
 def sample(picture: Float[np.ndarray, "H W C"], points: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "N C"]:

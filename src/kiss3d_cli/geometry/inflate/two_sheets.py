@@ -143,7 +143,7 @@ def _extended(
     if not sure.any():
         sure = coverage >= coverage.max()
     solid = (alpha > LEVEL).numpy()
-    guide = np.ones((*solid.shape, 3)) if rgb is None else unfringed(rgb.double().numpy(), solid)
+    guide = np.ones((*solid.shape, 3)) if rgb is None else unfringed(rgb.double().numpy(), solid.astype(np.float64))
     return guided(said.double().numpy(), guide, sure, side)
 
 
@@ -175,7 +175,7 @@ def _painted(
     """The picture where it looks at the surface, the colours from behind on the back, those of the sides between."""
     facing = -(normals * rays).sum(-1) / np.linalg.norm(rays, axis=-1)
     across = normals @ camera.rotation[0, 0].double().numpy()
-    own = sample(unfringed(rgb, solid), on_picture)
+    own = sample(unfringed(rgb, solid.astype(np.float64)), on_picture)
     back, left, right = (
         sample(np.asarray(c, np.float64), on_picture) for c in (colors.back, colors.left, colors.right)
     )

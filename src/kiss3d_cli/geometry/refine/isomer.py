@@ -21,19 +21,24 @@ from torch.nn.functional import normalize
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.cameras import Cameras
-from kiss3d_cli.geometry.depth.fuse import fuse_depths, largest_component
+from kiss3d_cli.geometry.depth.fuse import fuse_depths
 from kiss3d_cli.geometry.depth.integrate import IntegrationSettings, integrate_normals
 from kiss3d_cli.geometry.depth.maps import camera_rays
 from kiss3d_cli.geometry.extract.flexicubes import isosurface
 from kiss3d_cli.geometry.extract.hull import HullField, check_masks, grid_points, hull_depths, visual_hull
 from kiss3d_cli.geometry.mesh import Mesh, steady_sum, vertex_normals
 from kiss3d_cli.geometry.rasterize import BUILT_IN, Backend, Edges, Fragments, antialias, interpolate, rasterize
+from kiss3d_cli.geometry.refine.agreement import shows_already
 from kiss3d_cli.geometry.refine.explicit_target import TargetViews
+from kiss3d_cli.geometry.surface.components import keep_large_components
 from kiss3d_cli.geometry.surface.remesh_optimizer import RemeshOptimizer, RemeshSettings
 from kiss3d_cli.geometry.surface.repair import repair
 
 _LIMIT = 0.99
 """Half the side of the box that stage 1 keeps the vertices in."""
+
+_CRUMB = 0.005
+"""Pieces with less than this share of the largest one's faces are no part of the object."""
 
 _SETTLED = 0.9
 """Mean edge length after 50 steps, in reference edge lengths."""
@@ -44,7 +49,8 @@ class IsomerSettings:
     """
     Attributes:
         size: side of the pictures that the mesh is compared with, in pixels.
-        integrate: begin with the surface through the integrated normal maps.
+        integrate: begin with the surface through the integrated normal maps, unless the start shows these normals
+            already.
         integration: how they are integrated.
         coarse_steps: steps of stage 1, for coarse starts such as a sphere.
         coarse: stage 1's step and edge lengths.
@@ -85,14 +91,16 @@ class IsomerSettings:
 class Refined:
     """
     Attributes:
-        mesh: a closed manifold of one component.
+        mesh: a closed manifold, of one component for each piece of the object.
         losses: of every step, stage 1 first.
         notes: sentences on what was repaired or done otherwise than asked.
+        unchanged: the mesh is the start, which shows the views as they are.
     """
 
     mesh: Mesh
     losses: tuple[float, ...]
     notes: tuple[str, ...]
+    unchanged: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,7 +182,8 @@ def refine(
     views = _check_views(normals, mask, cameras, settings, backend, notes)
     mesh = _start_mesh(start, views, notes)
     losses: list[float] = []
-    if settings.integrate:
+    known = isinstance(start, Mesh) and shows_already(mesh, views.normals, views.mask, views.cameras)
+    if settings.integrate and not known:
         progress(0.05, "integrating the normals")
         mesh = _integrated(None if isinstance(start, str) else mesh, views, settings)
     views = views.resized(settings.size)
@@ -187,7 +196,9 @@ def refine(
         mesh = _stage_one(mesh, views, settings, losses, step)
     if settings.fine_steps:
         mesh = _stage_two(mesh, views, settings, losses, step)
-    return Refined(largest_component(mesh), tuple(losses), tuple(notes))
+    return Refined(
+        mesh if known else keep_large_components(mesh, _CRUMB), tuple(losses), tuple(notes), known and not steps
+    )
 
 
 def _check_views(

@@ -1,69 +1,20 @@
-"""Textures made: a mesh unwrapped with xatlas, photographs baked into the picture."""
+"""Textures made: photographs baked into the picture of an unwrapped mesh."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from scipy.ndimage import distance_transform_edt
-from torch import Tensor
 
-from kiss3d_cli.core.errors import BadInput, Missing
+from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
 from kiss3d_cli.geometry.rasterize import interpolate, rasterize
+from kiss3d_cli.geometry.texture.charts import Atlas
 from kiss3d_cli.geometry.texture.diffuse import diffuse
 from kiss3d_cli.geometry.texture.project import Photographs, Projector
 from kiss3d_cli.geometry.texture.texture import Texture
 
-PADDING = 4
-"""Pixels between two charts, at least."""
 _TEXELS_AT_ONCE = 1 << 18
-
-
-@dataclass(frozen=True)
-class Atlas:
-    """A mesh's faces laid out flat without overlap.
-
-    Attributes:
-        uv: (M, 2) in [0, 1], u to the right, v down.
-        corners: (F, 3) int64, rows of `uv`.
-        charts: the number of pieces.
-    """
-
-    uv: Float[Tensor, "M 2"]
-    corners: Int[Tensor, "F 3"]
-    charts: int
-
-
-def unwrap(mesh: Mesh, size: int = 2048) -> Atlas:
-    """Cuts a mesh into charts and packs them with xatlas.
-
-    Args:
-        size: pixels a side of the picture that is to come; charts keep at least `PADDING` of them between each other.
-
-    Raises:
-        BadInput: a mesh without faces.
-        Missing: xatlas is not installed.
-    """
-    if mesh.faces.shape[0] == 0:
-        raise BadInput("The mesh has no faces to unwrap.", hint="Check the stage before.")
-    try:
-        import xatlas
-    except ImportError as error:
-        cause = "xatlas is not installed, and without it a mesh gets no texture."
-        raise Missing(cause, hint="Run 'pip install xatlas', or keep vertex colours.") from error
-    atlas = xatlas.Atlas()
-    atlas.add_mesh(mesh.vertices.detach().cpu().float().numpy(), mesh.faces.cpu().numpy().astype(np.uint32))
-    charts, packing = xatlas.ChartOptions(), xatlas.PackOptions()
-    packing.resolution, packing.padding, packing.bilinear, packing.create_image = size, PADDING, True, False
-    atlas.generate(charts, packing, False)
-    _, corners, uv = atlas[0]
-    # xatlas divides by the width and the height that it used; one scale for both keeps squares square.
-    pixels = np.asarray([atlas.width, atlas.height]) / max(atlas.width, atlas.height)
-    placed = torch.from_numpy((uv * pixels).astype(np.float32))
-    return Atlas(placed, torch.from_numpy(corners.astype(np.int64)), int(atlas.chart_count))
 
 
 def bake(mesh: Mesh, photographs: Photographs, atlas: Atlas, size: int = 2048) -> Texture:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
@@ -27,6 +28,8 @@ RESOLUTION = 1024
 """Pixels a side at which visibility is decided and margins are measured."""
 MARGIN = (2.0, 12.0)
 """Pixels from the outline at which a colour begins to count and counts in full."""
+EXACT_MARGIN = (0.0, 1.0)
+"""The same for pictures of the very mesh that is painted."""
 MIN_COSINE = 0.05
 ENOUGH = 0.1
 """The sum of weights from which a point's colour is taken as it is; below, it is blended with its surroundings."""
@@ -41,12 +44,14 @@ class Photographs:
         images: (V, H, W, 3) sRGB-encoded, in [0, 1].
         masks: (V, H, W) where the object is.
         weights: (V,) how much each view counts; the published colour weights are 1, 0.5, 1, 0.5.
+        exact: they show the very mesh that is painted, pixel by pixel, and nothing is mixed into its edges.
     """
 
     cameras: Cameras
     images: Float[Tensor, "V H W 3"]
     masks: Bool[Tensor, "V H W"]
     weights: Float[Tensor, " V"]
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ class Projector:
             raise BadInput(f"The pictures are {width} x {height} pixels.", hint="Give square ones.")
         if not bool(photographs.masks.any()):
             raise BadInput("The masks of all views are empty.", hint="Check the pictures' background.")
+        self._images = _spread(photographs) if photographs.exact else photographs.images
         self._photographs = photographs
         size = (RESOLUTION, RESOLUTION)
         fragments = rasterize(photographs.cameras.clip(mesh.vertices.detach()), mesh.faces, size)
@@ -112,7 +118,7 @@ class Projector:
             grid = torch.stack([x, y], -1)[None, None]
             margin = _sample(self._margin[view][None], grid)[:, 0]
             gain = torch.where(inside, self._photographs.weights[view] * cosine.square() * margin, 0)
-            total = total + gain[:, None] * _sample(self._photographs.images[view].permute(2, 0, 1), grid)
+            total = total + gain[:, None] * _sample(self._images[view].permute(2, 0, 1), grid)
             weight = weight + gain
         return Sighting(total / torch.where(weight > 0, weight, 1)[:, None], weight)
 
@@ -128,9 +134,20 @@ def _pixel(distance: Any, projection: Float[Tensor, "4 4"]) -> Any:
     return distance * (2 / (float(projection[0, 0]) * RESOLUTION))
 
 
+def _spread(photographs: Photographs) -> Float[Tensor, "V H W 3"]:
+    """The pictures with the nearest of the object's colours around it, so that no background is filtered in."""
+    found = []
+    for image, mask in zip(photographs.images, photographs.masks.cpu().numpy(), strict=True):
+        if mask.any():
+            row, column = distance_transform_edt(~mask, return_distances=False, return_indices=True)
+            image = image[torch.from_numpy(row).long(), torch.from_numpy(column).long()]
+        found.append(image)
+    return torch.stack(found)
+
+
 def _margins(depth: Float[Tensor, "V R R"], photographs: Photographs) -> Float[Tensor, "V R R"]:
     """From 0 at outlines and jumps in depth to 1 in the clear."""
-    near, far = MARGIN
+    near, far = EXACT_MARGIN if photographs.exact else MARGIN
     found = []
     masks, projections = photographs.masks.cpu().numpy(), photographs.cameras.projection
     for surface, mask, projection in zip(depth.cpu().numpy(), masks, projections, strict=True):

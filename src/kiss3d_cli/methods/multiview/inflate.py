@@ -17,7 +17,7 @@ class InflateSettings(Tiles, Cameras):
 class Inflate(Weightless[InflateSettings]):
     """The silhouette inflated to a surface, seen from four sides."""
 
-    stage, name, version = "multiview", "inflate", 1
+    stage, name, version = "multiview", "inflate", 2
     settings = InflateSettings
     reads = ("preprocess/image_rgba.png",)
     writes = (*WRITES, "surface.ply")
@@ -26,19 +26,19 @@ class Inflate(Weightless[InflateSettings]):
         import torch
 
         from kiss3d_cli.geometry.cameras import bundle_cameras
-        from kiss3d_cli.geometry.inflate.inflate import inflate, shrink_into_views
+        from kiss3d_cli.geometry.inflate.inflate import inflate
+        from kiss3d_cli.geometry.inflate.views import show_surface
         from kiss3d_cli.geometry.io.export import write_mesh
-        from kiss3d_cli.geometry.render import render_colors
         from kiss3d_cli.image.png import read_png
         from kiss3d_cli.image.views import VIEW_NAMES, to_bytes, write_views
 
         rgba = torch.from_numpy(read_png(context.inputs["preprocess/image_rgba.png"]).copy()).float() / 255
         cameras = bundle_cameras(settings.radius)
         context.progress(0.1, "inflating the silhouette")
-        mesh = inflate(rgba[..., 3], rgba[..., :3], cameras[[0]], depth=settings.depth)
-        mesh = shrink_into_views(mesh, cameras)
-        context.progress(0.7, "rendering four views")
-        colors = to_bytes(render_colors(mesh, cameras, (settings.tile, settings.tile)).colors)
-        write_views(context.output, dict(zip(VIEW_NAMES, colors, strict=True)))
+        surface = inflate(rgba[..., 3], cameras[[0]], views=cameras, depth=settings.depth)
+        context.progress(0.6, "rendering four views")
+        shown = show_surface(surface, rgba[..., :3], rgba[..., 3], cameras, (settings.tile, settings.tile))
+        write_views(context.output, dict(zip(VIEW_NAMES, to_bytes(shown.views), strict=True)))
+        mesh = surface.mesh.with_colors(shown.vertices)
         write_mesh(context.output / "surface.ply", mesh)
-        context.facts.update(vertices=len(mesh.vertices), faces=len(mesh.faces))
+        context.facts.update(vertices=len(mesh.vertices), faces=len(mesh.faces), pieces=surface.pieces)

@@ -17,7 +17,7 @@ class PriorSettings(Tiles, Cameras):
 class Prior(Weightless[PriorSettings]):
     """The front and the back that the learned prior says, joined to a surface, seen from four sides."""
 
-    stage, name, version = "multiview", "prior", 1
+    stage, name, version = "multiview", "prior", 2
     settings = PriorSettings
     reads = ("preprocess/image_rgba.png",)
     writes = (*WRITES, "surface.ply")
@@ -39,7 +39,7 @@ class Prior(Weightless[PriorSettings]):
         shape = shape_of(loaded.network, read_png(context.inputs["preprocess/image_rgba.png"]), cameras[[0]])
         mesh = shrink_into_views(shape.mesh, cameras)
         context.progress(0.7, "rendering four views")
-        colors = to_bytes(render_colors(mesh, cameras, (settings.tile, settings.tile)).colors)
+        colors = to_bytes(render_colors(mesh, cameras, (settings.tile, settings.tile), antialiased=False).colors)
         write_views(context.output, dict(zip(VIEW_NAMES, colors, strict=True)))
         write_mesh(context.output / "surface.ply", mesh)
         context.facts.update(vertices=len(mesh.vertices), faces=len(mesh.faces), weights=loaded.sha256)

@@ -20,7 +20,8 @@ class IsomerSettings(Cameras):
     start: Literal["reconstruct", "hull", "sphere"] = "reconstruct"
     """What is refined: the mesh of the reconstruct stage, the visual hull of the masks, or a sphere."""
     integrate: bool = True
-    """Integrate the normals to depth maps first: normals alone do not close a step in depth."""
+    """Integrate the normals to depth maps first, unless the start shows these normals already: normals alone do not
+    close a step in depth."""
     size: int = Field(512, ge=64, le=1024)
     """Side of the tiles that the mesh is compared with, in pixels."""
     view_weights: tuple[Share, Share, Share, Share] = (1.0, 0.9, 1.0, 0.9)
@@ -80,7 +81,7 @@ class IsomerSettings(Cameras):
 class Isomer(Weightless[IsomerSettings]):
     """Move the surface to agree with the normals, then colour it: a texture, or colours of the vertices."""
 
-    stage, name, version = "refine", "isomer", 2
+    stage, name, version = "refine", "isomer", 4
     settings = IsomerSettings
     reads = ("bundle/bundle.png", "reconstruct/mesh.ply")
     writes = ("mesh.glb", "mesh.obj", "mesh.ply")
@@ -94,7 +95,8 @@ class Isomer(Weightless[IsomerSettings]):
         from kiss3d_cli.geometry.refine.isomer import refine
         from kiss3d_cli.geometry.surface.repair import decimate
         from kiss3d_cli.geometry.surface.topology import report
-        from kiss3d_cli.geometry.texture.bake import bake, unwrap
+        from kiss3d_cli.geometry.texture.bake import bake
+        from kiss3d_cli.geometry.texture.charts import unwrap
         from kiss3d_cli.geometry.texture.project import Photographs, project_colors
         from kiss3d_cli.methods.bundle.drawn import drawn
         from kiss3d_cli.methods.bundle.elsewhere import cameras_of, weights_of
@@ -119,12 +121,12 @@ class Isomer(Weightless[IsomerSettings]):
         mesh = decimate(refined.mesh.to("cpu"), settings.target_faces)
         context.progress(0.7, "projecting colours")
         weights = torch.tensor(weights_of(bundle, settings.color_weights))
-        photographs = Photographs(cameras, bundle.rgb, bundle.mask, weights)
+        photographs = Photographs(cameras, bundle.rgb, bundle.mask, weights, exact=refined.unchanged)
         mesh = mesh.with_colors(project_colors(mesh, photographs))
         texture = None
         if settings.texture:
             context.progress(0.75, "unwrapping")
-            atlas = unwrap(mesh, settings.texture_size)
+            atlas = unwrap(mesh, cameras, settings.texture_size)
             context.progress(0.85, "baking the texture")
             texture = bake(mesh, photographs, atlas, settings.texture_size)
         context.progress(0.95, "writing")
