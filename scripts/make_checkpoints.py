@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from checkpoints import chat, florence2, flux, isnet, prm, zero123plus
+from checkpoints import chat, florence2, flux, isnet, prm, tensors, zero123plus
 
 MODELS = {
     "isnet": isnet.write,
@@ -26,16 +26,16 @@ SEED = 5
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    sizes = "full: the published sizes, 35 GB; hollow: the same, but of zeros that take no room, for flux alone"
+    sizes = "full: the published sizes, 35 GB; hollow: the same, but of zeros that take no room on the disk"
     parser.add_argument("--size", choices=("tiny", "full", "hollow"), default="tiny", help=sizes)
     parser.add_argument("--out", type=Path, required=True, help="the folder for models.root")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--only", nargs="*", choices=sorted(MODELS), help="write these alone")
     options = parser.parse_args()
-    if options.size == "hollow" and options.only != ["flux"]:
-        parser.error("--size hollow needs --only flux")
+    tensors.HOLLOW = options.size == "hollow"
     for name in options.only or MODELS:
-        MODELS[name](options.out, options.size, options.seed)
+        size = "full" if tensors.HOLLOW and name != "flux" else options.size
+        MODELS[name](options.out, size, options.seed)
         print(f"{name}: written to {options.out}")
 
 

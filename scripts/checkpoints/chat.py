@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -34,7 +35,28 @@ def write(root: Path, size: str, seed: int) -> None:
     )
     config.architectures = ["Qwen2ForCausalLM"]
     config.save_pretrained(folder)
-    write_json(folder / "generation_config.json", {"do_sample": False, "eos_token_id": [2, 0], "pad_token_id": 0})
+    write_json(folder / "generation_config.json", GENERATION)
     with torch.device("meta"):
-        found = specs_of(Qwen2ForCausalLM(config))
-    write_safetensors(folder / "model.safetensors", found, seed)
+        found = specs_of(Qwen2ForCausalLM(config), torch.bfloat16)
+    shards = [f"model-{number + 1:05}-of-{SHARDS:05}.safetensors" for number in range(SHARDS)]
+    place = {name: shards[index * SHARDS // len(found)] for index, name in enumerate(found)}
+    for shard in shards:
+        write_safetensors(folder / shard, {name: spec for name, spec in found.items() if place[name] == shard}, seed)
+    total = sum(math.prod(spec.shape) * spec.dtype.itemsize for spec in found.values())
+    write_json(
+        folder / "model.safetensors.index.json",
+        {"metadata": {"total_size": total}, "weight_map": dict(sorted(place.items()))},
+    )
+
+
+SHARDS = 4
+GENERATION = {
+    "bos_token_id": 0,
+    "pad_token_id": 0,
+    "do_sample": True,
+    "eos_token_id": [2, 0],
+    "repetition_penalty": 1.05,
+    "temperature": 0.7,
+    "top_p": 0.8,
+    "top_k": 20,
+}

@@ -22,7 +22,7 @@ TEXT: dict[str, dict[str, int]] = {
     "tiny": {"d_model": 32, "layers": 2, "heads": 4, "hidden": 64, "positions": 128},
     "full": {"d_model": 1024, "layers": 12, "heads": 16, "hidden": 4096, "positions": 4096},
 }
-DTYPE = {"tiny": torch.float32, "full": torch.float16}
+DTYPE = torch.float16
 
 
 def config(size: str, image_token_id: int) -> Florence2Config:
@@ -48,7 +48,7 @@ def config(size: str, image_token_id: int) -> Florence2Config:
 
 def specs(size: str) -> dict[str, Spec]:
     with torch.device("meta"):
-        return specs_of(Florence2ForConditionalGeneration(config(size, TOKENS[size] - 1)), DTYPE[size])
+        return specs_of(Florence2ForConditionalGeneration(config(size, TOKENS[size] - 1)), DTYPE)
 
 
 def write(root: Path, size: str, seed: int) -> None:

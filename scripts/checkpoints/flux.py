@@ -102,11 +102,15 @@ def _write_full(root: Path, seed: int, *, hollow: bool) -> None:
             write_weights(path, entries, lambda _share: None)
 
     published = _list("flux1_dev_fp8_names_shapes.json")
-    kinds = {"vae.": torch.bfloat16, "text_encoders.clip_l.": torch.float16}
+    kinds = {"vae.": torch.float32, CLIP_L: torch.float16}
     dtypes = {name: next((d for prefix, d in kinds.items() if name.startswith(prefix)), FP8) for name in published}
+    beside = {name: make(768) for name, make in BESIDE.items()}
     save(
         root / "Comfy-Org" / "flux1-dev" / "flux1-dev-fp8.safetensors",
-        [entry(name, shape, dtypes[name]) for name, shape in published.items()],
+        [
+            *(entry(name, shape, dtypes[name]) for name, shape in published.items()),
+            *(Entry(n, t.dtype, tuple(t.shape), lambda t=t: t) for n, t in beside.items()),  # type: ignore[misc]
+        ],
     )
     controlnet = _list("controlnet_union_names_shapes.json")
     folder = root / "InstantX" / "FLUX.1-dev-Controlnet-Union"
@@ -114,7 +118,7 @@ def _write_full(root: Path, seed: int, *, hollow: bool) -> None:
         folder / "diffusion_pytorch_model.safetensors",
         [entry(name, shape, torch.bfloat16) for name, shape in controlnet.items()],
     )
-    _json(folder / "config.json", {"_class_name": "FluxControlNetModel", "num_mode": 10})
+    _json(folder / "config.json", controlnet_config(24, 128, 5, 10, words=4096, summary=768))
     random = torch.Generator().manual_seed(seed)
     _redux(root / "black-forest-labs" / "FLUX.1-Redux-dev", random, full=True)
     prefix = "model.diffusion_model."
@@ -187,11 +191,22 @@ def _all_in_one(
 ) -> dict[str, torch.Tensor]:
     return {
         **_shrink(published, "model.diffusion_model.", TRANSFORMER_SIZES, FP8, random, _few),
-        **_shrink(published, "vae.", vae_sizes, torch.bfloat16, random, _one_resnet),
+        # float32, but on bfloat16's grid, as they were when runs of the published pipeline were recorded with them
+        **{n: t.float() for n, t in _shrink(published, "vae.", vae_sizes, torch.bfloat16, random, _one_resnet).items()},
         **_shrink(published, "text_encoders.t5xxl.", T5_SIZES, FP8, random, _few),
         **_shrink(published, "text_encoders.clip_l.", CLIP_SIZES, torch.float16, random, _few),
-        "text_encoders.clip_l.transformer.text_projection.weight": torch.eye(CLIP_WIDTH, dtype=torch.float16),
+        **{name: make(CLIP_WIDTH) for name, make in BESIDE.items()},
     }
+
+
+CLIP_L = "text_encoders.clip_l."
+BESIDE: Mapping[str, Callable[[int], torch.Tensor]] = {
+    f"{CLIP_L}transformer.text_projection.weight": lambda width: torch.eye(width, dtype=torch.float16),
+    f"{CLIP_L}logit_scale": lambda _width: torch.tensor(4.6055, dtype=torch.float16),
+    f"{CLIP_L}transformer.text_model.embeddings.position_ids": lambda _width: torch.arange(77)[None],
+    "text_encoders.t5xxl.logit_scale": lambda _width: torch.tensor(4.6055, dtype=torch.float16),
+}
+"""What the all-in-one file holds besides the networks that are used, by the width of CLIP."""
 
 
 def _controlnet(folder: Path, random: torch.Generator, *, wired: bool) -> None:
@@ -205,19 +220,30 @@ def _controlnet(folder: Path, random: torch.Generator, *, wired: bool) -> None:
     if wired:
         wire_controlnet(state)
     _save(folder / "diffusion_pytorch_model.safetensors", state)
-    config = {
+    config = controlnet_config(HEADS, WIDTH // HEADS, 1, 1, words=T5_WIDTH, summary=CLIP_WIDTH)
+    _json(folder / "config.json", config)
+
+
+def controlnet_config(
+    heads: int, head: int, double_blocks: int, single_blocks: int, *, words: int, summary: int
+) -> dict[str, object]:
+    """The published `config.json` of ControlNet-Union, with these sizes."""
+    spatial = head * 7 // 16
+    return {
         "_class_name": "FluxControlNetModel",
-        "attention_head_dim": WIDTH // HEADS,
+        "_diffusers_version": "0.30.0.dev0",
+        "attention_head_dim": head,
+        "axes_dims_rope": [head - 2 * spatial, spatial, spatial],
         "guidance_embeds": True,
         "in_channels": 64,
-        "joint_attention_dim": T5_WIDTH,
-        "num_attention_heads": HEADS,
-        "num_layers": 1,
+        "joint_attention_dim": words,
+        "num_attention_heads": heads,
+        "num_layers": double_blocks,
         "num_mode": 10,
-        "num_single_layers": 1,
-        "pooled_projection_dim": CLIP_WIDTH,
+        "num_single_layers": single_blocks,
+        "patch_size": 1,
+        "pooled_projection_dim": summary,
     }
-    _json(folder / "config.json", config)
 
 
 REDUX_SIZES = {
@@ -255,16 +281,10 @@ def _redux(folder: Path, random: torch.Generator, *, full: bool = False, wired: 
     if wired:
         wire_siglip(state)
     _save(folder / "image_encoder" / "model.safetensors", state)
-    _json(folder / "image_encoder" / "config.json", {**config.to_dict(), "architectures": ["SiglipVisionModel"]})
-    _json(
-        folder / "feature_extractor" / "preprocessor_config.json",
-        {
-            "size": {"height": config.image_size, "width": config.image_size},
-            "resample": 3,
-            "image_mean": [0.5] * 3,
-            "image_std": [0.5] * 3,
-        },
-    )
+    sizes = {key: getattr(config, key) for key in REDUX_SIZES[full]}
+    _json(folder / "image_encoder" / "config.json", dict(sorted({**SIGLIP, **sizes}.items())))
+    side = {"height": config.image_size, "width": config.image_size}
+    _json(folder / "feature_extractor" / "preprocessor_config.json", {**SIGLIP_PICTURES, "size": side})
     shapes = {
         "redux_up.weight": (3 * words, seen),
         "redux_up.bias": (3 * words,),
@@ -275,7 +295,36 @@ def _redux(folder: Path, random: torch.Generator, *, full: bool = False, wired: 
     if wired:
         wire_embedder(embedder)
     _save(folder / "image_embedder" / "diffusion_pytorch_model.safetensors", embedder)
-    _json(folder / "image_embedder" / "config.json", {"redux_dim": seen, "txt_in_features": words})
+    sizes = {"redux_dim": seen, "txt_in_features": words}
+    _json(
+        folder / "image_embedder" / "config.json",
+        {"_class_name": "ReduxImageEncoder", "_diffusers_version": "0.32.0.dev0", **sizes},
+    )
+
+
+SIGLIP = {
+    "_name_or_path": "google/siglip-so400m-patch14-384",
+    "architectures": ["SiglipVisionModel"],
+    "attention_dropout": 0.0,
+    "hidden_act": "gelu_pytorch_tanh",
+    "layer_norm_eps": 1e-06,
+    "model_type": "siglip_vision_model",
+    "num_channels": 3,
+    "torch_dtype": "bfloat16",
+    "transformers_version": "4.47.0.dev0",
+}
+SIGLIP_PICTURES = {
+    "do_convert_rgb": None,
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_processor_type": "SiglipImageProcessor",
+    "image_std": [0.5, 0.5, 0.5],
+    "processor_class": "SiglipProcessor",
+    "resample": 3,
+    "rescale_factor": 1 / 255,
+}
 
 
 def kohya_lora(

@@ -58,8 +58,8 @@ FAINT = 1 / 16
 """Of SigLIP's signal beside STEADY, so that normalising leaves it as it is: a key is a hundred nats long."""
 QUIET = 1 / 4
 """The same of words. What reads them is stored in fp8, which ends at 448."""
-REDUX_SCALE = 0.5
-"""`bundle.redux_scale`."""
+REDUX_SCALE = 1.0
+"""`bundle.redux_scale` on the redux route."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,6 +50,10 @@ def random_tensor(name: str, spec: Spec, seed: int) -> Tensor:
     return values.to(spec.dtype)
 
 
+HOLLOW = False
+"""Whether files have zeros that take no room on the disk in the place of tensors: for what reads headers alone."""
+
+
 def write_safetensors(path: Path, specs: Specs, seed: int) -> None:
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
@@ -61,6 +65,9 @@ def write_safetensors(path: Path, specs: Specs, seed: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
+        if HOLLOW:
+            file.truncate(8 + len(text) + end)
+            return
         for name, spec in specs.items():
             flat = random_tensor(name, spec, seed).reshape(-1)
             file.write(flat.view(torch.uint8).numpy().data)
@@ -70,6 +77,10 @@ def write_pickle(
     path: Path, specs: Specs, seed: int, wrap: Callable[[dict[str, Tensor]], Any] = lambda state: state
 ) -> None:
     """What `torch.save` writes. The tensors come out of a file mapped into memory, not out of memory of their own."""
+    if HOLLOW:
+        with torch.serialization.skip_data():
+            torch.save(wrap({name: torch.empty(spec.shape, dtype=spec.dtype) for name, spec in specs.items()}), path)
+        return
     mapped = path.with_suffix(".safetensors.partial")
     write_safetensors(mapped, specs, seed)
     try:

@@ -85,3 +85,15 @@ def test_an_empty_foreground_and_a_senseless_share_are_refused() -> None:
     for fill in (0.0, -1.0, 1.01, float("nan")):
         with pytest.raises(BadInput, match="share"):
             frame_foreground(rgb, alpha, fill=fill)
+
+
+def test_without_cropping_a_small_object_stays_small_as_published():
+    rgb, alpha = np.zeros((400, 600, 3), np.uint8), np.zeros((400, 600), np.uint8)
+    alpha[150:250, 300:380] = 255
+
+    def share(**options):
+        rows = np.flatnonzero(frame_foreground(rgb, alpha, size=512, **options).mask.any(1))
+        return (rows[-1] + 1 - rows[0]) / 512
+
+    assert share() == pytest.approx(0.85, abs=0.005)
+    assert share(crop=False) == pytest.approx(0.85 * 100 / 600, abs=0.005), "0.14"

@@ -19,6 +19,7 @@ from kiss3d_cli.core.progress import Progress, Silent
 from kiss3d_cli.image.png import read_png, write_png
 from kiss3d_cli.methods.base import Context
 from kiss3d_cli.methods.bundle import drawing as flux
+from kiss3d_cli.methods.bundle.flux_settings import Drawing
 from kiss3d_cli.models.store import locate as store
 from kiss3d_cli.pipeline.config import Layer, load
 from support import methods as support
@@ -45,7 +46,8 @@ class Runner:
         method = support.method(stage, name)
         settings = {"bundle": {"method": name, **values}}
         shutil.rmtree(self.folder / stage, ignore_errors=True)
-        inputs = {name: self.inputs[name] for name in method.reads}
+        takes = [name for name in method.takes if name in self.inputs]
+        inputs = {name: self.inputs[name] for name in (*method.reads, *takes)}
         progress = Progress(stage, Silent(), self.cancelled)
         context = support.context(stage, self.folder, inputs, progress=progress)
         names = method.models(load(Layer("test", settings)).of(method))
@@ -168,6 +170,40 @@ def test_the_redux_route_needs_no_reference(prompted: Runner) -> None:
     del prompted.inputs["reference/reference_bundle.png"]
     context = prompted("bundle", "redux", {"tile": TILE, "steps": 1})
     assert read_png(context.output / "bundle.png").shape == (2 * TILE, 4 * TILE, 3)
+
+
+def test_the_redux_route_starts_from_black_or_a_template_as_published(prompted: Runner) -> None:
+    template = np.full((2, TILE, 4, TILE, 3), 255, np.uint8)  # an object in every tile
+    template[0, 30:90, :, 20:100] = (200, 60, 30)
+    template[1, 30:90, :, 20:100] = (128, 128, 255)
+    path = prompted.folder / "template.png"
+    write_png(path, template.reshape(2 * TILE, 4 * TILE, 3))
+    prompted.inputs["reference/reference_bundle.png"] = path
+    start = {"tile": TILE, "strength": 0.0}
+
+    def picture(method: str) -> np.ndarray:
+        return read_png(prompted("bundle", method, start).output / "bundle.png").astype(float)
+
+    through_the_vae, black = picture("flux"), picture("redux")
+    prompted.inputs["template"] = path
+    assert np.abs(picture("redux") - through_the_vae).mean() < 1
+    assert np.abs(black - through_the_vae).mean() > 10
+    draw = {"tile": TILE, "steps": 2, "scheduler": "euler"}
+    drawn = {}
+    kept = prompted.inputs["template"]
+    for strength in (0.5, 1.0):
+        for template in (True, False):
+            shutil.rmtree(prompted.folder / "bundle.scratch", ignore_errors=True)
+            prompted.inputs.pop("template", None)
+            if template:
+                prompted.inputs["template"] = kept
+            context = prompted("bundle", "redux", {**draw, "strength": strength})
+            drawn[strength, template] = (context.output / "bundle.png").read_bytes()
+    assert drawn[0.5, True] != drawn[0.5, False]
+    assert drawn[1.0, True] == drawn[1.0, False], "noise alone"
+    assert Drawing(method="redux").redux_factor == 1.0
+    assert Drawing(method="flux").redux_factor == 0.5
+    assert Drawing(method="redux", redux_scale=0.3).redux_factor == 0.3
 
 
 def test_strength_zero_returns_the_reference_through_the_vae(prompted: Runner) -> None:

@@ -10,6 +10,7 @@ import zipfile
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from checkpoints import florence2, isnet, prm, tensors, zero123plus
@@ -34,12 +35,17 @@ def test_zero123plus_is_named_as_published(tiny_models, parity_dir, file):
 
 
 def test_the_vae_is_named_as_published(tiny_models, parity_dir):
-    """Ours has four levels as the real one, the fixture two: names agree but for the levels' numbers."""
+    """Ours has four levels as the real one, the fixture two: names agree but for the levels' numbers.
+
+    Ours has the attention's names of the time of publishing too, which the fixture, saved later, has not.
+    """
     file = "vae/diffusion_pytorch_model.safetensors"
+    fixture = zero123plus.old_names(dict.fromkeys(names(parity_dir / "zero123plus" / "model" / file)))
     plain = [
-        {re.sub(r"\d+", "#", name) for name in names(folder / file)}
-        for folder in (tiny_models / zero123plus.REPOSITORY, parity_dir / "zero123plus" / "model")
+        {re.sub(r"\d+", "#", name) for name in found}
+        for found in (names(tiny_models / zero123plus.REPOSITORY / file), fixture)
     ]
+    assert any("proj_attn" in name for name in plain[0])
     assert plain[0] - plain[1] == set()
     assert {name for name in plain[1] - plain[0] if "conv_shortcut" not in name} == set()
 
@@ -104,7 +110,7 @@ def test_what_is_written_is_what_was_drawn(tmp_path):
 def test_the_seed_decides(tiny_models, tmp_path):
     for seed, same in ((SEED, True), (SEED + 1, False)):
         MODELS["chat"](tmp_path / str(seed), "tiny", seed)
-        path = "Qwen/Qwen2-7B-Instruct/model.safetensors"
+        path = "Qwen/Qwen2-7B-Instruct/model-00001-of-00004.safetensors"
         assert ((tmp_path / str(seed) / path).read_bytes() == (tiny_models / path).read_bytes()) is same
 
 
@@ -126,3 +132,33 @@ def test_the_stand_in_for_isnet_is_valid_onnx():
     (found,) = session.run(None, {"input_image": ramp.numpy()})
     expected = torch.sigmoid(ramp[:, 0] + 2 * ramp[:, 1] + 3 * ramp[:, 2] - 1)
     torch.testing.assert_close(torch.from_numpy(found)[:, 0], expected)
+
+
+def test_small_files_are_the_published_ones(tiny_models):
+    """Their sizes in bytes are public; the numbers of CLIP's two ends have two digits less here."""
+    folder = tiny_models / zero123plus.REPOSITORY
+    for name, size in (
+        ("feature_extractor_vae/preprocessor_config.json", 369),
+        ("tokenizer/special_tokens_map.json", 460),
+        ("tokenizer/tokenizer_config.json", 855 - 2 * (len("49406") - len("512"))),
+    ):
+        assert (folder / name).stat().st_size == size, name
+
+
+def test_the_all_in_one_file_has_the_published_types(tiny_models, parity_dir):
+    """And sizes: with its header, the published file has 17,246,524,772 bytes."""
+    with safe_open(tiny_models / "Comfy-Org" / "flux1-dev" / "flux1-dev-fp8.safetensors", "pt") as file:
+        kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - not a dict
+    by_part = {"model.diffusion_model.": "F8_E4M3", "vae.": "F32", "text_encoders.t5xxl.transformer.": "F8_E4M3"}
+    for prefix, kind in by_part.items():
+        assert {found for name, found in kinds.items() if name.startswith(prefix)} == {kind}
+    assert kinds["text_encoders.clip_l.transformer.text_projection.weight"] == "F16"
+    assert "text_encoders.clip_l.logit_scale" in kinds
+    shapes = json.loads((parity_dir / "flux" / "flux1_dev_fp8_names_shapes.json").read_text())
+    width = {"vae.": 4, "text_encoders.clip_l.": 2}
+    tensors = sum(
+        math.prod(shape) * next((w for prefix, w in width.items() if name.startswith(prefix)), 1)
+        for name, shape in shapes.items()
+    )
+    rest = 17_246_524_772 - tensors - 768 * 768 * 2  # CLIP's projection is not in the list
+    assert 100_000 < rest < 300_000, "what is left is the header of 1,443 names"

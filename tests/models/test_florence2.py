@@ -198,11 +198,18 @@ def test_nothing_is_written_to_the_terminal(folder, capfd):
 
 def test_a_caption_is_expanded_in_one_line(tiny_models, capfd):
     folder = tiny_models / chat_checkpoint.REPOSITORY
-    found = chat.Expander(folder, name="some/model", **CPU)("a red cup")
+    expand = chat.Expander(folder, name="some/model", **CPU)
+    options = {"temperature": 0.7, "max_tokens": 64, "seed": 0}
+    state = torch.get_rng_state()
+    found = expand("a red cup", **options)
+    assert torch.equal(torch.get_rng_state(), state), "the seed of everything else stays"
     assert found
     assert "\n" not in found
-    assert found == chat.Expander(folder, name="some/model", **CPU)("a red cup")
-    assert found != chat.Expander(folder, name="some/model", **CPU)("A small toy stands in the middle.")
+    assert found == expand("a red cup", **options)
+    assert found != expand("A small toy stands in the middle.", **options)
+    assert found != expand("a red cup", **{**options, "seed": 1})
+    calm = [expand("a red cup", temperature=0.0, max_tokens=64, seed=seed) for seed in (0, 1)]
+    assert calm[0] == calm[1], "where nothing is chosen there is no seed"
     assert capfd.readouterr() == ("", "")
 
 
@@ -218,9 +225,9 @@ def test_a_model_that_does_not_chat(tiny_models, tmp_path):
     del settings["chat_template"]
     path.write_text(json.dumps(settings))
     with pytest.raises(Missing, match="no chat template") as caught:
-        chat.Expander(folder, name="some/model", **CPU)("a red cup")
+        chat.Expander(folder, name="some/model", **CPU)
     assert caught.value.place == "caption.expand_model"
     half_of(folder / "tokenizer.json")
     with pytest.raises(Missing, match="can't be read") as caught:
-        chat.Expander(folder, name="some/model", **CPU)("a red cup")
+        chat.Expander(folder, name="some/model", **CPU)
     assert "kiss3d models pull some/model" in caught.value.hint

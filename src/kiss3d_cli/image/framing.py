@@ -41,6 +41,7 @@ def frame_foreground(
     *,
     size: int = SIZE,
     fill: float = FILL,
+    crop: bool = True,
     background: tuple[int, int, int] = WHITE,
 ) -> Framed:
     """Crop to the foreground, scale it to `fill` of the side, centre it.
@@ -52,6 +53,7 @@ def frame_foreground(
         alpha: 255 opaque.
         size: side of the result in pixels.
         fill: longer extent of the foreground (alpha at least one half), as a share of the side; in (0, 1].
+        crop: False scales and centres the whole picture instead, as the published pipeline does.
         background: 8-bit sRGB.
 
     Raises:
@@ -70,7 +72,9 @@ def frame_foreground(
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
     extent = max(bottom - top, right - left)
-    side = extent / fill
+    if not crop:
+        top, bottom, left, right = 0, mask.shape[0], 0, mask.shape[1]
+    side = max(bottom - top, right - left) / fill
     window = ((left + right - side) / 2, (top + bottom - side) / 2, side)
     cover = _resample(alpha.astype(np.float32) / 255, window, size).clip(0, 1)
     premultiplied = np.stack(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,7 +19,7 @@ SYSTEM_PROMPT = (
     "from the front, from the left, from the back and from the right, in this order. Keep the materials and colours of "
     "the caption, make up only what must be there, and say nothing of a background, of light or of a camera."
 )
-MAX_TOKENS = 256
+_LIKELIEST: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
 
 
 class Expander:
@@ -60,14 +61,24 @@ class Expander:
             AutoModelForCausalLM, folder, device=device, dtype=dtype, hint=hint, memory_limit=memory_limit
         )
 
-    def __call__(self, caption: str) -> str:
-        """A caption of four views, in one line; empty if the model found no words."""
+    def __call__(self, caption: str, *, temperature: float, max_tokens: int, seed: int) -> str:
+        """A caption of four views, in one line; empty if the model found no words.
+
+        Args:
+            temperature: of the choice among words; the rest of it is as the model's `generation_config.json` says. 0:
+                no choice, the likeliest word.
+            max_tokens: longest answer.
+            seed: of the choice; the same words come on the same kind of device.
+        """
         model, tokenizer = self._model, self._tokenizer
         messages = [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": caption}]
         prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         inputs = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
-        with torch.inference_mode(), quiet():
-            tokens = model.generate(**inputs.to(model.device), max_new_tokens=MAX_TOKENS, do_sample=False)
+        chosen = {"do_sample": True, "temperature": temperature} if temperature > 0 else _LIKELIEST
+        gpus = [model.device] if model.device.type == "cuda" else []
+        with torch.inference_mode(), quiet(), torch.random.fork_rng(gpus):
+            torch.manual_seed(seed)
+            tokens = model.generate(**inputs.to(model.device), max_new_tokens=max_tokens, **chosen)
             answer = tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         return one_line(answer)
 

@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from kiss3d_cli.core.errors import Missing
+from kiss3d_cli.models.runtime.empty import unfilled
 from kiss3d_cli.models.runtime.pretrained import (
     WEIGHTS,
     check_module,
@@ -191,7 +192,7 @@ def _check_older(folder: Path, path: Path) -> Any:
     if not names:
         return None
     check_floats(header, {new: old for old, new in names.items() if not new.endswith(_TIED)})
-    with torch.device("meta"):
+    with unfilled():
         model = _empty(folder)
     shapes = {new: header.shapes[old] for old, new in names.items()}
     _fit_older({**shapes, _PROJECTION: shapes.get(_PROJECTION, ())[::-1]}, model, path)

@@ -80,6 +80,11 @@ def _bundle(path: Path) -> Mapping[str, Mapping[str, Any]]:
     return {"bundle": {"method": "file"}}
 
 
+def _template(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    _bundle(path)
+    return {"multiview": {"method": "none"}, "reference": {"method": "none"}, "bundle": {"method": "redux"}}
+
+
 def _ground_truth(path: Path) -> Mapping[str, Mapping[str, Any]]:
     from kiss3d_cli.geometry.io.load import read_mesh
 
@@ -105,6 +110,14 @@ KINDS = (
         metavar="PNG",
         starts=True,
         excludes=("picture",),
+    ),
+    InputKind(
+        "template",
+        "--template",
+        "A 2x4 bundle that the redux route starts from, instead of black.",
+        _template,
+        metavar="PNG",
+        needs="picture",
     ),
     InputKind("ground_truth", "--gt", "Measure the result against this mesh.", _ground_truth, metavar="MESH"),
 )

@@ -177,7 +177,7 @@ def _flux_work(config: Config, limit: float | None) -> dict[str, Work]:
 
 def calls_of(config: Config) -> tuple[int, int]:
     """How often a run calls the transformer, and the ControlNet."""
-    strength = config["bundle.strength"] if config["bundle.method"] == "flux" else 1.0
+    strength = config["bundle.strength"]
     skipped = int(round(config["bundle.steps"] * (1 - strength), 9))
     steps = config["bundle.steps"] - skipped if strength > 0 else 0
     looks = [2 if config["bundle.scheduler"] == "heun" and index + 1 < steps else 1 for index in range(steps)]

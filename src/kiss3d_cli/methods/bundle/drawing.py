@@ -1,4 +1,4 @@
-"""The bundle as Flux draws it: from the reference bundle and under its control, or from noise and Redux alone."""
+"""The bundle as Flux draws it: from the reference bundle and under its control, or by Redux from a template."""
 
 from __future__ import annotations
 
@@ -296,7 +296,7 @@ def _prompt(settings: Drawing, context: Context) -> Prompt:
     try:
         words = load_file(context.inputs["prompt/prompt.safetensors"])
         redux = load_file(context.inputs["prompt/redux.safetensors"])["redux"]
-        states = torch.cat([words["t5"], float(settings.redux_scale) * redux], 1)
+        states = torch.cat([words["t5"], float(settings.redux_factor) * redux], 1)
         return Prompt(states, words["clip"])
     except (KeyError, RuntimeError, ValueError) as error:
         raise DamagedRun(f"the prompt's artifacts can't be used: {error}", hint="resume with --from prompt") from error

@@ -18,8 +18,6 @@ MODES = ("canny", "tile", "depth", "blur", "gray", "lq")
 
 
 class FluxSettings(Drawing):
-    strength: float = Field(0.95, ge=0, le=1)
-    """Share of the schedule that is run: 1 starts from noise, 0 returns the reference."""
     controls: tuple[str, ...] = ("tile",)
     """ControlNet-Union modes acting together: canny, tile, depth, blur, gray, lq."""
     control_scales: tuple[Annotated[float, Field(ge=0, le=4)], ...] = (0.6,)

@@ -43,8 +43,17 @@ class Drawing(Lora, Seeded):
     """Denoising steps of the full schedule."""
     guidance: float = Field(3.5, ge=0, le=50)
     """Flux's distilled guidance."""
-    redux_scale: float = Field(0.5, ge=0, le=4)
-    """Factor of the Redux tokens."""
+    strength: float = Field(0.95, ge=0, le=1)
+    """Share of the schedule that is run: 1 starts from noise, 0 returns the picture that it starts from."""
+    redux_scale: float | None = Field(None, ge=0, le=4)
+    """Factor of the Redux tokens; empty means the published one: 1 on the redux route, else 0.5."""
+
+    @property
+    def redux_factor(self) -> float:
+        """Of the Redux tokens."""
+        if self.redux_scale is not None:
+            return self.redux_scale
+        return 1.0 if self.method == "redux" else 0.5
 
     def faults(self) -> Iterator[str]:
         yield from super().faults()

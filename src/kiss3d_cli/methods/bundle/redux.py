@@ -1,20 +1,24 @@
-"""The bundle as Flux draws it from noise, by the caption and the picture's Redux tokens."""
+"""The bundle as Flux draws it from the caption and the picture's Redux tokens, without views."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kiss3d_cli.methods.base import Machine, Method, Opened
+from kiss3d_cli.methods.base import Context, Machine, Method, Opened
 from kiss3d_cli.methods.bundle.flux_settings import PACKAGES, Drawing, drawing_models
 
 
 class Redux(Method[Drawing]):
-    """From noise, by the caption and the picture's Redux tokens."""
+    """As published: image to image on a template, the bundle given with `--template`, or on black where none is given.
 
-    stage, name, version = "bundle", "redux", 2
+    With `bundle.strength=1` it starts from noise alone.
+    """
+
+    stage, name, version = "bundle", "redux", 3
     settings = Drawing
     reads = ("prompt/prompt.safetensors", "prompt/redux.safetensors")
+    takes = ("template",)
     writes = ("bundle.png",)
     packages = PACKAGES
 
@@ -23,7 +27,19 @@ class Redux(Method[Drawing]):
 
     @contextmanager
     def open(self, settings: Drawing, machine: Machine) -> Iterator[Opened]:
+        import numpy as np
+
+        from kiss3d_cli.image.bundle import join_bundle, load_bundle
+        from kiss3d_cli.image.conditions import fit_bundle
         from kiss3d_cli.methods.bundle.drawing import Studio
 
         with Studio(settings, machine) as studio:
-            yield studio.draw
+
+            def work(context: Context) -> None:
+                template = context.inputs.get("template")
+                start = np.zeros((2 * settings.tile, 4 * settings.tile, 3), np.uint8)
+                if template is not None:
+                    start = fit_bundle(join_bundle(load_bundle(template)), settings.tile)
+                studio.draw(context, start if settings.strength < 1 else None, (), settings.strength)
+
+            yield work

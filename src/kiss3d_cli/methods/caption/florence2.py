@@ -25,9 +25,16 @@ class Florence2Settings(Given):
     max_tokens: int = Field(1024, ge=8, le=4096)
     """Longest caption of Florence-2, in tokens."""
     expand: bool = False
-    """Let a language model expand the caption to describe four views."""
+    """Let a language model expand the caption to describe four views, as every published run does; off because it is
+    15 GB of weights and half a minute for words that repeat what the reference bundle shows."""
     expand_model: str = "Qwen/Qwen2-7B-Instruct"
     """The chat model that expands the caption."""
+    expand_temperature: float = Field(0.7, ge=0, le=2)
+    """Its temperature; 0 takes the likeliest word each time."""
+    expand_tokens: int = Field(512, ge=16, le=4096)
+    """Longest expansion, in its tokens."""
+    expand_seed: int = Field(42, ge=0, le=2**63 - 1)
+    """Seed of its words: not that of the run, so that another seed of the run leaves the caption as it is."""
 
 
 class Florence2(Method[Florence2Settings]):
@@ -37,7 +44,7 @@ class Florence2(Method[Florence2Settings]):
     same picture does not load the model again, in whatever run it comes.
     """
 
-    stage, name, version = "caption", "florence2", 1
+    stage, name, version = "caption", "florence2", 2
     settings = Florence2Settings
     reads = READS
     writes = WRITES
@@ -88,6 +95,16 @@ class _Words:
             self.machine.models[name], name=name, device=device.torch, dtype=device.half, memory_limit=limit
         )
 
+    def _expansion(self, caption: str) -> str:
+        settings = self.settings
+        found: str = self._expander(
+            caption,
+            temperature=settings.expand_temperature,
+            max_tokens=settings.expand_tokens,
+            seed=settings.expand_seed,
+        )
+        return found
+
     def seen(self, context: Context) -> dict[str, Any]:
         from kiss3d_cli.models.florence2 import TASK, VERSION
         from kiss3d_cli.models.store.locate import identify
@@ -130,7 +147,7 @@ class _Words:
     def expanded(self, context: Context, record: Mapping[str, Any]) -> dict[str, Any]:
         context.progress(0.5, "expanding the caption")
         before = str(record["caption"])
-        after = self._expander(before)
+        after = self._expansion(before)
         if not after:
             context.warnings.append("The language model found no words; the caption is not expanded.")
             return dict(record)

@@ -152,7 +152,8 @@ def _check_redux(folder: Path, t5: Any, findings: Findings) -> None:
         def check(part: Any = part) -> None:
             model, file, layout = part()
             check_fits(model, layout.shapes(file.shapes), str(file.path))
-            check_floats(file, {n: p.name for n, p in layout.places.items() if n in model.state_dict()}, narrow=True)
+            wanted = model.state_dict()
+            check_floats(file, {n: p.name for n, p in layout.places.items() if n in wanted}, narrow=True)
 
         findings.attempt(path, check)
     found = findings.attempt(embedder, lambda: WeightFile(embedder).shapes)

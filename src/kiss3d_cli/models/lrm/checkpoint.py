@@ -14,6 +14,7 @@ from kiss3d_cli.core.errors import BadInput, Missing
 from kiss3d_cli.models.lrm.config import CHECKPOINT_ENTRY, CHECKPOINT_PREFIX, PRM, LrmConfig
 from kiss3d_cli.models.lrm.network import LargeReconstructionModel, require_memory
 from kiss3d_cli.models.runtime.convert import check_converted, converted
+from kiss3d_cli.models.runtime.empty import unfilled
 from kiss3d_cli.models.store.preflight import Findings
 
 FETCH_HINT = "delete the file and fetch it again: kiss3d models pull prm"
@@ -50,7 +51,7 @@ def read_config(folder: Path) -> LrmConfig:
 
 def expected_shapes(config: LrmConfig = PRM) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor of the network."""
-    with torch.device("meta"):
+    with unfilled():
         state = LargeReconstructionModel(config).state_dict()
     return {name: tuple(value.shape) for name, value in state.items()}
 
@@ -144,7 +145,7 @@ def load(
     except (SafetensorError, OSError) as error:
         raise Missing(f"the weights can't be read: {error}", place=str(path), hint=FETCH_HINT) from error
     _require_finite(state, str(path))
-    with torch.device("meta"):
+    with unfilled():
         model = LargeReconstructionModel(config)
     model.load_state_dict(state, strict=True, assign=True)
     return model.eval().requires_grad_(False)

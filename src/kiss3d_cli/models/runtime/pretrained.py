@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from kiss3d_cli.core.errors import BadInput, Kiss3dError, Missing
+from kiss3d_cli.models.runtime.empty import unfilled
 from kiss3d_cli.models.store.headers import Header, check_floats, read_header, read_object
 
 
@@ -89,6 +90,9 @@ def check_module(kind: Any, folder: Path, *, subfolder: str = "") -> Any:
     check_floats(header, {name: name for name in header.shapes if not name.endswith("position_ids")})
     with damage_as_missing(str(place / "config.json"), "", Exception), quiet():
         if kind.__module__.startswith("transformers"):
+            module = _all_there(kind, config, header.shapes)
+            if module is not None:
+                return module
             # the loader itself: it reads no tensor that goes nowhere, and knows all names that were ever published
             module, found = kind.from_pretrained(
                 str(folder),
@@ -101,7 +105,7 @@ def check_module(kind: Any, folder: Path, *, subfolder: str = "") -> Any:
             )
             missing, mismatched = found["missing_keys"], found["mismatched_keys"]
         else:
-            with torch.device("meta"):
+            with unfilled():
                 module = kind.from_config(config)
             wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
             shapes = module._fix_state_dict_keys_on_load(dict(header.shapes))
@@ -111,6 +115,28 @@ def check_module(kind: Any, folder: Path, *, subfolder: str = "") -> Any:
     if faults:
         raise Missing(f"the weights are not those of the model: {faults}", place=str(header.path))
     return module
+
+
+def _all_there(kind: Any, config: Mapping[str, Any], found: Mapping[str, tuple[int, ...]]) -> Any:
+    """A network of transformers, without memory, if each of its tensors is among those found; else None.
+
+    Under its own name, that is, or with or without a prefix: the library's loader knows more names, and takes longer.
+    """
+    if not hasattr(kind, "config_class") or kind.config_class is None:
+        return None
+    with unfilled():
+        module = kind(kind.config_class.from_dict(dict(config)))
+    tied = getattr(module, "all_tied_weights_keys", None) or {}
+    for name, value in module.state_dict().items():
+        names = [name, *(f"{prefix}{name}" for prefix in _PREFIXES)]
+        names += [name.removeprefix(prefix) for prefix in _PREFIXES if name.startswith(prefix)]
+        shape = next((found[other] for other in names if other in found), None)
+        if shape != tuple(value.shape) and not (shape is None and name in tied):
+            return None
+    return module.eval()
+
+
+_PREFIXES = ("text_model.", "vision_model.", "model.")
 
 
 def require_kind(kind: Any, config: Mapping[str, Any], path: Path) -> None:

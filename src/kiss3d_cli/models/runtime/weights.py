@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from kiss3d_cli.core.errors import BadInput, Missing, OutOfMemory
 from kiss3d_cli.core.files import create, move
+from kiss3d_cli.models.runtime.empty import unfilled
 from kiss3d_cli.models.runtime.fp8 import FP8, Fp8Linear, Fp8Weight
 from kiss3d_cli.models.store.headers import Header
 from kiss3d_cli.models.store.headers import Shape as Shape
@@ -145,7 +146,7 @@ def check_fp8(file: WeightFile, layout: Layout, what: str, hint: str) -> None:
 
 def build(make: Callable[[], nn.Module]) -> nn.Module:
     """A network whose tensors have shapes and no memory."""
-    with torch.device("meta"):
+    with unfilled():
         model = make()
     return model.eval().requires_grad_(False)
 

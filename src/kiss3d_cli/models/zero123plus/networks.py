@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from kiss3d_cli.core.errors import Missing
+from kiss3d_cli.models.runtime.empty import unfilled
 from kiss3d_cli.models.runtime.pretrained import load_module, load_weights, quiet, read_json
 from kiss3d_cli.models.zero123plus.preprocess import FeatureExtractor
 
@@ -132,5 +133,5 @@ def empty_unet(folder: Path) -> Any:
     from diffusers import UNet2DConditionModel
 
     config = read_json(folder / "unet" / "config.json", HINT)
-    with torch.device("meta"):
+    with unfilled():
         return UNet2DConditionModel.from_config(config)
