@@ -145,7 +145,9 @@ def main() -> int:
     known = tuple(line for line in SMALL if line.partition("=")[0] in settings())
 
     def start(out: Path) -> None:
-        request = launch.Request(picture=arguments.picture, preset="draft", settings=known, out=out, name="x")
+        request = launch.Request(
+            inputs={"picture": arguments.picture}, preset="draft", settings=known, out=out, name="x"
+        )
         launch.start(launch.prepare(request))
 
     def hashes(out: Path) -> dict[str, str]:

@@ -110,7 +110,7 @@ def test_a_bundle_of_the_wrong_shape(kiss3d, tmp_path):
     Image.fromarray(np.zeros((256, 256, 3), np.uint8)).save(path)
     answer = kiss3d("run", "--bundle", path, "--preset", "draft", "--out", tmp_path / "runs")
     assert answer.code == 2
-    assert "4 x 2 square tiles" in answer.err
+    assert "no grid of square views" in answer.err
 
 
 def test_out_that_is_no_folder(kiss3d, tmp_path, picture):

@@ -47,7 +47,8 @@ def test_the_mask_wins_over_every_method(mode: str, picture: Path, tmp_path: Pat
 
 def test_a_mask_that_can_t_be_one_is_refused(picture: Path, tmp_path: Path, kiss3d) -> None:
     black = tmp_path / "black.png"
-    Image.new("L", Image.open(picture).size, 0).save(black)
+    with Image.open(picture) as shown:
+        Image.new("L", shown.size, 0).save(black)
     small = tmp_path / "small.png"
     Image.new("L", (64, 64), 255).save(small)
     for given, cause in ((black, "mask is empty"), (small, "64 x 64"), (tmp_path / "none.png", "no such file")):

@@ -83,7 +83,11 @@ def test_an_all_in_one_file_serves_for_its_parts(comfyui: Path, all_in_one: Path
 
 def test_another_file_is_another_model(comfyui: Path) -> None:
     before = find_all(NAMES, None, comfyui)
-    (comfyui / "vae" / "ae.safetensors").touch()
+    vae = comfyui / "vae" / "ae.safetensors"
+    content = vae.read_bytes()
+    vae.touch()
+    assert find_all(NAMES, None, comfyui) == before
+    vae.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     after = find_all(NAMES, None, comfyui)
     assert before["flux-dev"].identity != after["flux-dev"].identity
     assert before["bundle-lora"] == after["bundle-lora"]

@@ -54,7 +54,7 @@ def test_a_picture_of_any_name_makes_a_run_that_its_reader_takes(
 
     picture = tmp_path / name
     Image.new("RGB", (64, 64), (200, 30, 40)).save(picture, kind)
-    folder = open_run(prepare(Request(picture=picture, preset="draft", out=tmp_path / "out")))
+    folder = open_run(prepare(Request(inputs={"picture": picture}, preset="draft", out=tmp_path / "out")))
     record = folder.record()
     assert record.inputs["picture"].path == copy
     assert (folder.path / copy).read_bytes() == picture.read_bytes()

@@ -17,6 +17,7 @@ from kiss3d_cli.pipeline import batch, runner
 from kiss3d_cli.pipeline.lock import locked
 from kiss3d_cli.pipeline.run_folder import Absent, Complete, Damaged, RunFolder
 from kiss3d_cli.pipeline.runner import StageFailure
+from patience import PATIENCE
 from sealing import edit
 
 FIRST, SECOND, THIRD = toy.STAGES

@@ -32,7 +32,7 @@ def outputs(tmp_path_factory) -> Path:
     runs = folder / "runs"
     first.path.rename(runs / "b <whole> & done")
     second = Path(shutil.copytree(runs / "b <whole> & done", runs / "a-partial"))
-    for name in ("refine", "eval"):
+    for name in ("refine", "check", "eval"):
         shutil.rmtree(second / name)
     (second / "report.html").unlink()
     (runs / "c-broken").mkdir()

@@ -15,6 +15,7 @@ from kiss3d_cli.pipeline.lock import locked
 from kiss3d_cli.pipeline.stages import stages
 from kiss3d_cli.web.fragments import progress
 from kiss3d_cli.web.jobs import Job, Jobs
+from patience import PATIENCE
 from pictures import QUICK, draw_figure
 
 

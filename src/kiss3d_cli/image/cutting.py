@@ -231,7 +231,7 @@ def _left_out(rgb: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]) ->
     return float((salient & ~mask).sum() / max(1, salient.sum()))
 
 
-def require_shape(alpha: UInt8[np.ndarray, "H W"], rgb: UInt8[np.ndarray, "H W 3"], place: str) -> None:
+def require_shape(alpha: UInt8[np.ndarray, "A B"], rgb: UInt8[np.ndarray, "H W 3"], place: str) -> None:
     """Raises BadInput if a mask is of another size than its picture."""
     if alpha.shape != rgb.shape[:2]:
         (height, width), (rows, columns) = alpha.shape, rgb.shape[:2]

@@ -54,10 +54,10 @@ def cut_and_frame(
         rgb, alpha, how, doubts = cut.rgb, cut.alpha, cut.how, cut.doubts
         notes += cut.notes
     context.progress(0.8, "framing")
-    framed = frame_foreground(picture.rgb, alpha, size=settings.size, fill=settings.foreground, crop=settings.crop)
-    notes = (*framed.notes, *front_notes(framed.mask))
-    context.warnings.extend(note for note in notes if note not in context.warnings)
-    context.facts["background_removal"] = "alpha channel" if picture.alpha is not None else name
+    framed = frame_foreground(rgb, alpha, size=settings.size, fill=settings.foreground, crop=settings.crop)
+    context.warnings.extend(dict.fromkeys((*notes, *framed.notes, *front_notes(framed.mask))))
+    context.facts["background_removal"] = how
+    context.facts["doubtful"] = bool(doubts)
     write_png(context.output / "image.png", framed.rgb)
     write_png(context.output / "image_rgba.png", framed.rgba)
     write_png(context.output / "mask.png", framed.mask)

@@ -16,5 +16,9 @@ class Framed(Settings):
     """Side of the framed picture, in pixels."""
     foreground: float = Field(0.85, ge=0.1, le=1)
     """Longer side of the object as a share of the framed picture."""
+    keep: Literal["auto", "all", "largest"] = "auto"
+    """`all` objects or the `largest`; `auto` keeps all but where GrabCut alone tells the object from its background."""
+    contours: Literal["auto", "fill", "keep"] = "auto"
+    """`fill` the closed contours on a plain ground, `keep` the strokes; `auto` fills those of line drawings."""
     crop: bool = True
     """Frame the object; off, the whole picture is framed, as published: a small object stays small."""

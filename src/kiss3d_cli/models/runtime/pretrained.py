@@ -83,12 +83,12 @@ def check_module(kind: Any, folder: Path, *, subfolder: str = "") -> Any:
         Missing: a file is not there or damaged, or a tensor is missing, has another shape or is no float. The place is
             the file.
     """
-    place = folder / subfolder
-    config = read_object(place / "config.json")
-    require_kind(kind, config, place / "config.json")
-    header = read_weights(place)
+    home = folder / subfolder
+    config = read_object(home / "config.json")
+    require_kind(kind, config, home / "config.json")
+    header = read_weights(home)
     check_floats(header, {name: name for name in header.shapes if not name.endswith("position_ids")})
-    with damage_as_missing(str(place / "config.json"), "", Exception), quiet():
+    with damage_as_missing(str(home / "config.json"), "", Exception), quiet():
         if kind.__module__.startswith("transformers"):
             module = _all_there(kind, config, header.shapes)
             if module is not None:
@@ -113,7 +113,8 @@ def check_module(kind: Any, folder: Path, *, subfolder: str = "") -> Any:
             mismatched = [name for name in wanted if name in shapes and shapes[name] != wanted[name]]
     faults = _misfits(missing, mismatched)
     if faults:
-        raise Missing(f"the weights are not those of the model: {faults}", place=str(header.path))
+        place = header.file_of(_name(mismatched)) if mismatched else header.path
+        raise Missing(f"the weights are not those of the model: {faults}", place=str(place))
     return module
 
 
@@ -164,9 +165,14 @@ def read_weights(folder: Path) -> Header:
     if not isinstance(parts, dict) or not all(isinstance(part, str) and "/" not in part for part in parts.values()):
         raise Missing("the file is damaged: it does not say where the weights are", place=str(index))
     headers = [read_header(folder / part) for part in sorted(set(parts.values()))]
+    for header in headers:
+        lost = sorted(name for name, part in parts.items() if part == header.path.name and name not in header.shapes)
+        if lost:
+            more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+            raise Missing(f"it lacks {lost[0]}{more}, which the index says it has", place=str(header.path))
     shapes = {name: shape for header in headers for name, shape in header.shapes.items()}
     dtypes = {name: dtype for header in headers for name, dtype in header.dtypes.items()}
-    return Header(index, shapes, dtypes)
+    return Header(index, shapes, dtypes, {name: header.path for header in headers for name in header.shapes})
 
 
 def load_weights(module: torch.nn.Module, path: Path, *, device: torch.device, dtype: torch.dtype, hint: str) -> None:

@@ -41,10 +41,22 @@ class Header:
         path: the file.
         shapes: of every tensor.
         dtypes: of every tensor, as safetensors calls them: `F8_E4M3`, `BF16`, `F16`, `F32`...
+        parts: the file of every tensor, where there are several; `path` is their index then.
     """
 
-    def __init__(self, path: Path, shapes: Mapping[str, Shape], dtypes: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        shapes: Mapping[str, Shape],
+        dtypes: Mapping[str, str],
+        parts: Mapping[str, Path] | None = None,
+    ) -> None:
         self.path, self.shapes, self.dtypes = path, dict(shapes), dict(dtypes)
+        self.parts = dict(parts or {})
+
+    def file_of(self, name: str) -> Path:
+        """The file that holds a tensor."""
+        return self.parts.get(name, self.path)
 
 
 def look(path: Path) -> bytes:
@@ -142,7 +154,9 @@ def check_floats(header: Header, names: Mapping[str, str], narrow: bool = False)
     if wrong:
         first, kind = next(iter(wrong.items()))
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        raise _unusable(header.path, f"{first}{more} is stored in {kind}, which is no type of these weights")
+        raise _unusable(
+            header.file_of(names[first]), f"{first}{more} is stored in {kind}, which is no type of these weights"
+        )
 
 
 def _unusable(path: Path, cause: str) -> Missing:
