@@ -63,7 +63,7 @@ def test_a_failed_run_ends_with_a_report_too(kiss3d, tmp_path, finished_run, mon
     monkeypatch.setattr("kiss3d_cli.methods.refine.isomer.Isomer.work", broken)
     answer = kiss3d("resume", copy, "--from", "refine")
     assert answer.code == 1
-    assert "ValueError: no such thing" in (copy / "report.html").read_text()
+    assert "ValueError: no such thing" in (copy / "report.html").read_text(encoding="utf-8")
     assert "report: " in answer.err
 
 

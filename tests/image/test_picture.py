@@ -133,7 +133,7 @@ def test_an_unreadable_file_names_the_command_that_helps(tmp_path: Path, monkeyp
         raise PermissionError(13, "Permission denied")
 
     # the tests may run as root, for whom no permission bit holds
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(BadInput, match="permission denied") as caught:
         load_picture(path)
     assert caught.value.hint is not None

@@ -118,7 +118,7 @@ def described(models: Iterable[Model]) -> list[str]:
     """A line for each model: its files, size and licence."""
     return [
         f"  - {m.name}: {', '.join(m.files[:2])}{', ...' if len(m.files) > 2 else ''} of {m.repository} "
-        f"({m.size}; {m.licence}{_gate(m)})"
+        f"({m.size}; {m.licence}{gate(m)})"
         for m in models
     ]
 
@@ -163,7 +163,8 @@ def matting_home() -> Path:
     return base.expanduser()
 
 
-def _gate(model: Model) -> str:
+def gate(model: Model) -> str:
+    """What has to be accepted before a model can be fetched; nothing for most."""
     return f"; accept its terms at {model.page} first" if model.gated else ""
 
 

@@ -189,6 +189,8 @@ def refusal(missing: Iterable[Model], faults: Iterable[Fault], root: Path | None
     models = [lookup(name) for name in broken] + absent
     if absent:
         cause += "\nand these models are not on this machine:\n" + "\n".join(locate.described(absent))
+    gated = [lookup(name) for name in broken if lookup(name).gated]
+    cause += "".join(f"\n{model.name} is gated{locate.gate(model)}" for model in gated)
     error = Missing(cause, place="models", hint=locate.way_out(models, root))
     if faults:
         assert error.hint is not None
