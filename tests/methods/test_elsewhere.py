@@ -114,6 +114,16 @@ def test_a_strip_of_four_views_and_its_sides_exchanged(tmp_path: Path) -> None:
     torch.testing.assert_close(exchanged.rgb, found.rgb[[0, 3, 2, 1]])
 
 
+def test_a_white_object_that_its_alpha_channel_cuts_out(tmp_path: Path) -> None:
+    views = cast([Ellipsoid((0.1, -0.2, 0.3), (0.4, 0.6, 0.3)), Ellipsoid((-0.3, 0.4, 0.2), (0.3, 0.2, 0.35))], SIZE)
+    alpha = np.concatenate(list(views.mask.numpy()), 1).astype(np.uint8) * 255
+    write_png(tmp_path / "s.png", np.dstack([np.full((*alpha.shape, 3), 255, np.uint8), alpha]))
+    found = read_elsewhere(tmp_path / "s.png", "auto", False, 4.15)
+    torch.testing.assert_close(found.mask, views.mask)
+    exchanged = read_elsewhere(tmp_path / "s.png", "auto", True, 4.15)
+    torch.testing.assert_close(exchanged.mask, views.mask[[0, 3, 2, 1]])
+
+
 def test_exchanged_sides_are_named(tmp_path: Path) -> None:
     solids = [
         Ellipsoid((0.1, -0.3, 0.0), (0.5, 0.5, 0.3)),

@@ -11,6 +11,7 @@ import typer
 import kiss3d_cli
 from kiss3d_cli.cli import doctor, evaluate, models, report, resume, run, status, streams, train, ui
 from kiss3d_cli.cli.streams import show
+from kiss3d_cli.cli.views_option import ViewsCommand
 from kiss3d_cli.core.errors import OutputFailed, from_exception
 
 app = typer.Typer(
@@ -38,7 +39,7 @@ def root(
     """One picture in, a textured 3D mesh out."""
 
 
-app.command("run")(run.run)
+app.command("run", cls=ViewsCommand)(run.run)
 app.command("resume")(resume.resume)
 app.command("status")(status.status)
 app.command("eval")(evaluate.evaluate)

@@ -12,10 +12,12 @@ import typer
 from kiss3d_cli.cli.report import end_with_report
 from kiss3d_cli.cli.status import BELOW_LIMITS, check_line
 from kiss3d_cli.cli.terminal import Bars, command_line, error_record, handles_errors, note, print_json, show, shown_path
-from kiss3d_cli.core.errors import Kiss3dError, RunInUse, from_exception
+from kiss3d_cli.cli.views_option import METAVAR, bundle_of_views
+from kiss3d_cli.core.errors import BadInput, Kiss3dError, RunInUse, from_exception
 from kiss3d_cli.core.shell import typed
 from kiss3d_cli.pipeline.inputs import given, kinds
 from kiss3d_cli.pipeline.jobs import is_many
+from kiss3d_cli.pipeline.joined_views import NORMALS, VIEWS
 
 STRICT_HELP = "Exit with code 7 if the mesh differs too much from its picture."
 
@@ -84,6 +86,18 @@ def run(
         Path | None,
         typer.Option(metavar="YAML", help="Run the data set's items that this plan lists.", show_default=False),
     ] = None,
+    views: Annotated[
+        list[str] | None,
+        typer.Option(
+            VIEWS,
+            metavar=METAVAR,
+            help="The views of a bundle as single pictures, instead of --bundle.",
+            show_default=False,
+        ),
+    ] = None,
+    normals: Annotated[
+        list[str] | None, typer.Option(NORMALS, metavar=METAVAR, help="Their normal maps.", show_default=False)
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help=STRICT_HELP)] = False,
@@ -95,40 +109,42 @@ def run(
 ) -> None:
     """Turn PICTURE into a textured 3D mesh; many of them into a mesh each."""
     del help_settings
-    from kiss3d_cli.core.errors import BadInput
     from kiss3d_cli.pipeline import launch
 
     many = is_many(pictures or [])
-    request = launch.Request(
-        given(picture=None if many or not pictures else pictures[0], **inputs),
-        preset=preset,
-        config_file=config,
-        settings=tuple(assignments or ()),
-        caption=caption,
-        seed=seed,
-        out=out,
-        name=name,
-        until=until,
-        command=command_line(),
-    )
-    if dataset is not None or item is not None or view is not None or plan is not None:
-        from kiss3d_cli.cli.run_many import run_dataset
+    with bundle_of_views(views or [], normals or []) as joined:
+        if joined and inputs.get("bundle") is not None:
+            raise BadInput("both --bundle and --views were given", place="--views", hint="give one of the two")
+        request = launch.Request(
+            given(picture=None if many or not pictures else pictures[0], **{**inputs, **joined}),
+            preset=preset,
+            config_file=config,
+            settings=tuple(assignments or ()),
+            caption=caption,
+            seed=seed,
+            out=out,
+            name=name,
+            until=until,
+            command=command_line(),
+        )
+        if dataset is not None or item is not None or view is not None or plan is not None:
+            from kiss3d_cli.cli.run_many import run_dataset
 
+            if many:
+                raise BadInput("the data set has its own pictures", place="PICTURE", hint="leave them out")
+            run_dataset(request, dataset, item, view, plan, dry_run, json_output, strict)
+            return
         if many:
-            raise BadInput("the data set has its own pictures", place="PICTURE", hint="leave them out")
-        run_dataset(request, dataset, item, view, plan, dry_run, json_output, strict)
-        return
-    if many:
-        from kiss3d_cli.cli.run_many import run_pictures
+            from kiss3d_cli.cli.run_many import run_pictures
 
-        run_pictures(request, pictures or [], dry_run, json_output, strict)
-        return
-    prepared = launch.prepare(request)
-    note(f"preset {prepared.record.preset} ({prepared.record.preset_reason}), on {prepared.device.model}")
-    if dry_run:
-        _show_dry_run(prepared, json_output)
-        return
-    folder = launch.open_run(prepared)
+            run_pictures(request, pictures or [], dry_run, json_output, strict)
+            return
+        prepared = launch.prepare(request)
+        note(f"preset {prepared.record.preset} ({prepared.record.preset_reason}), on {prepared.device.model}")
+        if dry_run:
+            _show_dry_run(prepared, json_output)
+            return
+        folder = launch.open_run(prepared)
     carry_out(
         folder,
         lambda reporter: launch.work(folder, prepared.models, until, reporter),

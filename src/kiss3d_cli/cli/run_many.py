@@ -50,12 +50,14 @@ def run_pictures(
     request: Request, pictures: Sequence[Path], dry_run: bool, json_output: bool, strict: bool = False
 ) -> None:
     """A run for every picture, one page and one table of them all."""
-    from kiss3d_cli.pipeline.inputs import kinds
+    from kiss3d_cli.pipeline.inputs import option_of
     from kiss3d_cli.pipeline.jobs import jobs_of
     from kiss3d_cli.pipeline.run_folder import run_name
 
-    for name in request.inputs:
-        raise BadInput("it goes with one picture, and many were given", place=kinds()[name].option, hint="leave it out")
+    for name, value in request.inputs.items():
+        raise BadInput(
+            "it goes with one picture, and many were given", place=option_of(name, value), hint="leave it out"
+        )
     folder = request.out if request.name is None else request.out / run_name(request.name)
     jobs: list[Job | RunReport] = [*jobs_of(pictures)]
     if dry_run:
@@ -117,11 +119,11 @@ def _check(request: Request, root: Path | None, item: str | None, view: str | No
         raise BadInput(cause, place="--dataset", hint="kiss3d run --dataset ROOT --item ITEM")
     if view is not None and plan is not None:
         raise BadInput("a plan has a view of its own for every object", place="--view", hint="leave --view out")
-    from kiss3d_cli.pipeline.inputs import kinds
+    from kiss3d_cli.pipeline.inputs import option_of
 
-    for name in request.inputs:
+    for name, value in request.inputs.items():
         cause = "the data set has its own pictures and ground truths"
-        raise BadInput(cause, place=kinds()[name].option, hint="leave it out")
+        raise BadInput(cause, place=option_of(name, value), hint="leave it out")
 
 
 def _jobs(root: Path, item: str | None, view: str | None, plan: Path | None) -> list[Job | RunReport]:

@@ -4,6 +4,7 @@
 |---|---|---|
 | bundle | 2 rows x 4 columns | colours over normals at azimuth 0, 90, 180, 270, elevation 5 (kiss3d, Kiss3DGen) |
 | strip | 1 x 4 | the same colours without normals |
+| row of six | 1 x 6 | the colours of `six` without normals |
 | zero123plus | 3 x 2 | colours at azimuth 30, 90, ... 330, elevation 20 and -10 in turn (Zero123++ v1.2) |
 | six | 2 x 6 | colours and normals at azimuth 0, 45, 90, 180, 270, 315, elevation 0, orthographic (Wonder3D, Era3D) |
 """
@@ -95,8 +96,8 @@ class Layout:
     orthographic: bool = False
     normals: bool = False
 
-    def tiles(self, picture: Pixels) -> list[UInt8[np.ndarray, "S S 3"]]:
-        """The tiles, row by row."""
+    def tiles(self, picture: UInt8[np.ndarray, "H W *C"]) -> list[UInt8[np.ndarray, "S S *C"]]:
+        """The tiles of a picture, or of its alpha channel, row by row."""
         side = picture.shape[0] // self.rows
         return [
             picture[row * side : (row + 1) * side, column * side : (column + 1) * side]
@@ -109,7 +110,8 @@ BUNDLE = Layout("bundle", 2, 4, (0, 90, 180, 270), (5, 5, 5, 5), normals=True)
 STRIP = Layout("strip", 1, 4, (0, 90, 180, 270), (5, 5, 5, 5))
 ZERO123PLUS = Layout("Zero123++ v1.2 grid", 3, 2, (30, 90, 150, 210, 270, 330), (20, -10, 20, -10, 20, -10))
 SIX = Layout("Wonder3D/Era3D grid", 2, 6, (0, 45, 90, 180, 270, 315), (0,) * 6, orthographic=True, normals=True)
-LAYOUTS = (BUNDLE, STRIP, ZERO123PLUS, SIX)
+ROW = Layout("row of six views", 1, 6, SIX.azimuths, SIX.elevations, orthographic=True)
+LAYOUTS = (BUNDLE, STRIP, ZERO123PLUS, SIX, ROW)
 
 
 def layout_of(picture: Pixels, place: str) -> Layout:
@@ -129,6 +131,13 @@ def layout_of(picture: Pixels, place: str) -> Layout:
         hint=f"give a grid of {known} (rows x columns) square tiles: a bundle is 2048 x 1024 or 1280 x 640 pixels, for "
         "example",
     )
+
+
+def tile_mask(
+    tile: UInt8[np.ndarray, "S S 3"], alpha: UInt8[np.ndarray, "S S"] | None
+) -> Bool[np.ndarray, "S S"] | None:
+    """The object of a tile: what its alpha channel shows, or `plain_mask` where that cuts nothing out."""
+    return plain_mask(tile) if alpha is None or alpha.min() == 255 else alpha > 127
 
 
 def plain_mask(tile: UInt8[np.ndarray, "S S 3"]) -> Bool[np.ndarray, "S S"] | None:

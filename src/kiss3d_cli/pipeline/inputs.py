@@ -15,8 +15,25 @@ from typing import Any
 from kiss3d_cli.core.errors import BadInput
 
 GROUP = "kiss3d.inputs"
-Given = Path | str
-"""A file, or the words of a kind that is typed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Joined:
+    """A file that was put together from several that were given; it need not outlast the making of the run folder.
+
+    Attributes:
+        path: of the file; its stem names the run.
+        source: what it was put together from.
+        option: by which that was given.
+    """
+
+    path: Path
+    source: str
+    option: str
+
+
+Given = Path | str | Joined
+"""A file, one put together from several, or the words of a kind that is typed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +122,7 @@ KINDS = (
     InputKind(
         "bundle",
         "--bundle",
-        "Start from a finished 2x4 bundle, or a 1x4, 3x2 or 2x6 grid of views, instead of a picture.",
+        "Start from a finished 2x4 bundle, or a 1x4, 1x6, 3x2 or 2x6 grid of views, instead of a picture.",
         _bundle,
         metavar="PNG",
         starts=True,
@@ -145,12 +162,12 @@ def check_inputs(inputs: Mapping[str, Given]) -> list[tuple[str, Mapping[str, Ma
         BadInput: one can't be read, two can't be given together, or there is none to start from.
     """
     for name in inputs:
-        kind = kinds()[name]
+        kind, option = kinds()[name], option_of(name, inputs[name])
         for other in kind.excludes:
             if other in inputs:
                 raise BadInput(
-                    f"both {kinds()[other].title} and {kind.option} were given",
-                    place=kind.option,
+                    f"both {kinds()[other].title} and {option} were given",
+                    place=option,
                     hint="give one of the two",
                 )
         if kind.needs is not None and kind.needs not in inputs:
@@ -158,7 +175,23 @@ def check_inputs(inputs: Mapping[str, Given]) -> list[tuple[str, Mapping[str, Ma
             raise BadInput(f"it goes with {needed.title}, and none was given", place=kind.option, hint="give both")
     if not any(kinds()[name].starts for name in inputs):
         raise BadInput("no picture was given", place="PICTURE", hint="kiss3d run image.png")
-    return [(kinds()[name].option, kinds()[name].check(value)) for name, value in inputs.items()]
+    return [_checked(kinds()[name], value) for name, value in inputs.items()]
+
+
+def option_of(name: str, value: Given) -> str:
+    """The option by which an input was given."""
+    return value.option if isinstance(value, Joined) else kinds()[name].option
+
+
+def _checked(kind: InputKind, value: Given) -> tuple[str, Mapping[str, Mapping[str, Any]]]:
+    if not isinstance(value, Joined):
+        return kind.option, kind.check(value)
+    try:
+        return value.option, kind.check(value.path)
+    except BadInput as error:
+        if error.place == str(value.path):
+            error.place = value.option
+        raise
 
 
 def why_absent(name: str) -> str:

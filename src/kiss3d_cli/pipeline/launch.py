@@ -25,7 +25,7 @@ from kiss3d_cli.pipeline import config as configuration
 from kiss3d_cli.pipeline import requirements
 from kiss3d_cli.pipeline.batch import execute
 from kiss3d_cli.pipeline.config import Config, Layer
-from kiss3d_cli.pipeline.inputs import Given, check_inputs
+from kiss3d_cli.pipeline.inputs import Given, Joined, check_inputs
 from kiss3d_cli.pipeline.lock import locked
 from kiss3d_cli.pipeline.plan import Step, check_stage, chosen_methods, inspect_all, make_plan, plan_run
 from kiss3d_cli.pipeline.run_folder import Absent, RunFolder, RunRecord, StageState, given_sha256, run_name
@@ -341,4 +341,6 @@ def _asked(layers: Sequence[Layer], section: str, name: str) -> str | None:
 
 
 def _name(given: Given) -> str:
+    if isinstance(given, Joined):
+        return given.path.stem
     return given.stem if isinstance(given, Path) else given

@@ -40,7 +40,7 @@ from kiss3d_cli.core.hashing import file_sha256
 from kiss3d_cli.core.manifest import Manifest, UntrustedManifest, damage, read_manifest
 from kiss3d_cli.core.records import BadRecord, Fields, parse_json, whole_text, write_json
 from kiss3d_cli.image.formats import suffix_of
-from kiss3d_cli.pipeline.inputs import Given, kinds
+from kiss3d_cli.pipeline.inputs import Given, Joined, kinds
 from kiss3d_cli.pipeline.names import run_name as run_name
 from kiss3d_cli.pipeline.run_record import RUN as RUN
 from kiss3d_cli.pipeline.run_record import Input, created, read_record
@@ -113,16 +113,18 @@ class RunFolder:
             ) from None
         try:
             inputs = {}
-            for name, source in given.items():
+            for name, value in given.items():
+                source = value.path if isinstance(value, Joined) else value
+                said = whole_text(value.source if isinstance(value, Joined) else str(value))
                 if isinstance(source, str):
                     target = partial / f"{kinds()[name].stem}.txt"
                     write_durably(target, source.encode())
-                    inputs[name] = Input(target.name, target.stat().st_size, file_sha256(target), whole_text(source))
+                    inputs[name] = Input(target.name, target.stat().st_size, file_sha256(target), said)
                     continue
                 suffix = suffix_of(source) if name in PICTURES else source.suffix.lower()
                 stem = kinds()[name].stem
                 target = partial / (stem + (suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else ""))
-                inputs[name] = Input(target.name, *files.copy_given(source, target), whole_text(str(source)))
+                inputs[name] = Input(target.name, *files.copy_given(source, target), said)
             write_durably(partial / RUN, dataclasses.replace(record, inputs=inputs).to_json())
             final = files.move_to_free_name(partial, _names(parent, f"{record.name}-{stamp}"))
         except BaseException:
@@ -304,6 +306,8 @@ def _remove_old_attempts(parent: Path) -> None:
 
 def given_sha256(given: Given) -> str:
     """The hash that a given input has in the run folder."""
+    if isinstance(given, Joined):
+        given = given.path
     return file_sha256(given) if isinstance(given, Path) else hashlib.sha256(given.encode()).hexdigest()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from kiss3d_cli.geometry.extract.view_order import SWAPPED, order_agreement
 from kiss3d_cli.geometry.render import render_normals
 from kiss3d_cli.image.bundle import MAX_DEVIATION, VIEWS_KEY, Bundle, load_bundle, on_white
 from kiss3d_cli.image.conventions import SIGNS, outline_agreement, with_convention
-from kiss3d_cli.image.grids import BUNDLE, STRIP, Layout, layout_of, plain_mask, view_set
+from kiss3d_cli.image.grids import BUNDLE, STRIP, Layout, layout_of, plain_mask, tile_mask, view_set
 from kiss3d_cli.image.picture import load_picture
 from kiss3d_cli.image.png import read_text
 
@@ -45,7 +46,7 @@ def read_elsewhere(path: Path, convention: str, swap_sides: bool, radius: float)
     # cameras in the file win over its proportions: a bundle of our own with other views than the usual four
     layout = BUNDLE if read_text(path, VIEWS_KEY) is not None else layout_of(rgb, str(path))
     if layout is not BUNDLE:
-        return _from_grid(rgb, layout, str(path), radius, swap_sides).noted(*picture.notes)
+        return _from_grid(rgb, picture.alpha, layout, str(path), radius, swap_sides).noted(*picture.notes)
     bundle = load_bundle(path)
     if bundle.views is not None:  # one of our own, with its cameras
         return bundle
@@ -54,9 +55,10 @@ def read_elsewhere(path: Path, convention: str, swap_sides: bool, radius: float)
 
 def check_elsewhere(path: Path, radius: float) -> None:
     """Raise BadInput for what `read_elsewhere` would refuse, without asking which sides are which."""
-    rgb = on_white(load_picture(path))
+    picture = load_picture(path)
+    rgb = on_white(picture)
     if read_text(path, VIEWS_KEY) is None and (layout := layout_of(rgb, str(path))) is not BUNDLE:
-        _from_grid(rgb, layout, str(path), radius, swap_sides=False)
+        _from_grid(rgb, picture.alpha, layout, str(path), radius, swap_sides=False)
     else:
         load_bundle(path)
 
@@ -100,17 +102,22 @@ def _in_order(bundle: Bundle, swap_sides: bool, radius: float) -> Bundle:
     return bundle
 
 
-def _from_grid(rgb: np.ndarray, layout: Layout, place: str, radius: float, swap_sides: bool) -> Bundle:
+def _from_grid(
+    rgb: np.ndarray, alpha: np.ndarray | None, layout: Layout, place: str, radius: float, swap_sides: bool
+) -> Bundle:
     tiles = layout.tiles(rgb)
+    alphas: list[Any] = [None] * len(tiles) if alpha is None else layout.tiles(alpha)
     if layout is STRIP and swap_sides:
-        tiles = [tiles[column] for column in SWAPPED]
+        tiles, alphas = [tiles[column] for column in SWAPPED], [alphas[column] for column in SWAPPED]
     count = len(layout.azimuths)
     rows = [tiles[start : start + count] for start in range(0, len(tiles), count)]
+    covers = [alphas[start : start + count] for start in range(0, len(tiles), count)]
     if layout.normals and _deviation(rows[0]) < _deviation(rows[1]):
         rows.reverse()  # colours first
+        covers.reverse()
     masks = []
-    for index, tile in enumerate(rows[-1] if layout.normals else rows[0]):
-        mask = plain_mask(tile)
+    for index, (tile, cover) in enumerate(zip(rows[-1], covers[-1], strict=True)):
+        mask = tile_mask(tile, cover)
         if mask is None or not mask.any():
             cause = "has no plain background" if mask is None else "shows no object"
             raise BadInput(

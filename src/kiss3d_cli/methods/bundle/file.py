@@ -18,9 +18,9 @@ class FileSettings(Cameras):
 
 
 class File(Weightless[FileSettings]):
-    """A bundle made elsewhere, or a 3x2, 2x6 or 1x4 grid of views: checked, repaired, in kiss3d's conventions."""
+    """A bundle made elsewhere, or a 3x2, 2x6, 1x6 or 1x4 grid of views: checked, repaired, in kiss3d's conventions."""
 
-    stage, name, version = "bundle", "file", 2
+    stage, name, version = "bundle", "file", 3
     settings = FileSettings
     reads = ("bundle",)
     writes = ("bundle.png",)
