@@ -179,6 +179,38 @@ def test_auto_says_which_preset_and_why(kiss3d, tmp_path, picture, monkeypatch):
     assert re.search("preset draft .(no|this torch is built without) CUDA", answer.err)
 
 
+def test_a_point_cloud_as_the_ground_truth(kiss3d, tmp_path, finished_run):
+    """As `eval --gt` measures it; what needs a surface is null with a reason."""
+    ply = Path(finished_run["run_dir"]) / "refine" / "mesh.ply"
+    points = trimesh.sample.sample_surface(trimesh.load(ply, process=False), 5000, seed=0)[0]
+    scan = tmp_path / "scan.ply"
+    trimesh.PointCloud(points).export(scan)
+    bundle = Path(finished_run["run_dir"]) / "bundle" / "bundle.png"
+    options = (*("--bundle", bundle, "--preset", "draft", "--out", tmp_path, "--gt", scan), *small_settings())
+    answer = kiss3d("run", *options, "--set", "eval.points=2000", "--set", "eval.render=true", "--json")
+    assert answer.code == 0, answer.err
+    folder = Path(answer.json["run_dir"])
+    record = json.loads((folder / "eval" / "metrics.json").read_text(encoding="utf-8"))
+    assert record["ground_truth"]["kind"] == "point cloud"
+    assert record["metrics"]["volume_iou"] is record["metrics"]["normal_consistency"] is record["rendered"] is None
+    assert "point cloud" in json.dumps(record["warnings"])
+    assert 0 < record["metrics"]["accuracy"] < 0.05
+    alone = kiss3d("eval", folder / "refine" / "mesh.ply", "--gt", scan, "--points", "2000", "--seed", "42", "--json")
+    assert alone.json["metrics"] == record["metrics"]
+    assert "Distance to the ground truth" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("rows", ["0 0 0\n1 1 1\n", "1 2 3\n" * 3, "nan 0 0\n" * 9])
+def test_a_point_cloud_without_extent_is_refused_before_any_work(kiss3d, tmp_path, picture, rows):
+    head = f"ply\nformat ascii 1.0\nelement vertex {rows.count(chr(10))}\n"
+    head += "".join(f"property float {axis}\n" for axis in "xyz") + "end_header\n"
+    (tmp_path / "scan.ply").write_text(head + rows, encoding="utf-8")
+    answer = kiss3d("run", picture, "--preset", "draft", "--out", tmp_path / "o", "--gt", tmp_path / "scan.ply")
+    assert answer.code == 2
+    assert "scan.ply" in answer.err
+    assert not (tmp_path / "o").exists()
+
+
 def test_a_bundle_instead_of_a_picture_with_a_ground_truth(kiss3d, tmp_path, finished_run):
     bundle = Path(finished_run["run_dir"]) / "bundle" / "bundle.png"
     answer = call(

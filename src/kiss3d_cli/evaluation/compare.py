@@ -247,16 +247,22 @@ def _given(mesh: Mesh, place: str, *, cloud: bool = False) -> _Given:
     """What was given, checked; a ground truth may be a point cloud."""
     vertices = mesh.vertices.detach().cpu().to(torch.float64).numpy()
     if cloud and not len(mesh.faces):
-        points = vertices[np.isfinite(vertices).all(-1)]
-        if len(points) < 3 or not np.ptp(points, axis=0).max() > 0:
-            cause = f"the point cloud has {len(points)} usable points" if len(points) < 3 else "all its points coincide"
-            raise BadInput(cause, place=place, hint="give a scan with points, or a mesh")
+        points = check_cloud(vertices, place)
         return _Given(points, np.zeros((0, 3), np.int64), points, place)
     check_mesh(mesh, place)
     faces = mesh.faces.cpu().numpy()
     used = np.zeros(len(vertices), dtype=bool)
     used[faces] = True
     return _Given(vertices, faces, vertices[used], place)
+
+
+def check_cloud(points: Float[np.ndarray, "N 3"], place: str) -> Float[np.ndarray, "M 3"]:
+    """The finite points of a cloud. Raises BadInput if they can't be measured against."""
+    points = points[np.isfinite(points).all(-1)]
+    if len(points) < 3 or not np.ptp(points, axis=0).max() > 0:
+        cause = f"the point cloud has {len(points)} usable points" if len(points) < 3 else "all its points coincide"
+        raise BadInput(cause, place=place, hint="give a scan with points, or a mesh")
+    return points
 
 
 def _sample(mesh: _Given, count: int, generator: np.random.Generator) -> SurfaceSample:

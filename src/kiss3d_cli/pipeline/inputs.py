@@ -103,9 +103,9 @@ def _template(path: Path) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _ground_truth(path: Path) -> Mapping[str, Mapping[str, Any]]:
-    from kiss3d_cli.geometry.io.load import read_mesh
+    from kiss3d_cli.evaluation.files import read_truth
 
-    read_mesh(path, alone=True)
+    read_truth(path, alone=True)
     return {}
 
 
@@ -136,7 +136,7 @@ KINDS = (
         metavar="PNG",
         needs="picture",
     ),
-    InputKind("ground_truth", "--gt", "Measure the result against this mesh.", _ground_truth, metavar="MESH"),
+    InputKind("ground_truth", "--gt", "Measure the result against this mesh or scan.", _ground_truth, metavar="MESH"),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,45 +40,20 @@ class MeasureOptions:
 def measure_pair(prediction: Path, ground_truth: Path, options: MeasureOptions) -> Evaluation:
     """Read two meshes and compare them; a ground truth may be a point cloud, which no pictures are made of.
 
-    What the readers leave out of a file, or take in a particular way, is among the warnings.
-
     Raises:
-        BadInput, Missing: as `read_geometry` and `evaluate` do.
+        BadInput, Missing, OutOfMemory: as `evaluate_files`.
     """
-    import torch
+    from kiss3d_cli.evaluation.files import evaluate_files
 
-    from kiss3d_cli.evaluation.compare import evaluate
-    from kiss3d_cli.geometry.io.load import read_geometry, read_mesh
-    from kiss3d_cli.geometry.mesh import Mesh
-
-    notes: list[str] = []
-
-    def read(path: Path, role: str, textures: bool) -> Mesh:
-        geometry = read_geometry(path, torch.float32 if textures else torch.float64, textures=textures)
-        notes.extend(f"{role}: {note}" for note in geometry.notes if f"{role}: {note}" not in notes)
-        if geometry.points is not None and role == "ground truth":
-            return Mesh(geometry.points.points, torch.zeros(0, 3, dtype=torch.int64), geometry.points.colors)
-        return geometry.mesh or read_mesh(path)  # which refuses a prediction without a surface
-
-    truth = read(ground_truth, "ground truth", False)  # first: the likelier mistake
-    mesh = read(prediction, "prediction", False)
-    looks = None
-    if options.render and len(truth.faces):
-        looks = read(prediction, "prediction", True), read(ground_truth, "ground truth", True)
-    elif options.render:
-        notes.append("no pictures were compared: the ground truth is a point cloud")
-    found = evaluate(
-        mesh,
-        truth,
+    return evaluate_files(
+        prediction,
+        ground_truth,
         protocol=options.protocol,
         alignment=options.alignment,
         points=options.points,
         seed=options.seed,
-        looks=looks,
-        prediction_place=str(prediction),
-        ground_truth_place=str(ground_truth),
+        render=options.render,
     )
-    return replace(found, warnings=(*found.warnings, *notes))
 
 
 def record_of(found: Evaluation, prediction: Path, ground_truth: Path) -> dict[str, Any]:

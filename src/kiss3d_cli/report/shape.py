@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from kiss3d_cli.geometry.io.load import read_mesh
@@ -83,6 +82,7 @@ def measure_errors(run: RunView, mesh: Mesh) -> Errors | None:
     """
     from scipy.spatial import KDTree
 
+    from kiss3d_cli.evaluation.files import read_truth
     from kiss3d_cli.evaluation.metrics import sample_surface
 
     metrics, path = run.json("eval/metrics.json"), run.input("ground_truth")
@@ -96,12 +96,14 @@ def measure_errors(run: RunView, mesh: Mesh) -> Errors | None:
         return None
     if any(matrix.shape != (4, 4) or not np.isfinite(matrix).all() for matrix in to_common) or not scale > 0:
         return None
-    truth = read_mesh(path, torch.float64)
-    sample = sample_surface(
-        _moved(truth.vertices.numpy(), to_common[1]), truth.faces.numpy(), _TRUTH_SAMPLES, np.random.default_rng(0)
-    )
+    truth, _ = read_truth(path)
+    points, generator = _moved(truth.vertices.numpy(), to_common[1]), np.random.default_rng(0)
+    if len(truth.faces):
+        points = sample_surface(points, truth.faces.numpy(), _TRUTH_SAMPLES, generator).points
+    else:
+        points = generator.permutation(points[np.isfinite(points).all(-1)])[:_TRUTH_SAMPLES]
     vertices = _moved(mesh.vertices.double().numpy(), to_common[0])
-    return Errors(np.asarray(KDTree(sample.points).query(vertices)[0]), scale, unit)
+    return Errors(np.asarray(KDTree(points).query(vertices)[0]), scale, unit)
 
 
 def _moved(vertices: Float[np.ndarray, "N 3"], matrix: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "N 3"]:

@@ -1,4 +1,4 @@
-"""From the final mesh and a ground truth to numbers."""
+"""From the final mesh and a ground truth, a mesh or a point cloud, to numbers."""
 
 from __future__ import annotations
 
@@ -25,36 +25,23 @@ class SurfaceSettings(Seeded):
 class Surface(Weightless[SurfaceSettings]):
     """The mesh measured by the chosen protocol."""
 
-    stage, name, version = "eval", "surface", 1
+    stage, name, version = "eval", "surface", 2
     settings = SurfaceSettings
     reads = ("refine/mesh.ply", "ground_truth")
     writes = ("metrics.json",)
 
     def work(self, settings: SurfaceSettings, machine: Machine, context: Context) -> None:
-        import torch
+        from kiss3d_cli.evaluation.files import evaluate_files
 
-        from kiss3d_cli.evaluation.compare import evaluate
-        from kiss3d_cli.geometry.io.load import read_mesh
-
-        context.progress(0.0, "reading the meshes")
-        prediction = read_mesh(context.inputs["refine/mesh.ply"], torch.float64)
-        truth = read_mesh(context.inputs["ground_truth"], torch.float64)
-        looks = None
-        if settings.render:
-            looks = (
-                read_mesh(context.inputs["refine/mesh.ply"]),
-                read_mesh(context.inputs["ground_truth"], textures=True),
-            )
-        context.progress(0.2, "measuring")
-        found = evaluate(
-            prediction,
-            truth,
+        context.progress(0.0, "measuring")
+        found = evaluate_files(
+            context.inputs["refine/mesh.ply"],
+            context.inputs["ground_truth"],
             protocol=settings.protocol,
             alignment=None if settings.align == "protocol" else settings.align,
             points=settings.points,
             seed=settings.seed,
-            looks=looks,
-            prediction_place="refine/mesh.ply",
+            render=settings.render,
             ground_truth_place="--gt",
         )
         context.warnings.extend(found.warnings)
