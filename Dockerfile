@@ -4,11 +4,6 @@
 #   docker run --rm --gpus all -v "$PWD:/work" -v ~/.cache/huggingface:/home/kiss3d/.cache/huggingface kiss3d run image.png
 FROM python:3.12-slim
 
-# pymeshlab is linked against OpenGL, even where nothing is drawn.
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends libgl1 libopengl0 libglib2.0-0 \
-    && rm -rf /var/lib/apt/lists/*
-
 WORKDIR /opt/kiss3d
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY configs configs

@@ -3,6 +3,7 @@
     python scripts/inject_errors.py picture.png                 # a small draft run: every call, the errors in turn
     python scripts/inject_errors.py picture.png --errors all    # every call with every error: hours
     python scripts/inject_errors.py picture.png --every 20      # a sample of the calls
+    python scripts/inject_errors.py picture.png --resume        # the same while a finished run is resumed: reads only
 
 A call is an open, read, write, sync, rename, new folder or removal below the folder of runs, whoever makes it: kiss3d,
 Pillow, trimesh. Exit code 1 if an error ended in a traceback, or a resumed run in another result.
@@ -14,11 +15,15 @@ import argparse
 import builtins
 import contextlib
 import errno
+import gc
 import io
 import itertools
 import os
+import shutil
 import sys
 import tempfile
+import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,8 +31,8 @@ from typing import Any
 ERRORS = tuple(sorted(set(errno.errorcode) - {errno.EINTR}))  # Python itself tries again after EINTR
 CALLS = ("open", "fsync", "replace", "rename", "mkdir", "unlink", "remove", "rmdir", "scandir", "listdir", "ftruncate")
 SMALL = (
-    "preprocess.size=64", "multiview.tile=64", "bundle.tile=64", "refine.steps=3", "refine.target_faces=200",
-    "refine.texture_size=64", "reconstruct.grid=16", "refine.tile=64",
+    "preprocess.size=64", "multiview.tile=128", "reconstruct.resolution=32", "bundle.tile=128", "refine.size=64",
+    "refine.integrate=false", "refine.target_faces=200", "refine.texture_size=256",
 )  # fmt: skip
 
 
@@ -131,52 +136,75 @@ def outcome(work: Callable[[], object]) -> str:
     return "done"
 
 
+def hashes(out: Path) -> dict[str, str]:
+    """Every artifact of the one run in a folder."""
+    from kiss3d_cli.core.manifest import MANIFEST, read_manifest
+    from kiss3d_cli.pipeline.run_folder import find_runs
+
+    (run,) = find_runs(out)
+    found = [read_manifest(path.parent) for path in sorted(run.path.glob(f"*/{MANIFEST}"))]
+    return {f"{m.stage}/{a.path}": a.sha256 for m in found for a in m.artifacts}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture", type=Path)
     parser.add_argument("--errors", choices=("turn", "all"), default="turn")
     parser.add_argument("--every", type=int, default=1, help="take every so many-th call")
+    parser.add_argument("--first", type=int, default=1, help="from this call on")
+    parser.add_argument("--resume", action="store_true", help="fail the calls of a resumption instead")
     arguments = parser.parse_args()
-    from kiss3d_cli.core.manifest import MANIFEST, read_manifest
     from kiss3d_cli.pipeline import launch
-    from kiss3d_cli.pipeline.config import settings
     from kiss3d_cli.pipeline.run_folder import find_runs
-
-    known = tuple(line for line in SMALL if line.partition("=")[0] in settings())
 
     def start(out: Path) -> None:
         request = launch.Request(
-            inputs={"picture": arguments.picture}, preset="draft", settings=known, out=out, name="x"
+            inputs={"picture": arguments.picture}, preset="draft", settings=SMALL, out=out, name="x"
         )
         launch.start(launch.prepare(request))
 
-    def hashes(out: Path) -> dict[str, str]:
-        (run,) = find_runs(out)
-        found = [read_manifest(path.parent) for path in sorted(run.path.glob(f"*/{MANIFEST}"))]
-        return {f"{m.stage}/{a.path}": a.sha256 for m in found for a in m.artifacts}
+    def resume(out: Path) -> None:
+        launch.resume(next(path for path in out.iterdir() if (path / "run.json").is_file()))
 
-    faults, codes = [], []
+    faults: list[str] = []
+    codes: list[str] = []
     turn = itertools.cycle(ERRORS)
     with tempfile.TemporaryDirectory() as place:
         whole = Path(place) / "whole"
-        count = Injector(whole)
-        with count.at_work():
-            start(whole)
+        start(whole)
+        gc.freeze()  # the libraries' objects need no visit at the end of every stage
         expected = hashes(whole)
-        print(f"{count.seen} calls in an undisturbed run", flush=True)
-        for number in range(1, count.seen + 1, arguments.every):
+        first = Path(place) / "first"
+        if arguments.resume:
+            shutil.copytree(whole, first)
+        work = resume if arguments.resume else start
+        count = Injector(first)
+        with count.at_work():
+            work(first)
+        numbers = range(arguments.first, count.seen + 1, arguments.every)
+        print(f"{count.seen} calls undisturbed, of which {len(numbers)} fail", flush=True)
+        began = time.monotonic()
+        for number in numbers:
             for error in ERRORS if arguments.errors == "all" else (next(turn),):
                 out = Path(place) / f"{number}-{error}"
+                if arguments.resume:
+                    shutil.copytree(whole, out)
                 injector = Injector(out, number, error)
+                what = f"call {number}, {errno.errorcode[error]}"
                 try:
                     with injector.at_work():
-                        codes.append(outcome(lambda out=out: start(out)))
-                    runs = find_runs(out)
-                    launch.resume(runs[0].path) if runs else start(out)
+                        codes.append(outcome(lambda out=out: work(out)))
+                    resume(out) if find_runs(out) else start(out)
                     if hashes(out) != expected:
-                        faults.append(f"call {number}, {errno.errorcode[error]}: another result")
+                        faults.append(f"{what}: another result")
                 except Exception as fault:
-                    faults.append(f"call {number}, {errno.errorcode[error]}: {type(fault).__name__}: {fault}")
+                    place_of = traceback.extract_tb(fault.__traceback__)[-4:]
+                    where = " < ".join(f"{Path(line.filename).name}:{line.lineno}" for line in reversed(place_of))
+                    faults.append(f"{what}: {type(fault).__name__}: {fault} ({where})")
+                    print(faults[-1], flush=True)
+                shutil.rmtree(out, ignore_errors=True)
+            if number % 20 < arguments.every:
+                print(f"call {number}: {time.monotonic() - began:.0f} s, {len(faults)} faults", flush=True)
     print(f"{len(codes)} errors: " + ", ".join(f"{codes.count(code)} ended in {code}" for code in sorted(set(codes))))
     print(f"faults: {len(faults)}")
     for line in faults[:50]:

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
-import pymeshlab
 import torch
 import trimesh
 from ground_truth import MESHES, add_shared, load_caster, load_source, to_mesh
@@ -24,20 +23,17 @@ from kiss3d_cli.geometry.cameras import View, bundle_cameras
 from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
 from kiss3d_cli.geometry.rasterize import antialias, interpolate, mesh_edges, rasterize
 from kiss3d_cli.geometry.render import render_normals
+from kiss3d_cli.geometry.surface.decimate import decimate
 
 SIDE = 512
 
 
 def with_faces(mesh: trimesh.Trimesh, count: int) -> Mesh:
     """Subdivided, then decimated to about `count` faces."""
-    work = pymeshlab.MeshSet()
-    work.add_mesh(pymeshlab.Mesh(mesh.vertices, mesh.faces))
-    while work.current_mesh().face_number() < count:
-        work.meshing_surface_subdivision_midpoint(iterations=1, threshold=pymeshlab.PercentageValue(0))
-    work.meshing_decimation_quadric_edge_collapse(targetfacenum=count, preservetopology=True)
-    done = work.current_mesh()
-    faces = torch.tensor(done.face_matrix().astype(np.int64))
-    return Mesh(torch.tensor(done.vertex_matrix(), dtype=torch.float32), faces)
+    while len(mesh.faces) < count:
+        mesh = mesh.subdivide()
+    vertices, faces = torch.tensor(mesh.vertices, dtype=torch.float32), torch.tensor(mesh.faces.astype(np.int64))
+    return decimate(Mesh(vertices, faces), count)
 
 
 def agreement(meshes: dict[str, trimesh.Trimesh], caster: ModuleType) -> None:

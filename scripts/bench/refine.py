@@ -34,8 +34,8 @@ from kiss3d_cli.geometry.io.export import write_mesh
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.refine.isomer import IsomerSettings, refine
 from kiss3d_cli.geometry.render import render_normals
+from kiss3d_cli.geometry.surface.decimate import decimate
 from kiss3d_cli.geometry.surface.remesh_optimizer import RemeshSettings
-from kiss3d_cli.geometry.surface.repair import decimate
 from kiss3d_cli.geometry.surface.topology import report
 from kiss3d_cli.image.bundle import Bundle, join_bundle, load_bundle
 from kiss3d_cli.image.png import write_png

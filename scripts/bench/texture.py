@@ -18,7 +18,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pymeshlab
 import torch
 import trimesh
 from ground_truth import add_shared, load_caster
@@ -29,6 +28,7 @@ from kiss3d_cli.geometry.cameras import View, bundle_cameras, orbit_cameras
 from kiss3d_cli.geometry.io.export import write_mesh
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.render import render_colors, render_texture
+from kiss3d_cli.geometry.surface.decimate import decimate
 from kiss3d_cli.geometry.texture.bake import bake
 from kiss3d_cli.geometry.texture.charts import unwrap
 from kiss3d_cli.geometry.texture.project import Photographs, project_colors
@@ -71,15 +71,10 @@ def surface(shared: Path, caster: object, faces: int) -> Mesh:
     spot = trimesh.load(shared / "data" / "meshes" / "spot.obj", force="mesh", process=True)
     spot.merge_vertices(merge_tex=True, merge_norm=True)
     spot = caster.normalise(spot)
-    work = pymeshlab.MeshSet()
-    work.add_mesh(pymeshlab.Mesh(spot.vertices, spot.faces))
-    while work.current_mesh().face_number() < faces:
-        work.meshing_surface_subdivision_midpoint(iterations=1, threshold=pymeshlab.PercentageValue(0))
-    work.meshing_decimation_quadric_edge_collapse(targetfacenum=faces, preservetopology=True)
-    done = work.current_mesh()
-    return Mesh(
-        torch.tensor(done.vertex_matrix(), dtype=torch.float32), torch.tensor(done.face_matrix().astype(np.int64))
-    )
+    while len(spot.faces) < faces:
+        spot = spot.subdivide()
+    vertices, triangles = torch.tensor(spot.vertices, dtype=torch.float32), torch.tensor(spot.faces.astype(np.int64))
+    return decimate(Mesh(vertices, triangles), faces)
 
 
 def psnr(shown: Tensor, taken: Photographs) -> str:

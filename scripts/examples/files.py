@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pymeshlab
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
@@ -15,6 +14,7 @@ from torch import Tensor
 from kiss3d_cli.geometry.extract.flexicubes import isosurface
 from kiss3d_cli.geometry.io.export import write_mesh
 from kiss3d_cli.geometry.mesh import Mesh
+from kiss3d_cli.geometry.surface.decimate import decimate
 from kiss3d_cli.geometry.surface.manifold import face_components, find_defects
 
 from .clutter import cluttered
@@ -60,14 +60,8 @@ def extract(field: Field, grid: int, faces: int) -> Mesh:
     """
     values = resampled(field, grid).permute(2, 1, 0).contiguous()
     fine = _without_cavities(isosurface(values, (-field.reach,) * 3, (field.reach,) * 3))
-    stage = pymeshlab.MeshSet()
-    stage.add_mesh(pymeshlab.Mesh(_on_surface(field, fine.vertices).double().numpy(), fine.faces.int().numpy()))
-    stage.meshing_decimation_quadric_edge_collapse(
-        targetfacenum=faces, preservetopology=True, preservenormal=True, optimalplacement=True, qualitythr=0.5
-    )
-    coarse = stage.current_mesh()
-    vertices = _on_surface(field, torch.from_numpy(coarse.vertex_matrix()).float())
-    triangles = torch.from_numpy(coarse.face_matrix()).long()
+    coarse = decimate(Mesh(_on_surface(field, fine.vertices), fine.faces), faces)
+    vertices, triangles = _on_surface(field, coarse.vertices), coarse.faces
     _, paint = surface(field.shape, vertices.T.contiguous())
     mesh = Mesh(vertices, triangles, paint[:3].T.clamp(0, 1).contiguous())
     if not find_defects(mesh.faces).is_closed_manifold:

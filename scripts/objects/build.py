@@ -35,7 +35,7 @@ import torch
 from kiss3d_cli.core.errors import Kiss3dError
 from kiss3d_cli.geometry.io.load import read_mesh
 from kiss3d_cli.geometry.mesh import Mesh
-from kiss3d_cli.geometry.surface.repair import decimate
+from kiss3d_cli.geometry.surface.decimate import decimate
 from kiss3d_cli.training.objects import SUFFIXES, normalised
 
 FACES = 5000

@@ -57,3 +57,23 @@ def test_every_call_of_a_creation_may_fail(tmp_path):
             outcome(lambda place=place: toy.create(place))
         made = [path.name for path in (place / "runs").glob("*")] if (place / "runs").exists() else []
         assert all(not name.startswith(".") for name in made) or injector.number < count.seen, made
+
+
+def test_every_call_of_a_resumption_may_fail(tmp_path):
+    """Of a run that is done, so that the calls are those that read it; what was read well enough is not done again."""
+    place = tmp_path / "whole"
+    place.mkdir()
+    folder = toy.create(place)
+    toy.run(folder)
+    expected = toy.artifacts(folder)
+    count = Injector(folder.path)
+    with count.at_work():
+        toy.run(folder)
+    assert count.seen > 40
+    turn = itertools.cycle([errno.EIO, errno.ENOTDIR, errno.ENOENT, *ERRORS])
+    for number in range(1, count.seen + 1):
+        injector = Injector(folder.path, number, next(turn))
+        with injector.at_work():
+            outcome(lambda: toy.run(folder))
+        toy.run(folder)
+        assert toy.artifacts(folder) == expected, f"call {number}, {errno.errorcode[injector.error]}"

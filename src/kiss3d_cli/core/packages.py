@@ -33,6 +33,7 @@ def library_versions() -> dict[str, str]:
         "numpy",
         "scipy",
         "trimesh",
+        "fast-simplification",
         "pymeshlab",
         "opencv-python-headless",
         "pillow",

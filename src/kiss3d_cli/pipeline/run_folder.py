@@ -224,7 +224,8 @@ class RunFolder:
         for leftover in (partial, old):
             remove(leftover)
         # a kill right after it came to its place; scratch of an attempt at another result is still of use
-        if _whole(final) and self._scratch_key(stage) in (None, read_manifest(final).key):
+        whole = _whole(final)
+        if whole is not None and self._scratch_key(stage) in (None, whole.key):
             remove(self.scratch(stage))
 
     def begin(self, stage: Stage, key: str) -> Path:
@@ -278,14 +279,15 @@ class RunFolder:
             return None
 
 
-def _whole(folder: Path) -> bool:
+def _whole(folder: Path) -> Manifest | None:
+    """The manifest of a stage's result, if all of it is there as recorded."""
     if is_link(folder) or not folder.is_dir():
-        return False
+        return None
     try:
         manifest = read_manifest(folder)
     except UntrustedManifest:
-        return False
-    return damage(folder, manifest) is None
+        return None
+    return manifest if damage(folder, manifest) is None else None
 
 
 def _names(parent: Path, name: str) -> Iterator[Path]:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from kiss3d_cli.geometry.io.load import read_mesh
 from kiss3d_cli.geometry.io.textured import read_textured_glb
 from kiss3d_cli.geometry.mesh import Mesh
-from kiss3d_cli.geometry.surface.repair import decimate
+from kiss3d_cli.geometry.surface.decimate import decimate
 from kiss3d_cli.geometry.texture.texture import Texture
 from kiss3d_cli.report.run_view import RunView
 

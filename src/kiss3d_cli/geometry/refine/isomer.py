@@ -32,7 +32,7 @@ from kiss3d_cli.geometry.refine.agreement import shows_already
 from kiss3d_cli.geometry.refine.explicit_target import TargetViews
 from kiss3d_cli.geometry.surface.components import keep_large_components
 from kiss3d_cli.geometry.surface.remesh_optimizer import RemeshOptimizer, RemeshSettings
-from kiss3d_cli.geometry.surface.repair import repair
+from kiss3d_cli.geometry.surface.repair import repair, what_to_try
 
 _LIMIT = 0.99
 """Half the side of the box that stage 1 keeps the vertices in."""
@@ -249,7 +249,7 @@ def _start_mesh(start: Mesh | Literal["hull", "sphere"], views: _Views, notes: l
         repaired = repair(start)
         notes.extend(repaired.notes)
         if not repaired.defects.is_closed_manifold:
-            raise BadInput("The start mesh could not be made a closed surface.", hint="Start from the hull instead.")
+            raise BadInput("The start mesh could not be made a closed surface.", hint=what_to_try())
         return repaired.mesh.with_colors(None)
     hull = visual_hull(views.coverage, views.cameras, resolution=96)
     if start == "hull":

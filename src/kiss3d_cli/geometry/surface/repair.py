@@ -1,22 +1,24 @@
-"""Making a mesh closed and manifold, and giving it a number of faces: MeshLab's filters in a fixed order."""
+"""Making a mesh closed and manifold: our own rounds of mending, then MeshLab's where it is installed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from importlib.util import find_spec
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from scipy.spatial import cKDTree
-from torch import Tensor
+from jaxtyping import Float, Int
 
-from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.core.errors import BadInput, Missing
 from kiss3d_cli.geometry.mesh import Mesh
+from kiss3d_cli.geometry.surface.decimate import nearest_colors
 from kiss3d_cli.geometry.surface.manifold import Defects, find_defects
+from kiss3d_cli.geometry.surface.mend import mend
 
-_ROUNDS = 3
-"""Filling a hole can make a new defect; two rounds mend all that was met, the third is in reserve."""
+_ROUNDS = 4
+"""A round can leave or make a defect in a tangle; two mend all that was met, the others are in reserve."""
+_EXTRA = "pymeshlab"
+"""A package under the GPL that needs OpenGL's library: the extra of this name brings it for those who want it."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ def repair(mesh: Mesh) -> Repaired:
     turned.
 
     Raises:
-        BadInput: nothing with an area is left.
+        BadInput: no two faces of it make a surface.
+        Missing: MeshLab is installed and is needed, but can't be loaded.
     """
     notes: list[str] = []
     finite = torch.isfinite(mesh.vertices).all(1)[mesh.faces].all(1)
@@ -52,11 +55,17 @@ def repair(mesh: Mesh) -> Repaired:
     current = _used(Mesh(mesh.vertices.nan_to_num(), faces, mesh.colors))
     before = find_defects(current.faces)
     defects = before
+    start = current
     for _ in range(_ROUNDS):
         if defects.is_closed_manifold:
             break
         current = _mend(current)
         defects = find_defects(current.faces)
+    if not defects.is_closed_manifold and find_spec(_EXTRA):
+        by_meshlab = _mend_by_meshlab(_mend_by_meshlab(start))
+        if find_defects(by_meshlab.faces).is_closed_manifold:
+            current, defects = by_meshlab, find_defects(by_meshlab.faces)
+            notes.append("Repaired with MeshLab what was too tangled for the built-in repair.")
     if not before.is_closed_manifold:
         notes.append(_what_was_done(before))
     if not defects.is_closed_manifold:
@@ -66,6 +75,12 @@ def repair(mesh: Mesh) -> Repaired:
         current = Mesh(current.vertices, current.faces.flip(1), current.colors)
         notes.append("Turned the surface, which was inside out.")
     return Repaired(current, defects, notes)
+
+
+def what_to_try() -> str:
+    """Advice for a mesh that `repair` could not complete."""
+    hint = "start from the visual hull: --set refine.start=hull"
+    return hint if find_spec(_EXTRA) else f"{hint}; or let MeshLab try: pip install 'kiss3d[{_EXTRA}]', then resume"
 
 
 def _what_was_done(before: Defects) -> str:
@@ -93,7 +108,25 @@ def _used(mesh: Mesh) -> Mesh:
 
 
 def _mend(mesh: Mesh) -> Mesh:
-    work = _open(mesh)
+    vertices, faces = mend(mesh.vertices.detach().cpu().double().numpy(), mesh.faces.cpu().numpy())
+    if len(faces) == 0:
+        raise BadInput("The faces of the mesh make no surface.", hint="Give a mesh whose faces share edges.")
+    return _like(mesh, vertices, faces)
+
+
+def _mend_by_meshlab(mesh: Mesh) -> Mesh:
+    try:
+        import pymeshlab
+    except ImportError as error:
+        raise Missing(
+            f"pymeshlab is installed but can't be loaded: {error}",
+            hint="apt-get install libgl1 libopengl0, or pip uninstall pymeshlab",
+        ) from None
+
+    work = pymeshlab.MeshSet(verbose=False)
+    work.add_mesh(
+        pymeshlab.Mesh(mesh.vertices.detach().cpu().double().numpy(), mesh.faces.cpu().numpy().astype(np.int32))
+    )
     work.meshing_remove_duplicate_vertices()
     work.meshing_remove_duplicate_faces()
     work.meshing_remove_null_faces()
@@ -104,48 +137,11 @@ def _mend(mesh: Mesh) -> Mesh:
     work.meshing_re_orient_faces_coherently()
     work.meshing_close_holes(maxholesize=3 * work.current_mesh().face_number(), selfintersection=False)
     work.meshing_remove_unreferenced_vertices()
-    return _close(work, mesh)
-
-
-def decimate(mesh: Mesh, target_faces: int) -> Mesh:
-    """At most about `target_faces` faces, by quadric edge collapse that keeps the topology (Garland and Heckbert 1997).
-
-    A closed manifold stays one. A mesh with no more faces than that comes back as it is; colours are those of the
-    nearest old vertices, so decimate before colouring.
-
-    Raises:
-        BadInput: fewer than 4 faces asked for.
-    """
-    if target_faces < 4:
-        raise BadInput(f"A mesh cannot have {target_faces} faces.", hint="Ask for at least 4; 50000 is usual.")
-    if mesh.faces.shape[0] <= target_faces:
-        return mesh
-    work = _open(mesh)
-    work.meshing_decimation_quadric_edge_collapse(
-        targetfacenum=target_faces, preservetopology=True, preserveboundary=True, preservenormal=True, qualitythr=0.5
-    )
-    work.meshing_remove_unreferenced_vertices()
-    return _close(work, mesh)
-
-
-def _open(mesh: Mesh) -> Any:
-    import pymeshlab  # slow to import
-
-    work = pymeshlab.MeshSet(verbose=False)
-    points = mesh.vertices.detach().cpu().double().numpy()
-    work.add_mesh(pymeshlab.Mesh(points, mesh.faces.cpu().numpy().astype(np.int32)))
-    return work
-
-
-def _close(work: Any, source: Mesh) -> Mesh:
     done = work.current_mesh()
-    vertices = torch.from_numpy(done.vertex_matrix().copy()).to(source.vertices)
-    faces = torch.from_numpy(done.face_matrix().astype(np.int64)).to(source.faces.device)
-    return Mesh(vertices, faces, _nearest_colors(vertices, source))
+    return _like(mesh, done.vertex_matrix(), done.face_matrix())
 
 
-def _nearest_colors(vertices: Float[Tensor, "N 3"], source: Mesh) -> Float[Tensor, "N 3"] | None:
-    if source.colors is None:
-        return None
-    _, index = cKDTree(source.vertices.detach().cpu().numpy()).query(vertices.cpu().numpy())
-    return source.colors[torch.from_numpy(index.astype(np.int64)).to(source.colors.device)]
+def _like(mesh: Mesh, vertices: Float[np.ndarray, "N 3"], faces: Int[np.ndarray, "F 3"]) -> Mesh:
+    points = torch.from_numpy(vertices.copy()).to(mesh.vertices)
+    triangles = torch.from_numpy(faces.astype(np.int64)).to(mesh.faces.device)
+    return Mesh(points, triangles, nearest_colors(points, mesh))

@@ -81,7 +81,7 @@ class IsomerSettings(Cameras):
 class Isomer(Weightless[IsomerSettings]):
     """Move the surface to agree with the normals, then colour it: a texture, or colours of the vertices."""
 
-    stage, name, version = "refine", "isomer", 4
+    stage, name, version = "refine", "isomer", 5
     settings = IsomerSettings
     reads = ("bundle/bundle.png", "reconstruct/mesh.ply")
     writes = ("mesh.glb", "mesh.obj", "mesh.ply")
@@ -93,7 +93,7 @@ class Isomer(Weightless[IsomerSettings]):
         from kiss3d_cli.geometry.io.load import read_mesh
         from kiss3d_cli.geometry.rasterize import find_backend
         from kiss3d_cli.geometry.refine.isomer import refine
-        from kiss3d_cli.geometry.surface.repair import decimate
+        from kiss3d_cli.geometry.surface.decimate import decimate
         from kiss3d_cli.geometry.surface.topology import report
         from kiss3d_cli.geometry.texture.bake import bake
         from kiss3d_cli.geometry.texture.charts import unwrap
