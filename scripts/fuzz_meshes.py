@@ -46,7 +46,10 @@ def seeds() -> dict[str, list[bytes]]:
         "ply": [_ply(vertices, polygons, kind) for kind in ("ascii", "binary_little_endian", "binary_big_endian")],
         "stl": [_stl_text(vertices, triangles), _stl_binary(vertices, triangles)],
         "off": [_off(vertices, polygons, False), _off(vertices, polygons, True)],
-        "glb": [_glb(*_document(vertices, triangles, rich)) for rich in (False, True)],
+        "glb": [
+            *(_glb(*_document(vertices, triangles, rich)) for rich in (False, True)),
+            *_packed(vertices, triangles),
+        ],
         "gltf": [_gltf(*_document(vertices, triangles, True))],
         "3mf": [_3mf(vertices, triangles)],
         "dae": [_dae(vertices, polygons)],
@@ -167,6 +170,38 @@ def _glb(root: object, binary: bytes) -> bytes:
     head = struct.pack("<4sII", b"glTF", 2, 28 + len(text) + len(binary))
     parts = (struct.pack("<II", len(text), 0x4E4F534A), text, struct.pack("<II", len(binary), 0x004E4942), binary)
     return head + b"".join(parts)
+
+
+def _packed(vertices: list, triangles: list) -> list[bytes]:
+    """With compressed buffer views, of the encoders that are installed."""
+    import numpy as np
+
+    position, corners = np.array(vertices, "<f4"), np.array(triangles, "<u2")
+    root, _ = _document(vertices, triangles, False)
+    found = []
+    with contextlib.suppress(ImportError):
+        import DracoPy
+
+        data = DracoPy.encode(position, corners.astype("u4"), preserve_order=True)
+        draco = copy.deepcopy(root) | {"bufferViews": [{"buffer": 0, "byteLength": len(data)}]}
+        packed = {"bufferView": 0, "attributes": {"POSITION": 0}}
+        draco["meshes"][0]["primitives"][0]["extensions"] = {"KHR_draco_mesh_compression": packed}
+        draco["buffers"][0]["byteLength"] = len(data)
+        found.append(_glb(draco, data))
+    with contextlib.suppress(ImportError):
+        import meshopt
+
+        parts = meshopt.encode_gltf_buffer(position, "ATTRIBUTES"), meshopt.encode_gltf_buffer(corners, "TRIANGLES")
+        sizes = ((0, "ATTRIBUTES", 12, len(position)), (len(parts[0]), "TRIANGLES", 2, corners.size))
+        views = []
+        for part, (start, mode, stride, count) in zip(parts, sizes, strict=True):
+            extension = {"buffer": 0, "byteOffset": start, "byteLength": len(part), "mode": mode, "byteStride": stride}
+            named = {"EXT_meshopt_compression": {**extension, "count": count}}
+            views.append({"buffer": 1, "byteLength": stride * count, "extensions": named})
+        buffers = [{"byteLength": len(b"".join(parts))}, {"byteLength": 10_000}]
+        required = {"extensionsRequired": ["EXT_meshopt_compression"]}
+        found.append(_glb(copy.deepcopy(root) | required | {"bufferViews": views, "buffers": buffers}, b"".join(parts)))
+    return found
 
 
 def _gltf(root: dict, binary: bytes) -> bytes:

@@ -337,7 +337,6 @@ def refusals() -> dict[str, Callable[[], Case]]:
     return {
         "glTF 1.0": changed("glTF version is 1.0", lambda r: r.update(asset={"version": "1.0"})),
         "an extension": changed("requires the glTF extension ACME_x", lambda r: r.update(extensionsRequired=["ACME_x"])),
-        "meshopt": changed("meshoptimizer", lambda r: r["bufferViews"][0].update(extensions={"EXT_meshopt_compression": {}})),
         "a cycle": changed("its own child", lambda r: r.update(nodes=[{"children": [1], "mesh": 0}, {"children": [0]}])),
         "two parents": changed("in its scene twice", lambda r: r.update(nodes=[{"children": [1, 1]}, {"mesh": 0}])),
         "no such mesh": changed(r"meshes\[7\], which is not there", lambda r: r.update(nodes=[{"mesh": 7}])),

@@ -85,7 +85,7 @@ class Gltf:
 
     def document(self, uri: str | None = None) -> bytes:
         buffer = {"byteLength": len(self.binary)} | ({} if uri is None else {"uri": uri})
-        return json.dumps(self.root | {"buffers": [buffer]}).encode()
+        return json.dumps(self.root | {"buffers": [buffer, *self.root.get("buffers", [])]}).encode()
 
     def glb(self) -> bytes:
         text = self.document()

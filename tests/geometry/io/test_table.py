@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from packed_files import EXT, glb, packed, packed_files
 from scene_files import Case, collada_files, colors, print_files, refusals, shapes
-from solids import AREA, VERTICES, VOLUME
+from solids import AREA, VERTICES, VOLUME, Gltf
 from text_files import obj_files, off_files, ply_files, stl_files
 
-from kiss3d_cli.core.errors import Kiss3dError
+from kiss3d_cli.core.errors import Kiss3dError, Missing
 from kiss3d_cli.geometry.io.load import Geometry, read_geometry
 
 
@@ -32,7 +33,13 @@ def _table() -> dict[str, Callable[[], Case]]:
     for suffix, files in (("obj", obj_files()), ("ply", ply_files()), ("stl", stl_files()), ("off", off_files())):
         for name, (content, expected) in files.items():
             table[f"{suffix}: {name}"] = lambda s=suffix, c=content, e=expected: _case(s, c, e)
-    groups = (("glb", shapes()), ("glb colour", colors()), ("glb refused", refusals()), ("3mf", print_files()))
+    groups = (
+        ("glb", shapes()),
+        ("glb colour", colors()),
+        ("glb refused", refusals()),
+        ("glb packed", packed_files()),
+        ("3mf", print_files()),
+    )
     for group, cases in (*groups, ("dae", collada_files())):
         table |= {f"{group}: {name}": make for name, make in cases.items()}
     return table
@@ -110,3 +117,25 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
         folder.mkdir()
         notes = read_geometry(_write(folder, TABLE[name]()), textures=True).notes
         assert any(re.search(word, note) for note in notes), notes
+
+
+def test_what_is_compressed_names_its_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kiss3d_cli.geometry.io.gltf.codecs.find_spec", lambda _name: None)
+    (tmp_path / "a.glb").write_bytes(glb(packed(EXT)[0]))
+    with pytest.raises(Missing, match="the decoder meshopt is not installed") as caught:
+        read_geometry(tmp_path / "a.glb")
+    assert "kiss3d[meshopt]" in str(caught.value.hint)
+
+
+def test_data_that_are_there_without_compression_need_no_decoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kiss3d_cli.geometry.io.gltf.codecs.find_spec", lambda _name: None)
+    gltf = Gltf()
+    gltf.prism()
+    for view in gltf.root["bufferViews"]:
+        view["extensions"] = {EXT: {"buffer": 0, "byteLength": 5, "byteStride": 12, "count": 12, "mode": "ATTRIBUTES"}}
+    (tmp_path / "a.glb").write_bytes(gltf.glb())
+    mesh = read_geometry(tmp_path / "a.glb", torch.float64).mesh
+    assert mesh is not None
+    np.testing.assert_array_equal(mesh.vertices.numpy(), VERTICES)

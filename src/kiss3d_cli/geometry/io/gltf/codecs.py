@@ -1,4 +1,4 @@
-"""Compressed meshes: Draco through its decoder, an optional package."""
+"""Compressed meshes, through the decoders of Draco and meshoptimizer: optional packages."""
 
 from __future__ import annotations
 
@@ -52,10 +52,46 @@ def unpack_draco(
     return attributes, faces
 
 
-def unpack_meshopt(document: Document, _view: dict[str, Any], name: str) -> tuple[memoryview, int | None]:
-    """A buffer view that is compressed with meshoptimizer."""
-    raise Missing(
-        f"its geometry is compressed with meshoptimizer ({name}), for which there is no decoder here",
-        place=str(document.source.path),
-        hint="decompress it: npx @gltf-transform/cli copy in.glb out.glb",
-    )
+_STRIDES: dict[tuple[str, str], tuple[int, ...]] = {
+    ("ATTRIBUTES", "NONE"): tuple(range(4, 257, 4)),
+    ("ATTRIBUTES", "EXPONENTIAL"): tuple(range(4, 257, 4)),
+    ("ATTRIBUTES", "OCTAHEDRAL"): (4, 8),
+    ("ATTRIBUTES", "QUATERNION"): (8,),
+    ("ATTRIBUTES", "COLOR"): (4, 8),
+    ("TRIANGLES", "NONE"): (2, 4),
+    ("INDICES", "NONE"): (2, 4),
+}
+
+
+def unpack_meshopt(document: Document, view: dict[str, Any], extension: dict[str, Any], name: str) -> bytes:
+    """The bytes of a buffer view that meshoptimizer has compressed (EXT_ and KHR_meshopt_compression).
+
+    Args:
+        view: the buffer view.
+        extension: its extension of that name.
+        name: for messages.
+
+    Raises:
+        Missing: the decoder is not installed.
+        BadInput: the data are damaged, or are not what the view declares.
+    """
+    if find_spec("meshopt") is None:
+        raise Missing(
+            f"its geometry is compressed with meshoptimizer ({name}), and the decoder meshopt is not installed",
+            place=str(document.source.path),
+            hint="pip install 'kiss3d[meshopt]', or decompress it: npx @gltf-transform/cli copy in.glb out.glb",
+        )
+    import meshopt
+
+    mode, kind = str(extension.get("mode")), str(extension.get("filter", "NONE"))
+    stride, count = document.integer(extension, "byteStride"), document.integer(extension, "count")
+    if stride not in _STRIDES.get((mode, kind), ()) or (mode == "TRIANGLES" and count % 3):
+        raise document.wrong(f"its {name} has a layout that there is not")
+    if stride * count != document.integer(view, "byteLength") or view.get("byteStride", stride) != stride:
+        raise document.wrong(f"its {name} is not of the size that its buffer view declares")
+    data = document.slice(extension, f"its {name}")
+    document.source.claim(count, 2 * stride, "values")
+    try:
+        return meshopt.decode_gltf_buffer(bytes(data), count, stride, mode, kind).tobytes()
+    except ValueError as error:
+        raise document.wrong(f"its {name} data are damaged") from error

@@ -17,9 +17,10 @@ from kiss3d_cli.geometry.io.source import Source
 
 _JSON_CHUNK, _BINARY_CHUNK = 0x4E4F534A, 0x004E4942
 _VALUE = 64  # bytes that a value of the JSON takes in memory, about
+_COMPRESSED = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 # extensions without a meaning for shape and colour, or whose meaning is read elsewhere in this package
 _UNDERSTOOD = {
-    "EXT_mesh_features", "EXT_mesh_gpu_instancing", "EXT_mesh_manifold", "EXT_meshopt_compression",
+    *_COMPRESSED, "EXT_mesh_features", "EXT_mesh_gpu_instancing", "EXT_mesh_manifold",
     "EXT_structural_metadata", "FB_ngon_encoding", "KHR_draco_mesh_compression", "KHR_mesh_quantization",
     "KHR_node_hoverability", "KHR_node_selectability", "KHR_node_visibility", "KHR_animation_pointer",
     "KHR_xmp", "KHR_xmp_json_ld", "MSFT_texture_dds", "MSFT_packing_normalRoughnessMetallic",
@@ -45,6 +46,7 @@ class Document:
     root: dict[str, Any]
     binary: bytes | None
     _buffers: dict[int, bytes] = field(default_factory=dict)
+    _views: dict[int, bytes] = field(default_factory=dict)
 
     def wrong(self, what: str) -> Exception:
         return self.source.unreadable(what)
@@ -137,13 +139,28 @@ class Document:
     def view(self, index: Any) -> tuple[memoryview, int | None]:
         """A buffer view's bytes, and the distance of its elements if it says one."""
         entry = self.entry("bufferViews", index)
-        for name in ("EXT_meshopt_compression", "KHR_meshopt_compression"):
-            if self.extension(entry, name) is not None:
+        data = self._unpacked(index, entry)
+        if data is None:
+            data = self.slice(entry, f"bufferViews[{index}]")
+        return data, self.integer(entry, "byteStride") if "byteStride" in entry else None
+
+    def _unpacked(self, index: int, entry: dict[str, Any]) -> memoryview | None:
+        """The content of a compressed view; None if it is not, or is there without compression too."""
+        for name in _COMPRESSED:
+            extension = self.extension(entry, name)
+            if extension is None or (name not in self.array(self.root, "extensionsRequired") and self._is_there(entry)):
+                continue
+            if index not in self._views:
                 from kiss3d_cli.geometry.io.gltf.codecs import unpack_meshopt
 
-                return unpack_meshopt(self, entry, name)
-        data = self.slice(entry, f"bufferViews[{index}]")
-        return data, self.integer(entry, "byteStride") if "byteStride" in entry else None
+                self._views[index] = unpack_meshopt(self, entry, extension, name)
+            return memoryview(self._views[index])
+        return None
+
+    def _is_there(self, view: dict[str, Any]) -> bool:
+        """Whether a view's own buffer, which a compressed one need not have, has data."""
+        index = view.get("buffer")
+        return "uri" in self.entry("buffers", index) or (index == 0 and self.binary is not None)
 
     def slice(self, entry: dict[str, Any], name: str) -> memoryview:
         """The part of a buffer that a view, or its extension, names."""
