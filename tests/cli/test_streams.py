@@ -139,3 +139,20 @@ def test_nohup_is_respected():
         capture_output=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("run", "a.png", "--\x1b[31mbad\u202e"),
+        ("r\u202eun",),
+        ("models", "\u2066pull"),
+        ("resume", "a", "b\u202e\x9b"),
+        ("report", "a", "--port\u200b"),
+    ],
+)
+def test_what_typer_says_of_wrong_usage_is_harmless_too(kiss3d, typed):
+    answer = kiss3d(*typed)
+    assert answer.code == 2
+    assert "\\" in answer.err
+    assert not set("\x1b\u202e\u2066\x9b\u200b") & set(answer.err)

@@ -10,11 +10,13 @@ import typer
 
 import kiss3d_cli
 from kiss3d_cli.cli import doctor, evaluate, models, report, resume, run, status, streams, train, ui
+from kiss3d_cli.cli.group import HarmlessGroup
 from kiss3d_cli.cli.streams import show
 from kiss3d_cli.cli.views_option import ViewsCommand
 from kiss3d_cli.core.errors import OutputFailed, from_exception
 
 app = typer.Typer(
+    cls=HarmlessGroup,
     name="kiss3d",
     help="One picture in, a textured 3D mesh out.",
     no_args_is_help=True,

@@ -50,8 +50,25 @@ class UnknownSchema(BadRecord):
 # -- texts ------------------------------------------------------------------------------------------------------------
 
 
-def parse_json(data: bytes | str) -> Any:
+def read_json(path: Path) -> Any:
+    """What `parse_json` makes of a file that may be a link, as those in the hub's cache are.
+
+    Raises:
+        BadRecord: it is larger than a record may be, or no such JSON.
+        OSError: it can't be read.
+    """
+    with path.open("rb") as file:
+        data = file.read(LIMIT + 1)
+    if len(data) > LIMIT:
+        raise BadRecord(f"it is larger than {LIMIT:,} bytes")
+    return parse_json(data)
+
+
+def parse_json(data: bytes | str, most: int = MOST) -> Any:
     """Read JSON as its standard has it: no NaN, no infinity, no name twice, no half characters, bounded numbers, depth.
+
+    Args:
+        most: how many values it may have.
 
     Raises:
         BadRecord: anything else.
@@ -67,7 +84,7 @@ def parse_json(data: bytes | str) -> Any:
         raise
     except ValueError:
         raise BadRecord("it is truncated or not JSON") from None
-    _check(value)
+    _check(value, most)
     return value
 
 
@@ -239,14 +256,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _check(value: Any) -> None:
+def _check(value: Any, most: int = MOST) -> None:
     """Raises BadRecord for depth, half characters, and numbers that JSON does not have (YAML has them)."""
     waiting: list[tuple[Any, int]] = [(value, 1)]
     seen = 0
     while waiting:
         entry, depth = waiting.pop()
         seen += 1
-        if seen > MOST:
+        if seen > most:
             raise BadRecord("it has too many values")
         if depth > DEPTH:
             raise BadRecord("it nests too deep")

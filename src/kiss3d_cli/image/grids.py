@@ -20,6 +20,7 @@ from jaxtyping import Bool, UInt8
 from scipy import ndimage
 
 from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.core.records import parse_json
 
 Pixels = UInt8[np.ndarray, "H W 3"]
 FAR_AWAY = 100.0
@@ -59,10 +60,10 @@ class ViewSet:
     def from_json(text: str, place: str) -> ViewSet:
         """Raises BadInput if it is not what `to_json` writes."""
         try:
-            found = json.loads(text)
+            found = parse_json(text)
             azimuths, elevations = (tuple(float(angle) for angle in found[name]) for name in ("azimuths", "elevations"))
             views = ViewSet(azimuths, elevations, float(found["radius"]), float(found["fov"]))
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise BadInput("the cameras in the bundle's file can't be read", place=place, hint=_REMADE) from error
         numbers = (*azimuths, *elevations, views.radius, views.fov)
         fine = all(math.isfinite(number) for number in numbers) and len(azimuths) == len(elevations)

@@ -15,6 +15,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput, DamagedRun, Missing
+from kiss3d_cli.core.records import parse_json
 from kiss3d_cli.models.prior.network import PriorConfig
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -73,9 +74,9 @@ def read_checkpoint(path: Path) -> tuple[PriorConfig, dict[str, Tensor], int, fl
     try:
         with safe_open(path, framework="pt") as opened:
             described = opened.metadata() or {}
-        config = PriorConfig.of(json.loads(described["config"]))
+        config = PriorConfig.of(parse_json(described["config"]))
         return config, load_tensors(path.read_bytes()), int(described["step"]), float(described["seconds"])
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise DamagedRun(
             f"the checkpoint can't be read: {type(error).__name__}: {error}",
             place=str(path),

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from kiss3d_cli.core.errors import BadInput, Missing
+from kiss3d_cli.core.records import BadRecord, Fields, read_json
 from kiss3d_cli.training.objects import Entry, find_objects, read_object, without_twins
 from kiss3d_cli.training.procedural import draw_object
 from kiss3d_cli.training.shards import shard_path, write_shard
@@ -81,11 +83,20 @@ def make_shards(
     return notes
 
 
+def _noted(path: Path) -> dict[str, Any]:
+    try:
+        record = Fields(read_json(path))
+        return {"recipe": record.object("recipe"), "names": record.texts("names")}
+    except BadRecord as error:
+        hint = "remove it: the list of objects is made again"
+        raise BadInput(f"it can't be used: {error}", place=str(path), hint=hint) from None
+
+
 def _entries(folder: Path, recipe: Recipe, split: str) -> tuple[list[Entry], list[str]]:
     """The objects that may be drawn. Looking for copies takes a minute, so the list is kept beside the shards."""
     wanted = {"objects": str(recipe.objects), "procedural": recipe.procedural, "seed": recipe.seed, "split": split}
     noted = folder / "recipe.json"
-    known = json.loads(noted.read_text(encoding="utf-8")) if noted.exists() else None
+    known = _noted(noted) if noted.exists() else None
     if known is not None and known["recipe"] != wanted:
         raise BadInput(
             "the folder holds views of another recipe",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import html
 import json
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from kiss3d_cli.core.records import BadRecord, parse_json
 from kiss3d_cli.models.prior.weights import export
 from kiss3d_cli.training.checkpoints import read_checkpoint, under
 from kiss3d_cli.training.log import LOG
@@ -76,7 +78,11 @@ def _page(folder: Path, facts: dict[str, str]) -> str:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with contextlib.suppress(BadRecord):  # the line that a kill cut off
+            rows.append(parse_json(line))
+    return rows
 
 
 def _smoothed(points: list[tuple[int, float]], most: int = 300) -> list[tuple[int, float]]:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from kiss3d_cli.core.records import BadRecord, Fields, parse_json
 from kiss3d_cli.training.checkpoints import Progress
 
 LOG = "log.jsonl"
@@ -30,9 +31,9 @@ class Log:
         kept = []
         for line in self.path.read_text(encoding="utf-8").splitlines():
             try:
-                if json.loads(line)["step"] <= step:
+                if Fields(parse_json(line)).whole("step") <= step:
                     kept.append(line)
-            except (ValueError, KeyError):  # the line that a kill cut off
+            except BadRecord:  # the line that a kill cut off
                 continue
         self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import torch
 from jaxtyping import Float
 
 from kiss3d_cli.core.errors import BadInput, Kiss3dError, Missing
+from kiss3d_cli.core.records import read_json
 from kiss3d_cli.geometry.io.load import read_mesh
 from kiss3d_cli.geometry.mesh import Mesh, face_normals
 from kiss3d_cli.training.held_out import family_of, may_be_trained_on
@@ -83,7 +83,7 @@ def find_objects(folder: Path) -> ObjectSet:
 
 def _from_index(folder: Path, index: Path) -> ObjectSet:
     try:
-        rows = json.loads(index.read_text(encoding="utf-8"))["objects"]
+        rows = read_json(index)["objects"]
         found = [
             Entry(
                 str(row["set"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,7 +14,8 @@ from torch import Tensor, nn
 
 from kiss3d_cli.core.device import release
 from kiss3d_cli.core.errors import BadInput
-from kiss3d_cli.core.files import write_durably
+from kiss3d_cli.core.files import read_bytes, write_durably
+from kiss3d_cli.core.records import LIMIT, Fields, parse_json
 from kiss3d_cli.image.png import read_png
 from kiss3d_cli.methods.base import Context, Machine
 from kiss3d_cli.methods.bundle.flux_settings import bundle_lora
@@ -132,7 +132,7 @@ class Encoders:
 
 
 def _caption(path: Path) -> str:
-    return str(json.loads(path.read_text(encoding="utf-8"))["caption"])
+    return Fields(parse_json(read_bytes(path, LIMIT))).text("caption")
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:

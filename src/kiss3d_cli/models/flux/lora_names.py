@@ -7,12 +7,12 @@ OneTrainer. Each names the layers of Flux in its own way, the original or diffus
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.core.records import parse_json
 from kiss3d_cli.models.flux.keys import original_layers, split_layer
 from kiss3d_cli.models.runtime.weights import Shape, WeightFile
 
@@ -281,7 +281,7 @@ class _Scaling:
     def __init__(self, file: WeightFile) -> None:
         """Raises BadInput if the settings ask for what is not read here."""
         try:
-            settings = json.loads(file.metadata.get("lora_adapter_metadata", "{}"))
+            settings = parse_json(file.metadata.get("lora_adapter_metadata", "{}"))
             assert isinstance(settings, dict)
         except (ValueError, AssertionError):
             raise BadInput("the settings in its metadata are damaged", place=str(file.path), hint=HINT) from None

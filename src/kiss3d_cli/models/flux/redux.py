@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kiss3d_cli.core.errors import Missing
+from kiss3d_cli.core.records import read_json
 from kiss3d_cli.models.flux.keys import plain_layout
 from kiss3d_cli.models.runtime.weights import Layout, WeightFile, build, fill
 
@@ -117,7 +117,7 @@ def load_redux(folder: Path, dtype: torch.dtype) -> ReduxEncoder:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
+        loaded = read_json(path)
         return dict(loaded)
     except (OSError, ValueError, TypeError):
         raise Missing("the file is missing or damaged", place=str(path), hint=_HINT) from None

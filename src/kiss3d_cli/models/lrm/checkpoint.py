@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput, Missing
+from kiss3d_cli.core.records import read_json
 from kiss3d_cli.models.lrm.config import CHECKPOINT_ENTRY, CHECKPOINT_PREFIX, PRM, LrmConfig
 from kiss3d_cli.models.lrm.network import LargeReconstructionModel, require_memory
 from kiss3d_cli.models.runtime.convert import check_converted, converted
@@ -37,7 +37,7 @@ def read_config(folder: Path) -> LrmConfig:
     if not path.is_file():
         return PRM
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         if not all(type(value) in (int, float) for value in values.values()):
             raise TypeError("each must be a number")
         return LrmConfig(**values)

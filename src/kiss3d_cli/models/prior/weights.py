@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kiss3d_cli.core.errors import DamagedRun, Missing
 from kiss3d_cli.core.hashing import file_sha256
+from kiss3d_cli.core.records import parse_json
 from kiss3d_cli.models.prior.network import Prior, PriorConfig
 
 FORMAT = "kiss3d-prior-1"
@@ -67,12 +68,12 @@ def load(path: Path | None = None) -> LoadedPrior:
             described = opened.metadata() or {}
             if described.get("format") != FORMAT:
                 raise ValueError(f"its format is {described.get('format')}, not {FORMAT}")
-            network = Prior(PriorConfig.of(json.loads(described["config"])))
+            network = Prior(PriorConfig.of(parse_json(described["config"])))
             tensors = {name: opened.get_tensor(name).float() for name in opened.keys()}  # noqa: SIM118
         network.load_state_dict(tensors)
         if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
             raise ValueError("some weights are not finite numbers")
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise DamagedRun(
             f"the prior's weights can't be read: {type(error).__name__}: {error}", place=str(path), hint=hint
         ) from error

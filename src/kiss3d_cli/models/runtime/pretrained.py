@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ import psutil
 import torch
 from safetensors import SafetensorError, safe_open
 
+from kiss3d_cli.core import records
 from kiss3d_cli.core.errors import BadInput, Kiss3dError, Missing
 from kiss3d_cli.models.runtime.empty import unfilled
 from kiss3d_cli.models.store.headers import Header, check_floats, read_header, read_object
@@ -20,7 +20,7 @@ from kiss3d_cli.models.store.headers import Header, check_floats, read_header, r
 def read_json(path: Path, hint: str) -> dict[str, Any]:
     """A JSON object of a model folder. Raises Missing if it is not there or damaged."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = records.read_json(path)
     except FileNotFoundError:
         raise Missing("no such file", place=str(path), hint=hint) from None
     except (OSError, ValueError) as error:

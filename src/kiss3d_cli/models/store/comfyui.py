@@ -7,12 +7,12 @@ ComfyUI has one folder for each kind of file: `unet` or `diffusion_models`, `cli
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from kiss3d_cli.core.errors import BadInput, Missing
+from kiss3d_cli.core.records import parse_json
 from kiss3d_cli.models.store.registry import MODELS
 
 ALL_IN_ONE = MODELS["flux-dev"].files[0]
@@ -26,6 +26,9 @@ _FOLDERS = {
 }
 _LONGEST = 2**27
 """Bytes of a header; those of Flux have less than 2^20."""
+
+_MOST = 2_000_000
+"""Values of a header: ten a tensor."""
 
 Header = Mapping[str, Any]
 
@@ -179,7 +182,7 @@ def _read_header(path: Path) -> Header:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length)) if length <= min(_LONGEST, path.stat().st_size) else {}
+            header = parse_json(file.read(length), _MOST) if length <= min(_LONGEST, path.stat().st_size) else {}
     except (OSError, ValueError):
         return {}
     if not isinstance(header, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import stat
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kiss3d_cli.core.errors import Missing
+from kiss3d_cli.core.records import parse_json, read_json
 
 Shape = tuple[int, ...]
 
@@ -23,6 +23,8 @@ SIZES = {
 FLOATS = ("F64", "F32", "F16", "BF16")
 LARGEST_HEADER = 100_000_000
 """Bytes; safetensors itself reads no longer one."""
+_MOST = 2_000_000
+"""Values of a header: ten a tensor; Flux has 800 tensors."""
 _SNIFFED = 512
 _KINDS = (
     (b"version https://git-lfs", "it is a Git LFS pointer, not the file itself"),
@@ -106,7 +108,7 @@ def read_header(path: Path) -> Header:
         file.seek(8)
         text = file.read(length)
     try:
-        header = json.loads(text)
+        header = parse_json(text, _MOST)
         metadata = header.pop("__metadata__", {})
         if not isinstance(metadata, dict):
             raise TypeError
@@ -118,7 +120,7 @@ def read_header(path: Path) -> Header:
             if stop - start != math.prod(shape) * SIZES.get(dtype, 0) and dtype in SIZES:
                 raise ValueError
             end, shapes[name], dtypes[name] = stop, shape, dtype
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise _unusable(path, "its header is damaged") from None
     whole = 8 + length + end
     if size < whole:
@@ -132,8 +134,8 @@ def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises Missing if there is none."""
     look(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        value = read_json(path)
+    except ValueError as error:
         raise _unusable(path, f"the file is damaged: it is no JSON ({' '.join(str(error).split())[:100]})") from None
     except OSError as error:
         raise _unusable(path, f"it can't be read: {error.strerror or error}") from None

@@ -182,6 +182,8 @@ def open_document(source: Source) -> Document:
     text = text.removeprefix(b"\xef\xbb\xbf")
     source.claim(text.count(b",") + text.count(b"[") + text.count(b"{"), _VALUE, "values in its JSON")
     try:
+        # Not the reader of records: other programs write names twice and NaN into what nobody here reads. The count
+        # of values is claimed above, and `Document` checks the type and range of each that is used.
         root = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise source.unreadable("its JSON is damaged") from error
