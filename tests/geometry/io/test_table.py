@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from odd_files import odd_files
 from packed_files import EXT, glb, packed, packed_files
 from scene_files import Case, collada_files, colors, print_files, refusals, shapes
 from solids import AREA, VERTICES, VOLUME, Gltf
@@ -39,6 +40,7 @@ def _table() -> dict[str, Callable[[], Case]]:
         ("glb refused", refusals()),
         ("glb packed", packed_files()),
         ("3mf", print_files()),
+        ("odd", odd_files()),
     )
     for group, cases in (*groups, ("dae", collada_files())):
         table |= {f"{group}: {name}": make for name, make in cases.items()}

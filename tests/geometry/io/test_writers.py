@@ -109,6 +109,77 @@ def test_what_pymeshlab_writes(tmp_path: Path, seed: int, faces: int, binary: bo
         )
 
 
+@ONE_FOLDER
+@given(st.integers(0, 2**31), st.integers(1, 40), st.sampled_from(["obj", "ply", "stl", "glb", "gltf", "off"]))
+def test_what_open3d_writes(tmp_path: Path, seed: int, faces: int, kind: str) -> None:
+    """Vertex colours too, in the formats in which it writes them; Open3D is not among the packages for developers."""
+    open3d = pytest.importorskip("open3d", exc_type=ImportError)
+    mesh, rng = random_mesh(seed, faces), np.random.default_rng(seed)
+    colors = rng.integers(0, 256, mesh.vertices.shape) / 255
+    written = open3d.geometry.TriangleMesh(
+        open3d.utility.Vector3dVector(mesh.vertices), open3d.utility.Vector3iVector(mesh.faces)
+    )
+    written.vertex_colors = open3d.utility.Vector3dVector(colors)
+    if kind == "stl":
+        written.compute_triangle_normals()
+    assert open3d.io.write_triangle_mesh(str(tmp_path / f"a.{kind}"), written, write_ascii=False)
+    read = read_mesh(tmp_path / f"a.{kind}", torch.float64)
+    size = float(np.abs(mesh.vertices).max())
+    ours, theirs = soup(read.vertices.numpy(), read.faces.numpy()), soup(mesh.vertices, mesh.faces)
+    assert ours.shape == theirs.shape
+    np.testing.assert_allclose(np.sort(ours, 0), np.sort(theirs, 0), rtol=1e-5, atol=1e-5 * size + 1e-6)
+    if kind in ("ply", "obj"):
+        assert read.colors is not None
+        np.testing.assert_allclose(read.colors.numpy(), colors, atol=1 / 255)
+
+
+@ONE_FOLDER
+@given(st.integers(0, 2**31), st.integers(1, 40), st.booleans(), st.sampled_from([5121, 5123, 5125]))
+def test_what_pygltflib_writes(tmp_path: Path, seed: int, faces: int, binary: bool, indices: int) -> None:
+    """A mesh under a node that turns and scales it, in one file or with its data in a URI."""
+    gltf = pytest.importorskip("pygltflib")
+    mesh, rng = random_mesh(seed, faces), np.random.default_rng(seed)
+    scale = rng.uniform(0.5, 2, 3) * rng.choice([-1, 1], 3)
+    turn = rng.normal(size=4)
+    turn /= np.linalg.norm(turn)
+    parts = [
+        mesh.vertices.astype("<f4").tobytes(),
+        mesh.faces.astype({5121: "u1", 5123: "<u2", 5125: "<u4"}[indices]).tobytes(),
+    ]
+    whole = gltf.GLTF2(
+        scene=0,
+        scenes=[gltf.Scene(nodes=[0])],
+        nodes=[gltf.Node(mesh=0, scale=scale.tolist(), rotation=turn.tolist(), translation=[1, 2, 3])],
+        meshes=[gltf.Mesh(primitives=[gltf.Primitive(attributes=gltf.Attributes(POSITION=0), indices=1)])],
+        accessors=[
+            gltf.Accessor(bufferView=0, componentType=5126, count=len(mesh.vertices), type="VEC3"),
+            gltf.Accessor(bufferView=1, componentType=indices, count=mesh.faces.size, type="SCALAR"),
+        ],
+        bufferViews=[
+            gltf.BufferView(buffer=0, byteOffset=0, byteLength=len(parts[0])),
+            gltf.BufferView(buffer=0, byteOffset=len(parts[0]), byteLength=len(parts[1])),
+        ],
+        buffers=[gltf.Buffer(byteLength=len(b"".join(parts)))],
+    )
+    whole.set_binary_blob(b"".join(parts))
+    path = tmp_path / ("a.glb" if binary else "a.gltf")
+    if not binary:
+        whole.convert_buffers(gltf.BufferFormat.DATAURI)
+    whole.save(str(path))
+    read = read_mesh(path, torch.float64)
+    matrix = trimesh.transformations.quaternion_matrix(turn[[3, 0, 1, 2]])[:3, :3] * scale
+    expected = mesh.vertices @ matrix.T + [1, 2, 3]
+    rows = mesh.faces[:, ::-1] if np.prod(scale) < 0 else mesh.faces  # the outside stays outside
+    size = float(np.abs(expected).max())
+    ours, theirs = soup(read.vertices.numpy(), read.faces.numpy()), soup(expected, rows)
+    np.testing.assert_allclose(np.sort(ours, 0), np.sort(theirs, 0), rtol=1e-5, atol=1e-5 * size)
+    normals = [
+        np.cross(p[f[:, 1]] - p[f[:, 0]], p[f[:, 2]] - p[f[:, 0]]).sum(0)
+        for p, f in ((read.vertices.numpy(), read.faces.numpy()), (expected, rows))
+    ]
+    np.testing.assert_allclose(normals[0], normals[1], rtol=1e-4, atol=1e-4 * size**2)
+
+
 def _public_files() -> Iterator[Path]:
     folders = os.environ.get("KISS3D_MESH_SETS", "")
     for folder in filter(None, folders.split(os.pathsep)):

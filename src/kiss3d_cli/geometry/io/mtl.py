@@ -34,6 +34,7 @@ class Materials:
     def __init__(self, source: Source, libraries: list[str]) -> None:
         self.source = source
         self.materials: dict[str, _Material] = {}
+        self._alike: dict[str, list[str]] = {}  # names by what they are without a comment
         self.complete = True
         for name in libraries:
             self._read(name)
@@ -42,12 +43,31 @@ class Materials:
         self.source.note(f"{sentence}; the mesh is taken without colours")
         self.complete = False
 
+    def _beside(self, name: str) -> bytes:
+        """A file beside, whose name may be followed by a comment, or have one's sign in it."""
+        try:
+            return self.source.beside(name)
+        except BadInput:
+            if _uncommented(name) == name:
+                raise
+            return self.source.beside(_uncommented(name))
+
+    def _named(self, name: str) -> _Material | None:
+        """The material of a name, which may be followed by a comment here or there."""
+        if name in self.materials:
+            return self.materials[name]
+        if not self._alike:
+            for known in self.materials:
+                self._alike.setdefault(_uncommented(known), []).append(known)
+        alike = self._alike.get(_uncommented(name), [])
+        return self.materials[alike[0]] if len(alike) == 1 else None
+
     def _read(self, name: str) -> None:
         try:
-            data = self.source.beside(name)
+            data = self._beside(name)
         except BadInput as error:
             try:  # a list of files, which only a name without blanks can be part of
-                parts = name.split()
+                parts = _uncommented(name).split()
                 if len(parts) < 2:
                     raise error
                 data = b"\n".join(self.source.beside(part) for part in parts)
@@ -63,7 +83,7 @@ class Materials:
             if statement == "newmtl":
                 current = self.materials[rest] = _Material()
             elif statement == "kd":
-                _set_factor(current, rest)
+                _set_factor(current, rest.split("#")[0])
             elif statement == "map_kd":
                 _set_picture(current, rest)
 
@@ -88,19 +108,20 @@ class Materials:
             name = names[number]
             if not name:
                 continue
-            if name not in self.materials:
+            material = self._named(name)
+            if material is None:
                 if self.complete:
                     self._trouble(f"its material libraries have no material '{name}'")
                 continue
-            colors[rows] = self._of_material(name, uv[rows])
+            colors[rows] = self._of_material(name, material, uv[rows])
         if own is not None:
-            pictured = [name in self.materials and self.materials[name].picture is not None for name in names]
+            materials = [self._named(name) for name in names]
+            pictured = [material is not None and material.picture is not None for material in materials]
             plain = ~np.array(pictured)[used][:, None] & ~np.isnan(own)
             colors = np.where(plain, own, colors)
         return colors if self.complete else None
 
-    def _of_material(self, name: str, uv: Float[np.ndarray, "M 2"]) -> Float[np.ndarray, "#M 3"]:
-        material = self.materials[name]
+    def _of_material(self, name: str, material: _Material, uv: Float[np.ndarray, "M 2"]) -> Float[np.ndarray, "#M 3"]:
         if material.unknown is not None:
             self._trouble(f"material '{name}' {material.unknown}")
             return np.full((1, 3), np.nan)
@@ -111,7 +132,7 @@ class Materials:
             self.source.note(f"material '{name}' has a black Kd under its texture: the texture alone is taken")
             factor = np.ones(3)
         try:
-            pixels = open_picture(self.source.beside(material.picture))
+            pixels = open_picture(self._beside(material.picture))
             if np.isnan(uv).any():
                 raise NoPicture("is used by faces without texture coordinates")
             picture = Picture(pixels, (CLAMP, CLAMP)) if material.clamp else Picture(pixels)
@@ -164,6 +185,12 @@ def _set_picture(material: _Material, rest: str) -> None:
         name = name[1:-1]
     if name:
         material.picture = name
+
+
+def _uncommented(text: str) -> str:
+    """Without what follows a number sign that a blank stands before; one inside a name belongs to it."""
+    signs = (place for place in range(1, len(text)) if text[place] == "#" and text[place - 1].isspace())
+    return text[: next(signs, len(text))].rstrip()
 
 
 def _is_number(word: str) -> bool:

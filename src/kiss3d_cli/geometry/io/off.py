@@ -13,6 +13,7 @@ from kiss3d_cli.geometry.io.polygons import CrossingPolygon, crossing_message, t
 from kiss3d_cli.geometry.io.source import Source
 
 _HEADER = re.compile(rb"(ST)?(CN|NC|C|N)?(4)?(n)?OFF(?=\s|\d|$)[ \t]*(BINARY\b)?")
+_COUNTS = re.compile(rb"\d+[ \t]+\d+[ \t]+\d+[ \t]*\r?\n")
 _COMMENT = re.compile(rb"#[^\n]*")
 
 
@@ -28,6 +29,8 @@ def read_off(source: Source) -> list[Part]:
         text = _COMMENT.sub(b"", plain_text(source.data())).strip()
     except NoNumber as error:
         raise source.unreadable(str(error), "save it as text, or as PLY") from error
+    if _COUNTS.match(text):  # the word may be missing
+        text = b"OFF\n" + text
     header = _HEADER.match(text)
     if header is None:
         raise source.unreadable("its first word is not OFF")
