@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
@@ -76,6 +76,22 @@ def frame_foreground(
         top, bottom, left, right = 0, mask.shape[0], 0, mask.shape[1]
     side = max(bottom - top, right - left) / fill
     window = ((left + right - side) / 2, (top + bottom - side) / 2, side)
+    return replace(frame_window(rgb, alpha, window, size=size, background=background), notes=_notes(mask, extent))
+
+
+def frame_window(
+    rgb: UInt8[np.ndarray, "H W 3"],
+    alpha: UInt8[np.ndarray, "H W"],
+    window: tuple[float, float, float],
+    *,
+    size: int = SIZE,
+    background: tuple[int, int, int] = WHITE,
+) -> Framed:
+    """A square window of a picture, scaled to `size` and antialiased.
+
+    Args:
+        window: its left and top edge and its side, in pixels of the picture; it may reach outside.
+    """
     cover = _resample(alpha.astype(np.float32) / 255, window, size).clip(0, 1)
     premultiplied = np.stack(
         [_resample(rgb[..., i] * (alpha.astype(np.float32) / 255), window, size) for i in range(3)], -1
@@ -85,8 +101,7 @@ def frame_foreground(
     solid = cover[..., None] > 1 / 512
     straight = np.where(solid, premultiplied / np.where(solid, cover[..., None], 1), ground)
     rgba = np.concatenate([straight, 255 * np.where(solid, cover[..., None], 0)], -1)
-    framed = Framed(_to_bytes(over), _to_bytes(rgba), _to_bytes(rgba)[..., 3] >= 128)
-    return Framed(framed.rgb, framed.rgba, framed.mask, _notes(mask, extent))
+    return Framed(_to_bytes(over), _to_bytes(rgba), _to_bytes(rgba)[..., 3] >= 128)
 
 
 def _resample(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
@@ -112,7 +112,9 @@ class Method(ABC, Generic[S]):
         settings: every setting that the result depends on; the method sees no others.
         reads: what it reads, as `stage/file` or the name of an input of the run.
         takes: names of inputs of the run that it heeds where the user gave them, and does without where not.
+        any_of: of these of its `takes` at least one must be there; without names, none need be.
         writes: the files that it always writes; it may write more.
+        writes_for: what it also writes for each of its `takes` that is there.
         packages: optional packages that it imports; `core.packages` knows which extra installs them.
     """
 
@@ -122,8 +124,15 @@ class Method(ABC, Generic[S]):
     settings: ClassVar[type[Settings]] = Settings
     reads: ClassVar[tuple[str, ...]] = ()
     takes: ClassVar[tuple[str, ...]] = ()
+    any_of: ClassVar[tuple[str, ...]] = ()
     writes: ClassVar[tuple[str, ...]]
+    writes_for: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     packages: ClassVar[tuple[str, ...]] = ()
+
+    def all_writes(self, there: Container[str]) -> tuple[str, ...]:
+        """What it writes where these of its inputs are there."""
+        more = (path for reference, paths in self.writes_for.items() if reference in there for path in paths)
+        return (*self.writes, *more)
 
     def models(self, settings: S) -> tuple[str, ...]:
         """Registry names of the models that it loads."""

@@ -19,6 +19,7 @@ METHODS = (
     "preprocess.rembg:Rembg",
     "caption.describe:Describe",
     "caption.florence2:Florence2",
+    "sides.register:Register",
     "multiview.inflate:Inflate",
     "multiview.prior:Prior",
     "multiview.zero123plus:Zero123Plus",

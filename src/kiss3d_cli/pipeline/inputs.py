@@ -46,6 +46,8 @@ class InputKind:
         help: the option's sentence.
         check: opens it, so that a bad one is refused before any work (BadInput); returns the settings that it
             suggests, by section.
+        suggest: the settings that it suggests beside the other inputs, by the names of their kinds; where this is
+            given, those of `check` do not count.
         metavar: what the option takes.
         file: the stem of its name in the run folder; its name by default.
         starts: a run can start from it.
@@ -64,6 +66,7 @@ class InputKind:
     excludes: tuple[str, ...] = ()
     needs: str | None = None
     typed: bool = False
+    suggest: Callable[[Mapping[str, Given]], Mapping[str, Mapping[str, Any]]] | None = None
 
     @property
     def stem(self) -> str:
@@ -75,18 +78,43 @@ class InputKind:
         return f"a {self.option}" if self.option.isupper() else self.option
 
 
+SIDES = ("right", "back", "left")
+
+
 def _picture(path: Path) -> Mapping[str, Mapping[str, Any]]:
     from kiss3d_cli.image.picture import load_picture
 
-    # an alpha channel wins over every method: take the one that needs no weights
-    return {"preprocess": {"method": "grabcut"}} if load_picture(path).alpha is not None else {}
+    load_picture(path)
+    return {}
+
+
+def _needs_no_network(given: Mapping[str, Given]) -> Mapping[str, Mapping[str, Any]]:
+    """An alpha channel wins over every method: where all pictures have one, take the method that needs no weights."""
+    from kiss3d_cli.image.picture import load_picture
+
+    pictures = [given[name] for name in ("picture", *SIDES) if name in given]
+    cut = [isinstance(path, Path) and load_picture(path).alpha is not None for path in pictures]
+    cut[0] = cut[0] or "mask" in given
+    return {"preprocess": {"method": "grabcut"}} if all(cut) else {}
+
+
+def _side(name: str) -> InputKind:
+    return InputKind(
+        name,
+        f"--{name}",
+        f"A picture of the object's {name} side, at the front's height; its view is not drawn.",
+        _picture,
+        metavar="PICTURE",
+        needs="picture",
+        excludes=("bundle", "template"),
+    )
 
 
 def _mask(path: Path) -> Mapping[str, Mapping[str, Any]]:
     from kiss3d_cli.image.picture import load_mask
 
     load_mask(path)
-    return {"preprocess": {"method": "grabcut"}}  # it wins over every method, as an alpha channel does
+    return {}
 
 
 def _bundle(path: Path) -> Mapping[str, Mapping[str, Any]]:
@@ -110,7 +138,15 @@ def _ground_truth(path: Path) -> Mapping[str, Mapping[str, Any]]:
 
 
 KINDS = (
-    InputKind("picture", "PICTURE", "The picture: PNG, JPEG, WebP, ...", _picture, file="input", starts=True),
+    InputKind(
+        "picture",
+        "PICTURE",
+        "The picture: PNG, JPEG, WebP, ...",
+        _picture,
+        file="input",
+        starts=True,
+        suggest=_needs_no_network,
+    ),
     InputKind(
         "mask",
         "--mask",
@@ -119,6 +155,7 @@ KINDS = (
         metavar="PNG",
         needs="picture",
     ),
+    *(_side(name) for name in SIDES),
     InputKind(
         "bundle",
         "--bundle",
@@ -175,7 +212,12 @@ def check_inputs(inputs: Mapping[str, Given]) -> list[tuple[str, Mapping[str, Ma
             raise BadInput(f"it goes with {needed.title}, and none was given", place=kind.option, hint="give both")
     if not any(kinds()[name].starts for name in inputs):
         raise BadInput("no picture was given", place="PICTURE", hint="kiss3d run image.png")
-    return [_checked(kinds()[name], value) for name, value in inputs.items()]
+    found = []
+    for name, value in inputs.items():
+        option, suggested = _checked(kinds()[name], value)
+        suggest = kinds()[name].suggest
+        found.append((option, suggested if suggest is None else suggest(inputs)))
+    return found
 
 
 def option_of(name: str, value: Given) -> str:

@@ -86,6 +86,8 @@ def make_plan(
     for index, stage in enumerate(stages):
         name, method, off = chosen_method(stage, config, stages)
         absent = [reference for reference in method.reads if reference not in known] if method is not None else []
+        if method is not None and method.any_of and not any(reference in known for reference in method.any_of):
+            absent.append(method.any_of[0])
         if absent:
             off = _why_absent(absent[0], plan)
         if method is None or off is not None:
@@ -98,7 +100,7 @@ def make_plan(
         elif index >= first_forced and step.action is not Action.OFF:
             step = dataclasses.replace(step, action=Action.RUN, reason=f"asked for with --from {force_from}")
         plan.append(step)
-        known.update({f"{stage.name}/{path}": None for path in method.writes})
+        known.update({f"{stage.name}/{path}": None for path in method.all_writes(known)})
         state = states[stage.name]
         if step.action is Action.SKIP and isinstance(state, Complete):
             known.update({f"{stage.name}/{a.path}": a.sha256 for a in state.manifest.artifacts})

@@ -49,7 +49,7 @@ from kiss3d_cli.pipeline.stages import Stage
 
 LOG = "log.jsonl"
 SCRATCH_KEY = "key"
-PICTURES = ("picture", "mask", "bundle")
+PICTURES = ("picture", "mask", "right", "back", "left", "bundle", "template")
 LARGEST_ERROR = 2**20
 """Bytes of error.json."""
 _STALE = 86400.0

@@ -132,7 +132,7 @@ class RunAtWork:
             with PeakMemory() as memory:
                 context.progress(0.0)
                 call(context)
-            artifacts = _artifacts(context.output, method.writes)
+            artifacts = _artifacts(context.output, method.all_writes(context.inputs))
             json.dumps(context.facts, allow_nan=False)
             seconds = time.perf_counter() - clock
             manifest = Manifest(

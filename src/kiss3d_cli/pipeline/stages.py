@@ -58,6 +58,13 @@ STAGES = (
         optional=True,
     ),
     Stage(
+        "sides",
+        "matching the pictures of several sides",
+        "register",
+        "`register` brings the pictures of `--right`, `--back` and `--left` to the scale and place of the front's.",
+        optional=True,
+    ),
+    Stage(
         "multiview",
         "making four views",
         "zero123plus",

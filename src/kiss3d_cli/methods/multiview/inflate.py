@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from kiss3d_cli.methods.base import Context, Machine, Weightless
-from kiss3d_cli.methods.multiview.views import WRITES, Tiles
+from kiss3d_cli.methods.multiview.views import SIDES_TAKEN, WRITES, Tiles
 from kiss3d_cli.methods.shared import Cameras
 
 
@@ -15,25 +15,42 @@ class InflateSettings(Tiles, Cameras):
 
 
 class Inflate(Weightless[InflateSettings]):
-    """The silhouette inflated to a surface, seen from four sides."""
+    """The silhouette inflated to a surface, seen from four sides.
+
+    Where pictures of other sides were given, the surface that all silhouettes allow; the given views stay as they are.
+    """
 
     stage, name, version = "multiview", "inflate", 2
     settings = InflateSettings
     reads = ("preprocess/image_rgba.png",)
+    takes = SIDES_TAKEN
     writes = (*WRITES, "surface.ply")
 
     def work(self, settings: InflateSettings, machine: Machine, context: Context) -> None:
         import torch
+        from jaxtyping import Float
 
         from kiss3d_cli.geometry.cameras import bundle_cameras
         from kiss3d_cli.geometry.inflate.inflate import inflate
         from kiss3d_cli.geometry.inflate.views import show_surface
         from kiss3d_cli.geometry.io.export import write_mesh
+        from kiss3d_cli.geometry.mesh import Mesh
         from kiss3d_cli.image.png import read_png
         from kiss3d_cli.image.views import VIEW_NAMES, to_bytes, write_views
+        from kiss3d_cli.methods.multiview.given import given_views, show_given, write_given
 
         rgba = torch.from_numpy(read_png(context.inputs["preprocess/image_rgba.png"]).copy()).float() / 255
         cameras = bundle_cameras(settings.radius)
+        given = given_views(context)
+        if given is not None:
+
+            def guess(front: Float[torch.Tensor, "S S 4"]) -> tuple[Mesh, float]:
+                inflated = inflate(front[..., 3], cameras[[0]], views=cameras, depth=settings.depth)
+                return inflated.mesh, inflated.scale
+
+            context.progress(0.1, "carving the silhouettes")
+            write_given(context, show_given(given, cameras, settings.tile, guess), given)
+            return
         context.progress(0.1, "inflating the silhouette")
         surface = inflate(rgba[..., 3], cameras[[0]], views=cameras, depth=settings.depth)
         context.progress(0.6, "rendering four views")

@@ -8,6 +8,8 @@ from kiss3d_cli.methods.base import Settings
 from kiss3d_cli.methods.shared import VIEW_FILES
 
 WRITES = ("grid.png", *VIEW_FILES)
+SIDES_TAKEN = tuple(f"sides/{name.removesuffix('.png')}_rgba.png" for name in VIEW_FILES)
+"""The pictures that were given of the four views, where more than the front's was."""
 
 
 class Tiles(Settings):

@@ -9,6 +9,10 @@ from pydantic import Field
 from kiss3d_cli.methods.base import Settings
 
 WRITES = ("image.png", "image_rgba.png", "mask.png")
+SIDES = ("right", "back", "left")
+"""The other sides of the object that pictures may be given of; each is cut out and framed by itself."""
+TAKES = ("mask", *SIDES)
+WRITES_FOR = {side: tuple(f"{side}_{name}" for name in WRITES) for side in SIDES}
 
 
 class Framed(Settings):

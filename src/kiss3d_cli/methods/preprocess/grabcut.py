@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kiss3d_cli.methods.base import Context, Machine, Weightless
-from kiss3d_cli.methods.preprocess.framing import WRITES, Framed
+from kiss3d_cli.methods.preprocess.framing import TAKES, WRITES, WRITES_FOR, Framed
 from kiss3d_cli.methods.shared import Seeded
 
 
@@ -17,8 +17,9 @@ class GrabCut(Weightless[GrabCutSettings]):
     stage, name, version = "preprocess", "grabcut", 2
     settings = GrabCutSettings
     reads = ("picture",)
-    takes = ("mask",)
+    takes = TAKES
     writes = WRITES
+    writes_for = WRITES_FOR
 
     def work(self, settings: GrabCutSettings, machine: Machine, context: Context) -> None:
         from kiss3d_cli.image.matting import cut_out

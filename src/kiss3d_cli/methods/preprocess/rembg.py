@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kiss3d_cli.methods.base import Machine, Method, Opened, once
-from kiss3d_cli.methods.preprocess.framing import WRITES, Framed
+from kiss3d_cli.methods.preprocess.framing import TAKES, WRITES, WRITES_FOR, Framed
 
 NO_OBJECT = "give a picture with a transparent background, or use --set preprocess.method=grabcut"
 
@@ -17,8 +17,9 @@ class Rembg(Method[Framed]):
     stage, name, version = "preprocess", "rembg", 2
     settings = Framed
     reads = ("picture",)
-    takes = ("mask",)
+    takes = TAKES
     writes = WRITES
+    writes_for = WRITES_FOR
     packages = ("onnxruntime",)
 
     def models(self, settings: Framed) -> tuple[str, ...]:
