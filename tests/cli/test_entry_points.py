@@ -117,7 +117,7 @@ def test_one_file_adds_each(kiss3d, tmp_path, picture):
     assert asked.returncode == 0, asked.stderr
     answer = json.loads(asked.stdout)
     done = {stage["name"]: (stage["method"], stage["status"]) for stage in answer["stages"]}
-    assert list(done)[1:4] == ["caption", "weigh", "multiview"]
+    assert list(done)[1:4] == ["caption", "weigh", "sides"]
     assert done["caption"] == ("loud", "done")
     assert done["weigh"] == ("scales", "done")
     (folder,) = (path.parent for path in tmp_path.glob("*/run.json"))
@@ -135,7 +135,7 @@ def test_one_file_adds_each(kiss3d, tmp_path, picture):
     [
         (["--note", " "], "the note is empty"),
         (["--set", "caption.marks=10"], "caption.marks (--set): 10 is not a whole number from 1 to 9"),
-        (["--set", "caption.method=lout"], "not one of: describe, florence2, loud, none"),
+        (["--set", "caption.method=lout"], "not one of: describe, florence2, text, loud, none"),
     ],
 )
 def test_its_faults_are_told_like_ours(kiss3d, tmp_path, picture, arguments, cause):

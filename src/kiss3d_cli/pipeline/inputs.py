@@ -137,6 +137,21 @@ def _ground_truth(path: Path) -> Mapping[str, Mapping[str, Any]]:
     return {}
 
 
+def _text(words: str) -> Mapping[str, Mapping[str, Any]]:
+    if not words.strip():
+        raise BadInput("there are no words", place="--text", hint='kiss3d run --text "a red fox with a scarf"')
+    return {}
+
+
+def _from_words(given: Mapping[str, Given]) -> Mapping[str, Mapping[str, Any]]:
+    """The published route of text to 3D; beside a mesh the words are its caption."""
+    caption = {"caption": {"method": "text"}}
+    if "mesh" in given:
+        return caption
+    off = {stage: {"method": "none"} for stage in ("preprocess", "multiview", "reference")}
+    return {**off, **caption, "prompt": {"method": "text"}, "bundle": {"method": "text"}}
+
+
 KINDS = (
     InputKind(
         "picture",
@@ -172,6 +187,17 @@ KINDS = (
         _template,
         metavar="PNG",
         needs="picture",
+    ),
+    InputKind(
+        "text",
+        "--text",
+        "Start from words instead of a picture, by Flux; beside a mesh, say what it is.",
+        _text,
+        metavar="TEXT",
+        starts=True,
+        excludes=("picture", "bundle"),
+        typed=True,
+        suggest=_from_words,
     ),
     InputKind("ground_truth", "--gt", "Measure the result against this mesh or scan.", _ground_truth, metavar="MESH"),
 )

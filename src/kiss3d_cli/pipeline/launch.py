@@ -323,7 +323,9 @@ def _configure(request: Request, suggested: Sequence[Layer]) -> tuple[str, str, 
     if request.seed is not None:
         layers.append(configuration.Layer("--seed", {"seed": request.seed}))
     preset, reason = request.preset, "asked for"
-    if preset == "auto":
+    if preset == "auto" and _asked(layers, "bundle", "method") == "text":
+        preset, reason = "12gb", "from words there is no way without Flux"
+    elif preset == "auto":
         folders = (_asked(layers, "models", name) for name in ("root", "comfyui"))
         root, comfyui = (None if folder is None else Path(folder) for folder in folders)
         preset, reason = choose_preset(_asked(layers, "device", "name") or "auto", root, comfyui)

@@ -17,6 +17,7 @@ from kiss3d_cli.models.store.registry import Model, lookup
 from kiss3d_cli.pipeline.config import Config
 from kiss3d_cli.pipeline.plan import Action, Step
 
+FROM_A_PICTURE = "start from a picture, kiss3d run image.png --preset draft"
 LARGE = 2 * 10**9
 """Bytes of weights from which Flux is not for the CPU."""
 
@@ -47,7 +48,7 @@ def require_gpu(
         raise Missing(
             "Flux can't run on Metal: torch has no fp8 there",
             place="device.name=mps",
-            hint="--preset draft, or --set bundle.method=reference",
+            hint=_without_flux(plan, config, models),
         )
     if device.is_gpu or device.why == "asked for":
         return
@@ -55,8 +56,17 @@ def require_gpu(
         raise Missing(
             f"Flux needs a GPU ({device.why.removeprefix('auto: ')}); on a CPU one bundle takes about 10 hours",
             place="bundle.method",
-            hint="--preset draft, or --set bundle.method=reference, or --set device.name=cpu to wait for it",
+            hint=f"{_without_flux(plan, config, models)}, or --set device.name=cpu to wait for it",
         )
+
+
+def _without_flux(plan: Sequence[Step], config: Config, models: Mapping[str, Located]) -> str:
+    if config["bundle.method"] != "text":
+        return "--preset draft, or --set bundle.method=reference"
+    absent = missing_models(plan, config, models)
+    pull = preflight.pull_command([model.name for model in absent], weights_root(config))
+    there = f"; on a machine with a GPU {pull} gets the weights" if absent else ""
+    return f"{FROM_A_PICTURE}{there}"
 
 
 def _working(plan: Sequence[Step]) -> list[Method[Any]]:
@@ -72,6 +82,8 @@ def unusable_files(plan: Sequence[Step], config: Config) -> list[preflight.Fault
 def require_files(missing: Sequence[Model], unusable: Sequence[preflight.Fault], config: Config) -> None:
     """Raises Missing if a model is not there or a file can't be used; it names them all."""
     refused = preflight.refusal(missing, unusable, weights_root(config))
+    if refused is not None and refused.hint is not None and config["bundle.method"] == "text":
+        refused.hint = refused.hint.replace(store.DRAFT, f"or {FROM_A_PICTURE}, which needs none")
     comfyui = comfyui_folder(config)
     if refused is not None and comfyui is not None and any(fault.path.is_relative_to(comfyui) for fault in unusable):
         refused.hint = (

@@ -54,7 +54,7 @@ STAGES = (
         "caption",
         "describing the picture",
         "florence2",
-        "`florence2` reads the picture with Florence-2-large, `describe` measures it without a model.",
+        "`florence2` reads the picture with Florence-2-large, `describe` measures it, `text` takes `--text`.",
         optional=True,
     ),
     Stage(
@@ -78,12 +78,18 @@ STAGES = (
         "`lrm` reconstructs a mesh with the large reconstruction model, `surface` takes the inflated one.",
         optional=True,
     ),
-    Stage("prompt", "reading the prompt", "flux", "`flux` is Flux's way.", unread="the bundle needs no prompt"),
+    Stage(
+        "prompt",
+        "reading the prompt",
+        "flux",
+        "`flux` reads caption and picture, `text` the caption alone.",
+        unread="the bundle needs no prompt",
+    ),
     Stage(
         "bundle",
         "making the bundle",
         "flux",
-        "`flux` redraws the reference bundle, `reference` takes it, `redux` has none, `file` takes that of `--bundle`.",
+        "`flux` redraws the reference bundle, `reference` takes it, `redux`, `text` have none, `file` is `--bundle`.",
     ),
     Stage(
         "reconstruct",

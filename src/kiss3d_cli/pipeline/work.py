@@ -99,7 +99,7 @@ def stage_work(config: Config, limit: float | None) -> dict[str, Work]:
     elif config["caption.method"] == "describe":
         work["caption"] = Work(host_seconds=0.3)
     work |= _views_work(config)
-    if config["bundle.method"] in ("flux", "redux"):
+    if config["bundle.method"] in ("flux", "redux", "text"):
         work |= _flux_work(config, limit)
     work["reconstruct"] = _lrm_work() if config["reconstruct.method"] == "lrm" else Work(host_seconds=2)
     # 33 s of one slow core in all, of which a third, colours and texture, stays on the processor beside a GPU
@@ -139,13 +139,14 @@ def _flux_work(config: Config, limit: float | None) -> dict[str, Work]:
 
     from kiss3d_cli.models.flux.denoise import working_bytes
 
-    words = T5_WORDS + (REDUX_WORDS if config["bundle.redux"] else 0)
+    redux = config["bundle.redux"] and config["prompt.method"] != "text"
+    words = T5_WORDS + (REDUX_WORDS if redux else 0)
     pixels = 8 * config["bundle.tile"] ** 2
     tokens = words + pixels // 256
     prompt = Work(
         flops=2 * T5_PARAMETERS * T5_WORDS,
         traffic=WIDENING * T5_BYTES,
-        loaded=T5_BYTES + CLIP_BYTES + (REDUX_BYTES if config["bundle.redux"] else 0),
+        loaded=T5_BYTES + CLIP_BYTES + (REDUX_BYTES if redux else 0),
         host_seconds=1,
         video=T5_BYTES + GIB,
         least_video=1.2 * GIB,
@@ -177,7 +178,7 @@ def _flux_work(config: Config, limit: float | None) -> dict[str, Work]:
 
 def calls_of(config: Config) -> tuple[int, int]:
     """How often a run calls the transformer, and the ControlNet."""
-    strength = config["bundle.strength"]
+    strength = 1.0 if config["bundle.method"] == "text" else config["bundle.strength"]
     skipped = int(round(config["bundle.steps"] * (1 - strength), 9))
     steps = config["bundle.steps"] - skipped if strength > 0 else 0
     looks = [2 if config["bundle.scheduler"] == "heun" and index + 1 < steps else 1 for index in range(steps)]

@@ -16,25 +16,14 @@ from kiss3d_cli.core.files import read_bytes, write_durably
 from kiss3d_cli.core.hashing import file_sha256, json_sha256
 from kiss3d_cli.core.records import BadRecord, parse_json
 from kiss3d_cli.methods.base import Context, Machine, Method, Opened
-from kiss3d_cli.methods.caption.words import READS, WRITES, Given, measured, write_caption
+from kiss3d_cli.methods.caption.words import READS, WRITES, Expanded, measured, write_caption
 
 
-class Florence2Settings(Given):
+class Florence2Settings(Expanded):
     beams: int = Field(3, ge=1, le=16)
     """Beams of Florence-2's search."""
     max_tokens: int = Field(1024, ge=8, le=4096)
     """Longest caption of Florence-2, in tokens."""
-    expand: bool = False
-    """Let a language model expand the caption to describe four views, as every published run does; off because it is
-    15 GB of weights and half a minute for words that repeat what the reference bundle shows."""
-    expand_model: str = "Qwen/Qwen2-7B-Instruct"
-    """The chat model that expands the caption."""
-    expand_temperature: float = Field(0.7, ge=0, le=2)
-    """Its temperature; 0 takes the likeliest word each time."""
-    expand_tokens: int = Field(512, ge=16, le=4096)
-    """Longest expansion, in its tokens."""
-    expand_seed: int = Field(42, ge=0, le=2**63 - 1)
-    """Seed of its words: not that of the run, so that another seed of the run leaves the caption as it is."""
 
 
 class Florence2(Method[Florence2Settings]):
@@ -58,7 +47,7 @@ class Florence2(Method[Florence2Settings]):
 
     @contextmanager
     def open(self, settings: Florence2Settings, machine: Machine) -> Iterator[Opened]:
-        words = _Words(settings, machine)
+        words = Words(settings, machine)
 
         def work(context: Context) -> None:
             given = settings.text
@@ -68,10 +57,10 @@ class Florence2(Method[Florence2Settings]):
         yield work
 
 
-class _Words:
+class Words:
     """Florence-2 and the chat model, each loaded when it is first needed."""
 
-    def __init__(self, settings: Florence2Settings, machine: Machine) -> None:
+    def __init__(self, settings: Expanded, machine: Machine) -> None:
         self.settings, self.machine = settings, machine
 
     @cached_property
@@ -110,7 +99,9 @@ class _Words:
         from kiss3d_cli.models.store.locate import identify
         from kiss3d_cli.models.store.registry import lookup
 
-        picture, beams = context.inputs["preprocess/image.png"], self.settings.beams
+        settings = self.settings
+        assert isinstance(settings, Florence2Settings)
+        picture, beams = context.inputs["preprocess/image.png"], settings.beams
         key = json_sha256(
             {
                 "picture": file_sha256(picture),
@@ -118,7 +109,7 @@ class _Words:
                 "task": TASK,
                 "version": VERSION,
                 "beams": beams,
-                "max_tokens": self.settings.max_tokens,
+                "max_tokens": settings.max_tokens,
                 "dtype": str(self.machine.device.half),
             }
         )
@@ -126,7 +117,7 @@ class _Words:
         record = _read_cached(cached)
         context.facts["cached"] = record is not None
         if record is None:
-            record = self._ask(context, picture)
+            record = self._ask(context, picture, settings)
             if record["caption"]:
                 _keep(cached, record, context)
         if not record["caption"]:
@@ -136,12 +127,12 @@ class _Words:
             context.warnings.append("Florence-2's beam search found no words; the caption is that of a greedy search.")
         return {**record, "source": "florence2"}
 
-    def _ask(self, context: Context, picture: Path) -> dict[str, str]:
+    def _ask(self, context: Context, picture: Path, settings: Florence2Settings) -> dict[str, str]:
         from kiss3d_cli.image.png import read_png
 
         context.progress(0.1, "Florence-2")
         pixels = read_png(picture)
-        found = self._captioner(pixels, beams=self.settings.beams, max_tokens=self.settings.max_tokens)
+        found = self._captioner(pixels, beams=settings.beams, max_tokens=settings.max_tokens)
         return {"caption": found.text, "search": found.search}
 
     def expanded(self, context: Context, record: Mapping[str, Any]) -> dict[str, Any]:

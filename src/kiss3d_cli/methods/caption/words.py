@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import Field
+
 from kiss3d_cli.methods.base import Context, Settings
 
 READS = ("preprocess/image.png", "preprocess/mask.png")
@@ -16,6 +18,20 @@ WRITES = ("caption.json",)
 class Given(Settings):
     text: str | None = None
     """A caption to use instead of one made from the picture."""
+
+
+class Expanded(Given):
+    expand: bool = False
+    """Let a language model expand the caption to describe four views, as every published run does; off because it is
+    15 GB of weights and half a minute for words that repeat what the reference bundle shows."""
+    expand_model: str = "Qwen/Qwen2-7B-Instruct"
+    """The chat model that expands the caption."""
+    expand_temperature: float = Field(0.7, ge=0, le=2)
+    """Its temperature; 0 takes the likeliest word each time."""
+    expand_tokens: int = Field(512, ge=16, le=4096)
+    """Longest expansion, in its tokens."""
+    expand_seed: int = Field(42, ge=0, le=2**63 - 1)
+    """Seed of its words: not that of the run, so that another seed of the run leaves the caption as it is."""
 
 
 def measured(context: Context) -> dict[str, Any]:

@@ -18,9 +18,8 @@ from kiss3d_cli.core.files import read_bytes, write_durably
 from kiss3d_cli.core.records import LIMIT, Fields, parse_json
 from kiss3d_cli.image.png import read_png
 from kiss3d_cli.methods.base import Context, Machine
-from kiss3d_cli.methods.bundle.flux_settings import bundle_lora
+from kiss3d_cli.methods.bundle.flux_settings import Lora, bundle_lora
 from kiss3d_cli.methods.memory import explained
-from kiss3d_cli.methods.prompt.flux import PromptSettings
 from kiss3d_cli.models.flux.loading import load_clip, load_t5
 from kiss3d_cli.models.flux.redux import load_redux
 from kiss3d_cli.models.flux.text import (
@@ -47,8 +46,12 @@ HINT = "close other programs on the GPU, then resume the run"
 class Encoders:
     """For one run each encoder is let go before the next one; for many, all stay on the device under one plan."""
 
-    def __init__(self, settings: PromptSettings, machine: Machine) -> None:
-        self._settings, self._machine = settings, machine
+    def __init__(self, settings: Lora, machine: Machine, *, redux: bool) -> None:
+        """
+        Args:
+            redux: read the picture too.
+        """
+        self._settings, self._machine, self._redux = settings, machine, redux
         self._stack = ExitStack()
         self._residence: Residence | None = None
         self._networks: dict[str, Any] = {}
@@ -80,7 +83,7 @@ class Encoders:
             with self._on_device("CLIP") as (clip, _):
                 summary = clip_summary(clip, short.ids.to(device)).to("cpu", half)
             tokens = states.new_zeros(1, 0, states.shape[-1])
-            if self._settings.redux:
+            if self._redux:
                 context.progress(0.8, "Redux")
                 with self._on_device("Redux") as (redux, _):
                     tokens = redux(read_png(context.inputs["preprocess/image.png"])).to("cpu", half)
@@ -109,7 +112,7 @@ class Encoders:
 
     def _settle(self) -> None:
         """Bring all encoders to the device to stay."""
-        names = [name for name in LISTS if name != "Redux" or self._settings.redux]
+        names = [name for name in LISTS if name != "Redux" or self._redux]
         self._networks = {name: self._load(name) for name in names}
         self._residence = self._stack.enter_context(self._resident(self._networks, "the encoders of the prompt"))
 

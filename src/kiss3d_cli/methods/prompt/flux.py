@@ -37,5 +37,5 @@ class Flux(Method[PromptSettings]):
     def open(self, settings: PromptSettings, machine: Machine) -> Iterator[Opened]:
         from kiss3d_cli.methods.prompt.encoders import Encoders
 
-        with Encoders(settings, machine) as encoders:
+        with Encoders(settings, machine, redux=settings.redux) as encoders:
             yield encoders.read

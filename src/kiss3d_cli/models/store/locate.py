@@ -123,13 +123,16 @@ def described(models: Iterable[Model]) -> list[str]:
     ]
 
 
+DRAFT = "or use --preset draft, which needs none"
+
+
 def way_out(models: Iterable[Model], root: Path | None = None) -> str:
     """What to type where these models can't be used: the command that gets them, and what does without."""
     known = list(models)
     place = () if root is None else ("--root", root)
     commands = [typed("kiss3d", "models", "pull", *(model.name for model in known), *place)]
     commands += [f"or --set {model.without}, which does without {model.name}" for model in known if model.without]
-    commands.append("or use --preset draft, which needs none")
+    commands.append(DRAFT)
     return "\n       ".join(commands)
 
 

@@ -1,0 +1,32 @@
+"""The bundle as Flux draws it from words alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kiss3d_cli.methods.base import Machine, Method, Opened
+from kiss3d_cli.methods.bundle.flux_settings import PACKAGES, Drawing, drawing_models
+
+
+class Text(Method[Drawing]):
+    """As published for text to 3D: from noise, with `rgb_normal.safetensors`, without a ControlNet.
+
+    The whole schedule is run, whatever `bundle.strength` says.
+    """
+
+    stage, name, version = "bundle", "text", 1
+    settings = Drawing
+    reads = ("prompt/prompt.safetensors", "prompt/redux.safetensors")
+    writes = ("bundle.png",)
+    packages = PACKAGES
+
+    def models(self, settings: Drawing) -> tuple[str, ...]:
+        return drawing_models(settings)
+
+    @contextmanager
+    def open(self, settings: Drawing, machine: Machine) -> Iterator[Opened]:
+        from kiss3d_cli.methods.bundle.drawing import Studio
+
+        with Studio(settings, machine) as studio:
+            yield studio.draw

@@ -1,0 +1,29 @@
+"""The prompt of a run without a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kiss3d_cli.methods.base import Machine, Method, Opened
+from kiss3d_cli.methods.bundle.flux_settings import PACKAGES, Lora
+
+
+class Text(Method[Lora]):
+    """T5's and CLIP's reading of the caption; no Redux tokens, as there is no picture."""
+
+    stage, name, version = "prompt", "text", 1
+    settings = Lora
+    reads = ("caption/caption.json",)
+    writes = ("prompt.safetensors", "redux.safetensors")
+    packages = PACKAGES
+
+    def models(self, settings: Lora) -> tuple[str, ...]:
+        return ("flux-dev", "t5-tokenizer", "clip-tokenizer", *settings.lora)
+
+    @contextmanager
+    def open(self, settings: Lora, machine: Machine) -> Iterator[Opened]:
+        from kiss3d_cli.methods.prompt.encoders import Encoders
+
+        with Encoders(settings, machine, redux=False) as encoders:
+            yield encoders.read
