@@ -140,10 +140,10 @@ def _preset(name: str, machine: Any, measured: Any, root: Path | None) -> dict[s
     from kiss3d_cli.models.store import preflight
     from kiss3d_cli.pipeline import config as configuration
     from kiss3d_cli.pipeline.estimate import Rates, estimate
-    from kiss3d_cli.pipeline.launch import needed_models
+    from kiss3d_cli.pipeline.launch import needed_models, settled
     from kiss3d_cli.pipeline.work import CONTROLNET, FLUX
 
-    config = configuration.load(configuration.preset_layer(name))
+    config = settled(configuration.load(configuration.preset_layer(name)))
     names = needed_models(config)
     unusable = preflight.check(names, root)
     broken = {name for fault in unusable for name in fault.models}
@@ -153,10 +153,8 @@ def _preset(name: str, machine: Any, measured: Any, root: Path | None) -> dict[s
     if limit is not None:
         allowed = config["device.memory_limit"]
         tightened = min(limit / GIB, allowed) if allowed is not None else limit / GIB
-        config = configuration.load(
-            configuration.preset_layer(name),
-            configuration.Layer("this machine", {"device": {"memory_limit": max(1.0, tightened)}}),
-        )
+        tight = configuration.Layer("this machine", {"device": {"memory_limit": max(1.0, tightened)}})
+        config = settled(configuration.load(configuration.preset_layer(name), tight))
     found = estimate(config, rates)
     gpu = machine.device.is_gpu
     timed = measured is not None and (gpu or not found.least_video_bytes)

@@ -151,11 +151,16 @@ def peak_memory(device: DeviceInfo) -> int | None:
     return int(torch.cuda.max_memory_allocated(device.torch))
 
 
-def release(device: DeviceInfo) -> None:
-    """Give memory of models that are gone back to the system, the page-locked memory of the host too."""
+def release(device: DeviceInfo, *, collect: bool = True) -> None:
+    """Give memory of models that are gone back to the system, the page-locked memory of the host too.
+
+    Args:
+        collect: look for models that hold each other, which takes a quarter of a second.
+    """
     import gc
 
-    gc.collect()
+    if collect:
+        gc.collect()
     if device.is_cuda:
         import torch
 

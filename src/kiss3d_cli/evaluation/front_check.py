@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 
 from kiss3d_cli.core.errors import BadInput
@@ -24,6 +24,10 @@ BENT = 60.0
 """Degrees between two faces from which their edge is ragged."""
 HIGHEST_PSNR = 99.0
 """Decibels written for two pictures that do not differ."""
+
+REGISTRATIONS = 3
+BLUR = 2.0
+"""Standard deviation in pixels over which two silhouettes are brought together."""
 
 
 @dataclass(frozen=True)
@@ -116,31 +120,54 @@ def check_front(
 def _fitted(
     mesh: Mesh, camera: Cameras, mask: Bool[np.ndarray, "S S"]
 ) -> tuple[Cameras, float, Bool[np.ndarray, "S S"]]:
-    """The camera under which the mesh's front agrees best with the mask, its scale, and what it shows."""
+    """The camera under which the mesh's front agrees best with the mask, its scale, and what it shows.
+
+    The box's size and middle come first, then steps of an image registration (Lucas and Kanade 1981), which is exact
+    to a small share of a pixel.
+    """
     size = (len(mask), len(mask))
-    clip = camera.clip(mesh.vertices)
-    plain = rasterize(clip, mesh.faces, size).mask[0].numpy()
-    best = _iou(plain, mask)
-    if best > 0.995:
-        return camera, 1.0, plain
-    seen = clip[0, mesh.faces.unique()]
-    flat = (seen[:, :2] / seen[:, 3:]).double()
-    low, high = flat.amin(0), flat.amax(0)
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    now, scale, shown = camera, 1.0, rasterize(camera.clip(mesh.vertices), mesh.faces, size).mask[0].numpy()
+    best = now, scale, shown
+    if _iou(shown, mask) > 0.995 or not shown.any():
+        return best
+    (middle, extent), (wanted, wanted_extent) = _box(shown), _box(mask)
+    factor = wanted_extent / extent
+    shift = wanted - factor * middle
+    for _ in range(1 + REGISTRATIONS):
+        now, scale = _moved(now, factor, shift), scale * factor
+        shown = rasterize(now.clip(mesh.vertices), mesh.faces, size).mask[0].numpy()
+        if _iou(shown, mask) > _iou(best[2], mask):
+            best = now, scale, shown
+        factor, shift = _registered(shown, mask)
+        if not 0.5 < factor < 2:
+            break
+    return best
+
+
+def _registered(shown: Bool[np.ndarray, "S S"], mask: Bool[np.ndarray, "S S"]) -> tuple[float, Float[np.ndarray, " 2"]]:
+    """Factor and shift, in half sides to the right and up, that bring one picture closer to the other."""
+    soft, aim = (ndimage.gaussian_filter(picture.astype(np.float64), BLUR) for picture in (shown, mask))
     side = len(mask)
-    wanted_low = torch.tensor([2 * columns[0] / side - 1, 1 - 2 * (rows[-1] + 1) / side], dtype=torch.float64)
-    wanted_high = torch.tensor([2 * (columns[-1] + 1) / side - 1, 1 - 2 * rows[0] / side], dtype=torch.float64)
-    extent = (high - low).clamp_min(1e-9)
-    # the longer side is measured best
-    longer = int(extent.argmax())
-    scale = float((wanted_high - wanted_low)[longer] / extent[longer])
-    shift = ((wanted_low + wanted_high) - scale * (low + high)) / 2
+    line = (np.arange(side) + 0.5) * 2 / side - 1
+    down, right = (slope * side / 2 for slope in np.gradient(soft))
+    slopes = np.stack([right * line + down * line[:, None], right, -down], -1).reshape(-1, 3)
+    growth, *shift = -np.linalg.lstsq(slopes, (aim - soft).reshape(-1), rcond=None)[0]
+    return 1 + float(growth), np.array(shift)
+
+
+def _moved(camera: Cameras, scale: float, shift: Float[np.ndarray, " 2"]) -> Cameras:
+    """A camera whose picture is scaled about its middle, then shifted, in half sides to the right and up."""
     projection = camera.projection.clone()
     projection[:, :2] *= scale
-    projection[:, :2, 2] -= shift.to(projection)  # w is -z
-    moved = Cameras(camera.world_to_camera, projection)
-    shown = rasterize(moved.clip(mesh.vertices), mesh.faces, size).mask[0].numpy()
-    return (moved, scale, shown) if _iou(shown, mask) > best else (camera, 1.0, plain)
+    projection[:, :2, 2] -= torch.from_numpy(shift).to(projection)  # w is -z
+    return Cameras(camera.world_to_camera, projection)
+
+
+def _box(mask: Bool[np.ndarray, "S S"]) -> tuple[Float[np.ndarray, " 2"], float]:
+    """Middle, in half sides to the right and up from the picture's, and longer side in pixels."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    middle = np.array([columns[0] + columns[-1] + 1, rows[0] + rows[-1] + 1]) / len(mask) - 1
+    return middle * [1, -1], float(max(np.ptp(rows), np.ptp(columns)) + 1)
 
 
 def _iou(one: Bool[np.ndarray, "S S"], two: Bool[np.ndarray, "S S"]) -> float:

@@ -34,8 +34,8 @@ MOST_LEFT = 0.08
 """Share of what stands out that a cut-out may leave out before it is doubted."""
 TRY = "look at mask.png of the preprocess stage; --mask takes a cut-out of your own"
 GUESS = (
-    f"The background is not plain, where {{name}} alone often goes wrong: {TRY}, and kiss3d models pull isnet gets a "
-    "network that finds objects anywhere (preprocess.method=rembg)."
+    f"The background is not plain, where {{name}} alone often goes wrong: {TRY}, and pip install "
+    "'kiss3d[matting]' with kiss3d models pull draft gets a network that finds objects anywhere."
 )
 
 

@@ -138,6 +138,14 @@ class Method(ABC, Generic[S]):
         """Registry names of the models that it loads."""
         return ()
 
+    def instead(self, is_there: Callable[[str], bool]) -> str | None:
+        """The method of the same stage that stands in for this one, settled before a run begins; None for itself.
+
+        Args:
+            is_there: tells of a method of the stage, by name, whether its packages and weights are on this machine.
+        """
+        return None
+
     @abstractmethod
     def open(self, settings: S, machine: Machine) -> AbstractContextManager[Opened]:
         """Make ready for any number of runs with these settings.

@@ -17,6 +17,7 @@ GROUP = "kiss3d.methods"
 METHODS = (
     "preprocess.grabcut:GrabCut",
     "preprocess.rembg:Rembg",
+    "preprocess.auto:Auto",
     "caption.describe:Describe",
     "caption.florence2:Florence2",
     "caption.text:Text",

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from kiss3d_cli.core import device as devices
 from kiss3d_cli.core.errors import BadInput, Interrupted, Kiss3dError, from_exception
 from kiss3d_cli.core.hashing import json_sha256
-from kiss3d_cli.methods.base import Context, Machine, Method, Opened, Settings
+from kiss3d_cli.methods.base import Context, Machine, Method, Opened, Settings, Weightless
 from kiss3d_cli.pipeline.plan import Action, Step
 from kiss3d_cli.pipeline.runner import RunAtWork, StageOutcome, Task
 from kiss3d_cli.pipeline.stages import Stage
@@ -120,7 +120,8 @@ class _Opening:
         if self._used:
             self._used, self._work = False, None
             self._stack.close()
-            devices.release(self._task.device)
+            method = self._step.stage.methods[self._step.method]
+            devices.release(self._task.device, collect=not isinstance(method, Weightless))
 
     def __enter__(self) -> _Opening:
         return self

@@ -329,7 +329,19 @@ def _configure(request: Request, suggested: Sequence[Layer]) -> tuple[str, str, 
         folders = (_asked(layers, "models", name) for name in ("root", "comfyui"))
         root, comfyui = (None if folder is None else Path(folder) for folder in folders)
         preset, reason = choose_preset(_asked(layers, "device", "name") or "auto", root, comfyui)
-    return preset, reason, configuration.load(configuration.preset_layer(preset), *layers)
+    return preset, reason, settled(configuration.load(configuration.preset_layer(preset), *layers))
+
+
+def settled(config: Config) -> Config:
+    """The configuration with every method that stands for another replaced by that one, as this machine has it."""
+    values = dict(config.values)
+    for stage in stages():
+        key = f"{stage.name}.method"
+        method = stage.methods.get(config[key])
+        values[key] = (
+            method and method.instead(lambda name, of=stage: requirements.is_there(of.methods[name], config))
+        ) or config[key]
+    return Config(values)
 
 
 def _asked(layers: Sequence[Layer], section: str, name: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,14 @@ def require_files(missing: Sequence[Model], unusable: Sequence[preflight.Fault],
         )
     if refused is not None:
         raise refused
+
+
+def is_there(method: Method[Any], config: Config) -> bool:
+    """Whether all packages and weights of a method are on this machine; what is wrong with a file is told elsewhere."""
+    if any(find_spec(package) is None for package in method.packages):
+        return False
+    names = method.models(config.of(method))
+    return set(names) <= set(store.find_all(list(names), weights_root(config), comfyui_folder(config)))
 
 
 def weights_root(config: Config) -> Path | None:

@@ -12,6 +12,7 @@ from kiss3d_cli.core.files import is_safe, read_bytes
 from kiss3d_cli.core.manifest import Manifest, UntrustedManifest, read_manifest
 from kiss3d_cli.core.records import BadRecord, parse_json
 from kiss3d_cli.core.shell import typed
+from kiss3d_cli.methods.registry import methods
 from kiss3d_cli.pipeline import config as configuration
 from kiss3d_cli.pipeline.run_folder import RunFolder, RunRecord
 from kiss3d_cli.pipeline.stages import stages
@@ -160,7 +161,14 @@ def _changed(record: RunRecord) -> dict[str, tuple[Any, Any]]:
     except BadInput:
         base = configuration.load()
     pairs = {key: (base[key], record.config[key]) for key in configuration.settings()}
-    return {key: (before, now) for key, (before, now) in pairs.items() if before != now}
+    return {key: (before, now) for key, (before, now) in pairs.items() if now not in (before, *_stand_ins(key, before))}
+
+
+def _stand_ins(key: str, value: Any) -> set[str | None]:
+    """The methods that a method gives its place to, depending on the machine."""
+    stage, _, field = key.partition(".")
+    method = methods()[stage].get(value) if field == "method" and stage in methods() else None
+    return set() if method is None else {method.instead(lambda _name, yes=yes: yes) for yes in (True, False)}
 
 
 def _again(record: RunRecord, changed: dict[str, tuple[Any, Any]]) -> str:

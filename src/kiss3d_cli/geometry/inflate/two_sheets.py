@@ -14,7 +14,7 @@ from kiss3d_cli.geometry.cameras import Cameras, orbit_cameras
 from kiss3d_cli.geometry.inflate.double_sheet import LEVEL, DoubleSheet, double_sheet
 from kiss3d_cli.geometry.inflate.guided import guided
 from kiss3d_cli.geometry.inflate.heights import height_field, poisson_solver
-from kiss3d_cli.geometry.inflate.inflate import pixel_rays, sample_coverage
+from kiss3d_cli.geometry.inflate.inflate import pixel_rays, sample_coverage, without_slits
 from kiss3d_cli.geometry.inflate.plain import SOURCE
 from kiss3d_cli.geometry.inflate.sheet_colors import sample, unfringed
 from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
@@ -73,7 +73,7 @@ def two_sheets(
     Raises:
         BadInput: the silhouette is empty.
     """
-    coverage = sample_coverage(alpha, resolution)
+    coverage = sample_coverage(without_slits(alpha), resolution)
     side = coverage.shape[0] - 2
     sheet = double_sheet(coverage)
     faces, vertex = _with_walls(sheet)

@@ -11,6 +11,7 @@ from kiss3d_cli.methods.base import Context, Machine, Weightless
 from kiss3d_cli.methods.shared import Cameras, Share
 
 if TYPE_CHECKING:
+    from kiss3d_cli.geometry.mesh import Mesh
     from kiss3d_cli.geometry.refine import isomer as geometry
 
 Length = Annotated[float, Field(ge=0.001, le=1)]
@@ -93,7 +94,6 @@ class Isomer(Weightless[IsomerSettings]):
         from kiss3d_cli.geometry.io.load import read_mesh
         from kiss3d_cli.geometry.rasterize import find_backend
         from kiss3d_cli.geometry.refine.isomer import refine
-        from kiss3d_cli.geometry.surface.decimate import decimate
         from kiss3d_cli.geometry.surface.topology import report
         from kiss3d_cli.geometry.texture.bake import bake
         from kiss3d_cli.geometry.texture.charts import unwrap
@@ -118,7 +118,7 @@ class Isomer(Weightless[IsomerSettings]):
             progress=lambda share, doing: context.progress(0.65 * share, doing),
         )
         context.warnings.extend(refined.notes)
-        mesh = decimate(refined.mesh.to("cpu"), settings.target_faces)
+        mesh = _with_faces(refined, settings.target_faces)
         context.progress(0.7, "projecting colours")
         weights = torch.tensor(weights_of(bundle, settings.color_weights))
         photographs = Photographs(cameras, bundle.rgb, bundle.mask, weights, exact=refined.unchanged)
@@ -134,6 +134,24 @@ class Isomer(Weightless[IsomerSettings]):
             write_mesh(context.output / f"mesh.{suffix}", mesh, texture)
         context.facts["mesh"] = dataclasses.asdict(report(mesh.vertices.double().numpy(), mesh.faces.numpy()))
         context.facts["losses"] = [round(loss, 6) for loss in refined.losses[:: max(1, len(refined.losses) // 20)]]
+
+
+def _with_faces(refined: geometry.Refined, target: int) -> Mesh:
+    """The final mesh of at most so many faces. An inflated surface has no creases: those of its sampling are rounded
+    off."""
+    from kiss3d_cli.geometry.surface.decimate import decimate
+    from kiss3d_cli.geometry.surface.rounding import round_bent_edges
+
+    whole = refined.mesh.to("cpu")
+    mesh = decimate(whole, target)
+    if not refined.unchanged:
+        return mesh
+    rounded = round_bent_edges(mesh)
+    if len(rounded.faces) <= target:
+        return rounded
+    fewer = decimate(whole, 2 * target - len(rounded.faces))
+    rounded = round_bent_edges(fewer)
+    return rounded if len(rounded.faces) <= target else fewer
 
 
 def _geometry(settings: IsomerSettings) -> geometry.IsomerSettings:
