@@ -82,7 +82,7 @@ class IsomerSettings(Cameras):
 class Isomer(Weightless[IsomerSettings]):
     """Move the surface to agree with the normals, then colour it: a texture, or colours of the vertices."""
 
-    stage, name, version = "refine", "isomer", 5
+    stage, name, version = "refine", "isomer", 6
     settings = IsomerSettings
     reads = ("bundle/bundle.png", "reconstruct/mesh.ply")
     writes = ("mesh.glb", "mesh.obj", "mesh.ply")
