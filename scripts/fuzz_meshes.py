@@ -271,7 +271,7 @@ def mutated(rng: random.Random, kind: str, data: bytes, others: list[bytes]) -> 
 def _mutated_document(rng: random.Random, kind: str, data: bytes) -> bytes:
     start = struct.unpack_from("<I", data, 12)[0] if kind == "glb" else 0
     root = json.loads(data[20 : 20 + start] if kind == "glb" else data)
-    for _ in range(rng.randint(1, 4)):
+    for _ in range(rng.choice([1, 1, 1, 2, 4])):
         places: list[tuple[object, object]] = []
         stack = [root]
         while stack:
@@ -285,7 +285,10 @@ def _mutated_document(rng: random.Random, kind: str, data: bytes) -> bytes:
         parent, key = rng.choice(places)
         other_parent, other_key = rng.choice(places)
         change = rng.random()
-        if change < 0.6:
+        value = parent[key]  # type: ignore[index]
+        if change < 0.4 and type(value) in (int, float):  # what may still be read
+            parent[key] = value + rng.choice([-1, 1, 2, 12]) if type(value) is int else value * rng.uniform(-2, 2)  # type: ignore[index]
+        elif change < 0.6:
             parent[key] = copy.deepcopy(rng.choice(VALUES))  # type: ignore[index]
         elif change < 0.8:
             parent[key] = json.loads(json.dumps(other_parent[other_key]))  # type: ignore[index]
