@@ -261,8 +261,14 @@ def mutated(rng: random.Random, kind: str, data: bytes, others: list[bytes]) -> 
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             text = archive.read("3D/3dmodel.model")
         return _3mf_zip(mutated(rng, "xml", text, [text]))
-    if kind in ("glb", "gltf") and rng.random() < 0.7:
+    if kind in ("glb", "gltf") and rng.random() < 0.6:
         return _mutated_document(rng, kind, data)
+    if kind == "glb" and rng.random() < 0.7:  # under lengths that are right, so that its data are decoded
+        start = struct.unpack_from("<I", data, 12)[0]
+        binary = data[28 + start :]
+        for _ in range(rng.randint(1, 3)):
+            binary = _mutated_once(rng, binary, [binary])
+        return _glb(json.loads(data[20 : 20 + start]), binary)
     for _ in range(rng.randint(1, 3)):
         data = _mutated_once(rng, data, others)
     return data
