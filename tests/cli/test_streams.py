@@ -93,6 +93,15 @@ def test_failing_streams(tmp_path, how, code):
     assert "Exception ignored" not in done.stderr
 
 
+@pytest.mark.parametrize(("how", "code"), [("<&- >&- 2>&-", 7), ("<&- 2>&- >/dev/null", 0)])
+def test_a_run_without_any_streams(tmp_path, picture, how, code):
+    """Python has no sys.stderr at all then: whoever asks whether it is a terminal must not fail."""
+    options = f"--preset draft --set preprocess.size=64 --until preprocess --out {tmp_path}"
+    done = subprocess.run(["bash", "-c", f"{sys.executable} -c '{CODE}' run {picture} {options} {how}"])
+    assert done.returncode == code
+    assert len(list(tmp_path.glob("*/preprocess/manifest.json"))) == 1
+
+
 STOPPED = """
 import os, signal, sys, time
 from kiss3d_cli.cli.terminal import handles_errors
@@ -100,10 +109,10 @@ from kiss3d_cli.cli.terminal import handles_errors
 def work():
     try:
         print("ready", flush=True)
-        time.sleep(60)
+        time.sleep(3600)
     finally:
         print("cleaning", flush=True)
-        time.sleep(60 if "twice" in sys.argv else 0)
+        time.sleep(3600 if "twice" in sys.argv else 0)
 import typer
 try:
     work()
@@ -120,7 +129,8 @@ def test_signals(name, times):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        # nohup and a shell's background jobs ignore some, and that is inherited
+        preexec_fn=lambda: signal.signal(getattr(signal, name), signal.SIG_DFL),
     )
     for word in ("ready", "cleaning")[: 1 if times == "once" else 2]:
         assert process.stdout.readline().strip() == word
@@ -132,7 +142,7 @@ def test_signals(name, times):
 
 
 def test_nohup_is_respected():
-    code = STOPPED.replace("time.sleep(60)", "os.kill(os.getpid(), signal.SIGHUP)")
+    code = STOPPED.replace("time.sleep(3600)", "os.kill(os.getpid(), signal.SIGHUP)")
     done = subprocess.run(
         [sys.executable, "-c", code],
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),

@@ -32,6 +32,12 @@ def prepare() -> None:
         except OSError:
             _closed.add(number)
             os.open(os.devnull, os.O_RDWR)
+    # Python has none for those that were closed, and whoever asks them whether they are a terminal would fail; that
+    # of the results stays none, so that it is told that nobody gets them
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123
     # a pipe on Windows has an old code page, which lacks most letters: escaped, not a crash at the end of a run
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

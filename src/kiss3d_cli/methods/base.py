@@ -45,14 +45,19 @@ class Settings(BaseModel):
     @classmethod
     def keys(cls, stage: str) -> dict[str, str]:
         """The dotted key of every field, by its name."""
-        found = {}
-        for owner in reversed(cls.__mro__):
-            section = owner.__dict__.get("section")
-            for name in inspect.get_annotations(owner):
-                if name in cls.model_fields:
-                    where = stage if section is None else section
-                    found[name] = f"{where}.{name}" if where else name
-        return found
+        return dict(_keys(cls, stage))
+
+
+@cache
+def _keys(cls: type[Settings], stage: str) -> Mapping[str, str]:
+    found = {}
+    for owner in reversed(cls.__mro__):
+        section = owner.__dict__.get("section")
+        for name in inspect.get_annotations(owner):
+            if name in cls.model_fields:
+                where = stage if section is None else section
+                found[name] = f"{where}.{name}" if where else name
+    return found
 
 
 S = TypeVar("S", bound=Settings)

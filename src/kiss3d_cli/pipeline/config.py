@@ -6,12 +6,13 @@ collected, so that one message names them all.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -189,7 +190,14 @@ def preset_layer(name: str) -> Layer:
             place="--preset",
             hint=f"choose one of: auto, {', '.join(presets())}",
         )
-    return file_layer(presets()[name])
+    path = presets()[name]
+    return copy.deepcopy(_preset_of(path, path.stat().st_mtime_ns if path.exists() else 0))
+
+
+@lru_cache(maxsize=16)
+def _preset_of(path: Path, _changed: int) -> Layer:
+    """Read once for all runs of a data set."""
+    return file_layer(path)
 
 
 def file_layer(path: Path) -> Layer:
