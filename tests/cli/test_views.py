@@ -93,6 +93,7 @@ def test_exchanged_sides_are_named(kiss3d, tmp_path, folder):
         (["--normals", "FRONT"], "there are normals and no views"),
         (["PICTURE", "--views", "FRONT", "RIGHT", "BACK", "LEFT"], "both a PICTURE and --views"),
         (["--views", "FRONT", "RIGHT", "BACK", "LEFT", "--bundle", "b.png"], "both --bundle and --views"),
+        (["--views", "FRONT", "RIGHT", "BACK", "LEFT", "--right", "a.png"], "both --views and --right"),
         (["--views", "FRONT", "RIGHT", "BACK", "left=nowhere.png"], "nowhere.png"),
         (["--views", "FRONT", "RIGHT", "BACK", "left=WIDE"], "192 x 96 pixels, not square"),
         (["--views", "FRONT", "RIGHT", "BACK", "left=LARGE"], "it is 128 pixels wide, and front.png is 96"),

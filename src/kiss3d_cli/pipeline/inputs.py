@@ -228,8 +228,10 @@ def check_inputs(inputs: Mapping[str, Given]) -> list[tuple[str, Mapping[str, Ma
         kind, option = kinds()[name], option_of(name, inputs[name])
         for other in kind.excludes:
             if other in inputs:
+                given_as = inputs[other]
+                first = given_as.option if isinstance(given_as, Joined) else kinds()[other].title
                 raise BadInput(
-                    f"both {kinds()[other].title} and {option} were given",
+                    f"both {first} and {option} were given",
                     place=option,
                     hint="give one of the two",
                 )
