@@ -4,6 +4,7 @@ reading a tensor.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from torch import nn
 
 from kiss3d_cli.core.errors import Missing
 from kiss3d_cli.models.flux import keys, networks
-from kiss3d_cli.models.flux.loading import check_lora, transformer_file
+from kiss3d_cli.models.flux.loading import place_lora_in, transformer_file
 from kiss3d_cli.models.flux.redux import empty_redux
 from kiss3d_cli.models.flux.text import CLIP_LENGTH, CLIP_PADDING, T5_LENGTH, T5_PADDING, Tokenizer
+from kiss3d_cli.models.runtime.blocks import shallow
 from kiss3d_cli.models.runtime.pretrained import require_kind
 from kiss3d_cli.models.runtime.weights import Layout, Shape, WeightFile, check_fits, check_fp8
 from kiss3d_cli.models.store.comfyui import FluxFiles, flux_files
@@ -33,7 +35,8 @@ def check_files(folders: Mapping[str, Path], findings: Findings) -> None:
     parts: dict[str, Any] = {}
     if "flux-dev" in folders:
         sources = flux_files(folders["flux-dev"])
-        parts = _check_dev(sources, findings)
+        opened = functools.cache(WeightFile)  # its header is long, and four networks may be in it
+        parts = _check_dev(sources, opened, findings)
     if "flux-schnell" in folders:
         parts["schnell"] = _check_schnell(folders["flux-schnell"], findings)
     flux, t5, clip = parts.get("transformer"), parts.get("t5"), parts.get("clip")
@@ -50,13 +53,13 @@ def check_files(folders: Mapping[str, Path], findings: Findings) -> None:
     if "flux-redux" in folders:
         _check_redux(folders["flux-redux"], t5, findings)
     if flux is not None and t5 is not None and clip is not None:
-        source = sources.transformer
+        source, theirs = sources.transformer, [opened(path) for path in (sources.transformer, sources.t5, sources.clip)]
         _same(findings, source, "its T5", _sizes(flux)["words"], t5.config.d_model)
         _same(findings, source, "its CLIP", _sizes(flux)["summary"], clip.config.hidden_size)
         for name, file in LORAS.items():
             if name in folders:
                 lora = file_of(folders[name], file)
-                findings.attempt(lora, lambda lora=lora: check_lora(lora, source, sources.t5, sources.clip))  # type: ignore[misc]
+                findings.attempt(lora, lambda lora=lora: place_lora_in(WeightFile(lora), *theirs))  # type: ignore[misc]
     if "t5-tokenizer" in folders:
         path = folders["t5-tokenizer"] / "tokenizer.json"
         words = None if t5 is None else t5.config.vocab_size
@@ -67,7 +70,7 @@ def check_files(folders: Mapping[str, Path], findings: Findings) -> None:
         findings.attempt(path, lambda: _check_words(path, CLIP_LENGTH, CLIP_PADDING, words, last=True))
 
 
-def _check_dev(sources: FluxFiles, findings: Findings) -> dict[str, Any]:
+def _check_dev(sources: FluxFiles, opened: Callable[[Path], WeightFile], findings: Findings) -> dict[str, Any]:
     """The networks of Flux's file or files, without memory, as far as they are whole; of a file one fault is told."""
     parts: dict[str, Any] = {}
     for name, check in (
@@ -77,7 +80,7 @@ def _check_dev(sources: FluxFiles, findings: Findings) -> dict[str, Any]:
         ("vae", check_vae),
     ):
         path: Path = getattr(sources, name)
-        parts[name] = findings.attempt(path, lambda path=path, check=check: check(WeightFile(path)))  # type: ignore[misc]
+        parts[name] = findings.attempt(path, lambda path=path, check=check: check(opened(path)))  # type: ignore[misc]
     return parts
 
 
@@ -129,13 +132,13 @@ def check_vae(file: WeightFile) -> nn.Module:
 
 def _fitting(make: Callable[[dict[str, Shape]], nn.Module], file: WeightFile, layout: Layout) -> nn.Module:
     shapes = layout.shapes(file.shapes)
+    stacks = networks.stacks(make, shapes)
     name = {"t5_encoder": "T5", "clip_encoder": "CLIP", "vae": "VAE"}.get(make.__name__, make.__name__)
     try:
-        model = make(shapes)
+        model = make(shallow(shapes, stacks))
     except (KeyError, ValueError, IndexError, ZeroDivisionError, RuntimeError) as error:
         raise Missing(f"it lacks tensors of Flux's {name} (for example {error})", place=str(file.path)) from error
-    check_fits(model, shapes, str(file.path))
-    wanted = model.state_dict()
+    wanted = check_fits(model, shapes, str(file.path), stacks)
     check_floats(file, {target: place.name for target, place in layout.places.items() if target in wanted}, narrow=True)
     return model
 
@@ -171,10 +174,13 @@ def _check_words(path: Path, length: int, padding: str, known: int | None, *, la
         last: whether the network takes its last word for the end of a text.
     """
     words = Tokenizer(path, length, padding)
-    if known is not None and (words.most >= known or (last and words.most != known - 1)):
+    if known is None:
+        return
+    most = words.most  # slow: it looks at every word
+    if most >= known or (last and most != known - 1):
         raise Missing(
-            f"it is the tokenizer of another model: its last word has the number {words.most}, the network knows "
-            f"{known} words",
+            f"it is the tokenizer of another model: its last word has the number {most}, the network knows {known} "
+            "words",
             place=str(path),
         )
 

@@ -151,14 +151,19 @@ def check_lora(lora: Path, transformer: Path, t5: Path, clip: Path) -> list[Lora
         BadInput: a LoRA that does not fit, with every kind of fault in one message.
         Missing: a damaged file, or one that holds something else.
     """
-    flux, words, summary = WeightFile(transformer), WeightFile(t5), WeightFile(clip)
+    files = {path: WeightFile(path) for path in {transformer, t5, clip}}
+    return place_lora_in(WeightFile(lora), files[transformer], files[t5], files[clip])
+
+
+def place_lora_in(lora: WeightFile, flux: WeightFile, words: WeightFile, summary: WeightFile) -> list[LoraLayer]:
+    """`check_lora` of files that are open: the LoRA's, the transformer's, T5's and CLIP's."""
     prefix = keys.transformer_prefix(flux.shapes)
     if prefix is None:
-        raise Missing("the file does not hold Flux's transformer", place=str(transformer), hint=_DEV_HINT)
-    with _place(transformer):
+        raise Missing("the file does not hold Flux's transformer", place=str(flux.path), hint=_DEV_HINT)
+    with _place(flux.path):
         layout = keys.transformer_layout(flux.shapes, prefix)
     return place_lora(
-        WeightFile(lora),
+        lora,
         {
             "transformer": layout.shapes(flux.shapes),
             "t5": keys.t5_layout(words.shapes).shapes(words.shapes),

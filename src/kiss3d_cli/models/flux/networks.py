@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
@@ -41,8 +41,8 @@ def _flux_config(shapes: Mapping[str, Shape]) -> dict[str, Any]:
     return {
         "patch_size": 1,
         "in_channels": channels,
-        "num_layers": _count(shapes, "transformer_blocks.", ".attn.norm_q.weight"),
-        "num_single_layers": _count(shapes, "single_transformer_blocks.", ".attn.norm_q.weight"),
+        "num_layers": _count(shapes, "transformer_blocks."),
+        "num_single_layers": _count(shapes, "single_transformer_blocks."),
         "attention_head_dim": head,
         "num_attention_heads": width // head,
         "joint_attention_dim": shapes["context_embedder.weight"][1],
@@ -64,7 +64,7 @@ def t5_encoder(shapes: Mapping[str, Shape]) -> nn.Module:
         d_model=width,
         d_kv=shapes[f"{first}0.SelfAttention.q.weight"][0] // heads,
         d_ff=shapes[f"{first}1.DenseReluDense.wi_0.weight"][0],
-        num_layers=_count(shapes, "encoder.block.", ".layer.0.layer_norm.weight"),
+        num_layers=_count(shapes, "encoder.block."),
         num_heads=heads,
         relative_attention_num_buckets=buckets,
         feed_forward_proj="gated-gelu",
@@ -83,7 +83,7 @@ def clip_encoder(shapes: Mapping[str, Shape]) -> nn.Module:
         vocab_size=words,
         hidden_size=width,
         intermediate_size=shapes["encoder.layers.0.mlp.fc1.weight"][0],
-        num_hidden_layers=_count(shapes, "encoder.layers.", ".layer_norm1.weight"),
+        num_hidden_layers=_count(shapes, "encoder.layers."),
         num_attention_heads=max(1, width // CLIP_HEAD),
         max_position_embeddings=shapes["embeddings.position_embedding.weight"][0],
         bos_token_id=words - 2,
@@ -97,14 +97,14 @@ def vae(shapes: Mapping[str, Shape]) -> nn.Module:
     """AutoencoderKL from the shapes of its tensors, without memory."""
     from diffusers import AutoencoderKL
 
-    levels = _count(shapes, "encoder.down_blocks.", ".resnets.0.conv1.weight")
+    levels = _count(shapes, "encoder.down_blocks.")
     channels = tuple(shapes[f"encoder.down_blocks.{level}.resnets.0.conv1.weight"][0] for level in range(levels))
     return build(
         lambda: AutoencoderKL(
             down_block_types=("DownEncoderBlock2D",) * levels,
             up_block_types=("UpDecoderBlock2D",) * levels,
             block_out_channels=channels,
-            layers_per_block=_count(shapes, "encoder.down_blocks.0.resnets.", ".conv1.weight"),
+            layers_per_block=_count(shapes, "encoder.down_blocks.0.resnets."),
             latent_channels=shapes["encoder.conv_out.weight"][0] // 2,
             scaling_factor=LATENT_SCALE,
             shift_factor=LATENT_SHIFT,
@@ -114,5 +114,29 @@ def vae(shapes: Mapping[str, Shape]) -> nn.Module:
     )
 
 
-def _count(shapes: Mapping[str, Shape], prefix: str, suffix: str) -> int:
-    return sum(name.startswith(prefix) and name.endswith(suffix) for name in shapes)
+_STACKS: Mapping[str, tuple[str, ...]] = {
+    "transformer": ("transformer_blocks.", "single_transformer_blocks."),
+    "t5_encoder": ("encoder.block.",),
+    "clip_encoder": ("encoder.layers.",),
+}
+
+
+def stacks(make: Callable[[dict[str, Shape]], nn.Module], shapes: Mapping[str, Shape]) -> dict[str, int]:
+    """How many equal blocks a network of this module has of each kind, as far as none is missing: see `runtime.blocks`.
+
+    Args:
+        make: the function of this module.
+        shapes: what it would be given.
+    """
+    numbers = {prefix: _numbers(shapes, prefix) for prefix in _STACKS.get(make.__name__, ())}
+    return {prefix: len(found) for prefix, found in numbers.items() if found == set(range(len(found)))}
+
+
+def _count(shapes: Mapping[str, Shape], prefix: str) -> int:
+    """How many numbers follow the prefix: a block that lacks a tensor counts, so that it is missed."""
+    return len(_numbers(shapes, prefix))
+
+
+def _numbers(shapes: Mapping[str, Shape], prefix: str) -> set[int]:
+    texts = {name[len(prefix) :].partition(".")[0] for name in shapes if name.startswith(prefix)}
+    return {int(text) for text in texts if text.isdecimal()}

@@ -59,7 +59,7 @@ class EmptyRedux:
     """Redux before its weights are read. Each part raises Missing if its file is not there or holds something else.
 
     Attributes:
-        vision: SiglipVisionModel.
+        vision: SiglipVisionModel, the same one at every call.
         embedder: its two layers, `redux_up` and `redux_down`.
         side: of the square picture that SigLIP sees.
     """
@@ -78,14 +78,13 @@ def empty_redux(folder: Path) -> EmptyRedux:
     values = _json(place)
     try:
         config = SiglipVisionConfig.from_dict(values)
-        build(lambda: SiglipVisionModel(config))
+        model = build(lambda: SiglipVisionModel(config))
     except (TypeError, ValueError, ZeroDivisionError, RuntimeError, StrictDataclassError) as error:
         raise Missing(f"the file does not configure SigLIP: {error}", place=str(place), hint=_HINT) from error
     if "siglip" not in str(values.get("model_type")):
         raise Missing("the file does not configure SigLIP", place=str(place), hint=_HINT)
 
     def vision() -> Part:
-        model = build(lambda: SiglipVisionModel(config))
         file = WeightFile(folder / "image_encoder" / "model.safetensors")
         # transformers 4 wrote `vision_model.` before every name, and version 5 has dropped it
         published = all(name.startswith("vision_model.") for name in file.shapes)

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from kiss3d_cli.core import records
 from kiss3d_cli.core.errors import BadInput, Kiss3dError, Missing
+from kiss3d_cli.models.runtime.blocks import SHOWN, deep
 from kiss3d_cli.models.runtime.empty import unfilled
 from kiss3d_cli.models.store.headers import Header, check_floats, read_header, read_object
 
@@ -125,16 +126,45 @@ def _all_there(kind: Any, config: Mapping[str, Any], found: Mapping[str, tuple[i
     """
     if not hasattr(kind, "config_class") or kind.config_class is None:
         return None
+    values, depths = _with_few_blocks(kind, config)
     with unfilled():
-        module = kind(kind.config_class.from_dict(dict(config)))
+        module = kind(kind.config_class.from_dict(values))
+    lists = {name: part for name, part in module.named_modules() if isinstance(part, torch.nn.ModuleList)}
+    stacks = {f"{name}.": depth for name in lists for end, depth in depths.items() if name.endswith(end)}
     tied = getattr(module, "all_tied_weights_keys", None) or {}
-    for name, value in module.state_dict().items():
+    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    for name, shape in deep(wanted, stacks).items():
         names = [name, *(f"{prefix}{name}" for prefix in _PREFIXES)]
         names += [name.removeprefix(prefix) for prefix in _PREFIXES if name.startswith(prefix)]
-        shape = next((found[other] for other in names if other in found), None)
-        if shape != tuple(value.shape) and not (shape is None and name in tied):
+        stored = next((found[other] for other in names if other in found), None)
+        if stored != shape and not (stored is None and name in tied):
             return None
     return module.eval()
+
+
+_DEPTHS = {
+    "num_hidden_layers": "encoder.layers",
+    "encoder_layers": "encoder.layers",
+    "decoder_layers": "decoder.layers",
+}
+"""The list of blocks that a setting of a configuration gives the length of."""
+_STACKED = ("CLIPTextModel", "CLIPVisionModelWithProjection", "Florence2ForConditionalGeneration")
+
+
+def _with_few_blocks(kind: Any, config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
+    """A configuration with two blocks in each list, and how many there are, by the end of the list's name."""
+    values = dict(config)
+    depths: dict[str, int] = {}
+    if kind.__name__ not in _STACKED:
+        return values, depths
+    if isinstance(values.get("text_config"), dict):
+        values["text_config"] = dict(values["text_config"])
+    part = values.get("text_config", values)
+    for key, name in _DEPTHS.items():
+        if isinstance(part.get(key), int) and part[key] > SHOWN:
+            depths[name] = part[key]
+            part[key] = SHOWN
+    return values, depths
 
 
 _PREFIXES = ("text_model.", "vision_model.", "model.")

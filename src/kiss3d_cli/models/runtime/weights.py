@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from kiss3d_cli.core.errors import BadInput, Missing, OutOfMemory
 from kiss3d_cli.core.files import create, move
+from kiss3d_cli.models.runtime.blocks import deep
 from kiss3d_cli.models.runtime.empty import unfilled
 from kiss3d_cli.models.runtime.fp8 import FP8, Fp8Linear, Fp8Weight
 from kiss3d_cli.models.store.headers import Header
@@ -206,9 +207,16 @@ def tensors(module: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
                 yield owner, key, tensor
 
 
-def check_fits(model: nn.Module, found: Mapping[str, Shape], place: str) -> None:
-    """Raises Missing if a tensor of the model is not among those found, or has another shape."""
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+def check_fits(
+    model: nn.Module, found: Mapping[str, Shape], place: str, stacks: Mapping[str, int] | None = None
+) -> dict[str, Shape]:
+    """The shapes of a model's tensors. Raises Missing if one is not among those found, or has another shape there.
+
+    Args:
+        place: what they were found in.
+        stacks: for a model that was made with two blocks a stack, how many there are: see `blocks.deep`.
+    """
+    wanted = deep({name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}, stacks or {})
     faults = [f"{name} is missing" for name in wanted if name not in found]
     faults += [
         f"{name} has the shape {found[name]} instead of {shape}"
@@ -222,6 +230,7 @@ def check_fits(model: nn.Module, found: Mapping[str, Shape], place: str) -> None
             place=place,
             hint="use the published file named by 'kiss3d models list'",
         )
+    return wanted
 
 
 @dataclasses.dataclass(frozen=True)
