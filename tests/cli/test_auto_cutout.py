@@ -45,4 +45,4 @@ def test_a_run_records_who_stood_in(finished_run: dict[str, str]) -> None:
     record = (Path(finished_run["run_dir"]) / "run.json").read_text(encoding="utf-8")
     assert '"method": "grabcut"' in record
     assert '"method": "auto"' not in record
-    assert "preprocess.method" not in _changed(RunFolder.open(Path(finished_run["run_dir"])).record())
+    assert "preprocess.method" not in _changed(RunFolder(Path(finished_run["run_dir"])).record())
