@@ -73,7 +73,8 @@ def run(
         name: the run's name; the picture's by default.
         until: the last stage to run.
         reporter: who is told how far it is.
-        inputs: what else is given, by the name of its kind: `bundle`, `ground_truth` and those of other packages.
+        inputs: what else is given, by the name of its kind: `right`, `back`, `left`, `text`, `mesh`, `bundle`,
+            `ground_truth` and those of other packages.
 
     Raises:
         Kiss3dError: as `kiss3d run`; its `hint` says what to do, and the run folder is kept.

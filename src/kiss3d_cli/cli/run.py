@@ -73,6 +73,10 @@ def run(
     config: Annotated[Path | None, typer.Option(help="A YAML file of settings.")] = None,
     caption: Annotated[str | None, typer.Option(metavar="TEXT", help="A caption instead of one made.")] = None,
     seed: Annotated[int | None, typer.Option(help="The seed of the run.")] = None,
+    strength: Annotated[
+        float | None,
+        typer.Option(help="How much Flux changes what it starts from, from 0 to 1.", show_default=False),
+    ] = None,
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
     dataset: Annotated[
         Path | None,
@@ -122,6 +126,7 @@ def run(
             settings=tuple(assignments or ()),
             caption=caption,
             seed=seed,
+            strength=strength,
             out=out,
             name=name,
             until=until,

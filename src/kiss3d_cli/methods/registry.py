@@ -18,6 +18,7 @@ METHODS = (
     "preprocess.grabcut:GrabCut",
     "preprocess.rembg:Rembg",
     "preprocess.auto:Auto",
+    "preprocess.mesh:Mesh",
     "caption.describe:Describe",
     "caption.florence2:Florence2",
     "caption.text:Text",
@@ -27,6 +28,7 @@ METHODS = (
     "multiview.zero123plus:Zero123Plus",
     "reference.surface:Surface",
     "reference.lrm:Lrm",
+    "reference.mesh:Mesh",
     "prompt.flux:Flux",
     "prompt.text:Text",
     "bundle.reference:Reference",
@@ -37,8 +39,10 @@ METHODS = (
     "reconstruct.hull:Hull",
     "reconstruct.surface:Surface",
     "reconstruct.lrm:Lrm",
+    "reconstruct.mesh:Mesh",
     "refine.isomer:Isomer",
     "check.front:Front",
+    "place.frame:Frame",
     "eval.surface:Surface",
 )
 

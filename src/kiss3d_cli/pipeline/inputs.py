@@ -53,6 +53,7 @@ class InputKind:
         starts: a run can start from it.
         excludes: names of the kinds that it can't be given beside.
         needs: name of a kind that it says something about, and is nothing without.
+        pack: writes it, with what lies in files beside it, as one file with this ending; without, it is copied.
         typed: it is words on the command line, kept as a text file.
     """
 
@@ -67,6 +68,7 @@ class InputKind:
     needs: str | None = None
     typed: bool = False
     suggest: Callable[[Mapping[str, Given]], Mapping[str, Mapping[str, Any]]] | None = None
+    pack: tuple[str, Callable[[Path, Path], None]] | None = None
 
     @property
     def stem(self) -> str:
@@ -152,6 +154,26 @@ def _from_words(given: Mapping[str, Given]) -> Mapping[str, Mapping[str, Any]]:
     return {**off, **caption, "prompt": {"method": "text"}, "bundle": {"method": "text"}}
 
 
+def _mesh(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    from kiss3d_cli.geometry.io.load import read_mesh
+
+    read_mesh(path, textures=True)
+    return {
+        "preprocess": {"method": "mesh"},
+        "multiview": {"method": "none"},
+        "reference": {"method": "mesh"},
+        "bundle": {"strength": 0.5},
+    }
+
+
+def _in_one_file(source: Path, target: Path) -> None:
+    """A mesh with the colours that its textures and materials give it, which lie in files beside it."""
+    from kiss3d_cli.geometry.io.export import write_mesh
+    from kiss3d_cli.geometry.io.load import read_mesh
+
+    write_mesh(target, read_mesh(source, textures=True))
+
+
 KINDS = (
     InputKind(
         "picture",
@@ -187,6 +209,16 @@ KINDS = (
         _template,
         metavar="PNG",
         needs="picture",
+    ),
+    InputKind(
+        "mesh",
+        "--mesh",
+        "Enhance this mesh instead of starting from a picture: redrawn by Flux, or with draft meshed anew.",
+        _mesh,
+        metavar="MESH",
+        starts=True,
+        excludes=("picture", "bundle"),
+        pack=(".ply", _in_one_file),
     ),
     InputKind(
         "text",

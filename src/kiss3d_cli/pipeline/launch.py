@@ -45,6 +45,7 @@ class Request:
         inputs: what the user gave, by the name of its kind.
         preset: `auto` or a preset's name.
         caption: a caption to use instead of one made from the picture.
+        strength: how much Flux changes what it starts from, from 0 to 1.
         settings: `key=value` assignments; they win over `config_file`, which wins over the preset.
         base_settings: the same, between the preset and `config_file`: what the kind of input suggests.
         out: the folder of runs.
@@ -59,6 +60,7 @@ class Request:
     base_settings: tuple[str, ...] = ()
     caption: str | None = None
     seed: int | None = None
+    strength: float | None = None
     out: Path = Path("outputs")
     name: str | None = None
     until: str | None = None
@@ -99,9 +101,9 @@ class Finished:
 
 
 def mesh_of(folder: RunFolder) -> Path | None:
-    """The final mesh of a run, or None if refine is not done."""
-    path = folder.folder("refine") / "mesh.glb"
-    return path if path.is_file() else None
+    """The final mesh of a run, in the frame of the mesh that it started from if any; None if there is none yet."""
+    paths = (folder.folder(stage) / "mesh.glb" for stage in ("place", "refine"))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def prepare(request: Request) -> Prepared:
@@ -320,6 +322,8 @@ def _configure(request: Request, suggested: Sequence[Layer]) -> tuple[str, str, 
     layers.append(configuration.settings_layer(request.settings))
     if request.caption is not None:
         layers.append(configuration.Layer("--caption", {"caption": {"text": request.caption}}))
+    if request.strength is not None:
+        layers.append(configuration.Layer("--strength", {"bundle": {"strength": request.strength}}))
     if request.seed is not None:
         layers.append(configuration.Layer("--seed", {"seed": request.seed}))
     preset, reason = request.preset, "asked for"

@@ -121,6 +121,12 @@ class RunFolder:
                     write_durably(target, source.encode())
                     inputs[name] = Input(target.name, target.stat().st_size, file_sha256(target), said)
                     continue
+                if (pack := kinds()[name].pack) is not None:
+                    target = partial / f"{kinds()[name].stem}{pack[0]}"
+                    pack[1](source, target)
+                    size = target.stat().st_size
+                    inputs[name] = Input(target.name, size, file_sha256(target), whole_text(str(source)))
+                    continue
                 suffix = suffix_of(source) if name in PICTURES else source.suffix.lower()
                 stem = kinds()[name].stem
                 target = partial / (stem + (suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else ""))

@@ -47,7 +47,7 @@ STAGES = (
         "preprocess",
         "cutting the object out",
         "grabcut",
-        "How the background is removed; an alpha channel that is already there wins over either.",
+        "How the background is removed; an alpha channel that is there wins over either. `mesh` takes `--mesh`.",
         optional=True,
     ),
     Stage(
@@ -75,7 +75,7 @@ STAGES = (
         "reference",
         "putting the reference bundle together",
         "lrm",
-        "`lrm` reconstructs a mesh with the large reconstruction model, `surface` takes the inflated one.",
+        "`lrm` reconstructs a mesh with the large reconstruction model, `surface` has the inflated, `mesh` `--mesh`.",
         optional=True,
     ),
     Stage(
@@ -95,10 +95,11 @@ STAGES = (
         "reconstruct",
         "reconstructing the mesh",
         "lrm",
-        "`lrm` is the large reconstruction model, `hull` the masks' visual hull, `surface` the reference's mesh.",
+        "`lrm` is the large reconstruction model, `hull` the visual hull, `surface` the reference's, `mesh` `--mesh`.",
     ),
     Stage("refine", "refining the mesh", "isomer", "`isomer` moves the surface to agree with the normals."),
     Stage("check", "checking the mesh", "front", "`front` compares the front with the picture.", optional=True),
+    Stage("place", "bringing the mesh back to its place", "frame", "`frame` is that of `--mesh`.", optional=True),
     Stage("eval", "measuring the mesh", "surface", "`surface` measures points on the two surfaces."),
 )
 

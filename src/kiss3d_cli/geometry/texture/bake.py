@@ -21,8 +21,8 @@ def bake(mesh: Mesh, photographs: Photographs, atlas: Atlas, size: int = 2048) -
     """Paints every texel from the photographs that show it.
 
     Texels that no photograph shows take the mesh's colours spread by diffusion (`project.project_colors`), those in
-    between a blend. Texels outside all charts repeat the nearest one inside, so that neither filtering nor mipmaps
-    bring a seam to light.
+    between a blend. Where no photograph counts at all, all take the colours of the mesh's vertices. Texels outside all
+    charts repeat the nearest one inside, so that neither filtering nor mipmaps bring a seam to light.
 
     Args:
         size: pixels a side.
@@ -32,7 +32,10 @@ def bake(mesh: Mesh, photographs: Photographs, atlas: Atlas, size: int = 2048) -
     projector = Projector(mesh, photographs)
     normals = vertex_normals(mesh.vertices, mesh.faces)
     sighting = projector.look(mesh.vertices, normals)
-    spread = diffuse(mesh.vertices, mesh.faces, sighting.colors, sighting.trust)
+    if bool(sighting.trust.any()) or mesh.colors is None:
+        spread = diffuse(mesh.vertices, mesh.faces, sighting.colors, sighting.trust)
+    else:
+        spread = mesh.colors
     # The atlas is a picture like any other: w = 1 everywhere, and v runs down as rows do.
     flat = torch.cat([atlas.uv * 2 - 1, torch.zeros_like(atlas.uv)], 1)
     flat[:, 1] *= -1

@@ -28,14 +28,16 @@ class Surface(Weightless[SurfaceSettings]):
     stage, name, version = "eval", "surface", 2
     settings = SurfaceSettings
     reads = ("refine/mesh.ply", "ground_truth")
+    takes = ("place/mesh.ply",)
     writes = ("metrics.json",)
 
     def work(self, settings: SurfaceSettings, machine: Machine, context: Context) -> None:
         from kiss3d_cli.evaluation.files import evaluate_files
 
+        made = "place/mesh.ply" if "place/mesh.ply" in context.inputs else "refine/mesh.ply"
         context.progress(0.0, "measuring")
         found = evaluate_files(
-            context.inputs["refine/mesh.ply"],
+            context.inputs[made],
             context.inputs["ground_truth"],
             protocol=settings.protocol,
             alignment=None if settings.align == "protocol" else settings.align,

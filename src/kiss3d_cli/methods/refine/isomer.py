@@ -85,6 +85,7 @@ class Isomer(Weightless[IsomerSettings]):
     stage, name, version = "refine", "isomer", 6
     settings = IsomerSettings
     reads = ("bundle/bundle.png", "reconstruct/mesh.ply")
+    takes = ("preprocess/mesh.ply",)
     writes = ("mesh.glb", "mesh.obj", "mesh.ply")
 
     def work(self, settings: IsomerSettings, machine: Machine, context: Context) -> None:
@@ -94,6 +95,7 @@ class Isomer(Weightless[IsomerSettings]):
         from kiss3d_cli.geometry.io.load import read_mesh
         from kiss3d_cli.geometry.rasterize import find_backend
         from kiss3d_cli.geometry.refine.isomer import refine
+        from kiss3d_cli.geometry.surface.decimate import nearest_colors
         from kiss3d_cli.geometry.surface.topology import report
         from kiss3d_cli.geometry.texture.bake import bake
         from kiss3d_cli.geometry.texture.charts import unwrap
@@ -122,7 +124,13 @@ class Isomer(Weightless[IsomerSettings]):
         context.progress(0.7, "projecting colours")
         weights = torch.tensor(weights_of(bundle, settings.color_weights))
         photographs = Photographs(cameras, bundle.rgb, bundle.mask, weights, exact=refined.unchanged)
-        mesh = mesh.with_colors(project_colors(mesh, photographs))
+        if refined.unchanged and "preprocess/mesh.ply" in context.inputs:
+            # a given mesh that nothing was drawn over keeps its own colours, also where no view shows it
+            mesh = mesh.with_colors(nearest_colors(mesh.vertices, read_mesh(context.inputs["preprocess/mesh.ply"])))
+            photographs = dataclasses.replace(photographs, weights=torch.zeros_like(weights))
+            context.facts["colors"] = "of the given mesh"
+        else:
+            mesh = mesh.with_colors(project_colors(mesh, photographs))
         texture = None
         if settings.texture:
             context.progress(0.75, "unwrapping")

@@ -1,0 +1,31 @@
+"""The result of a given mesh, back where that mesh lay."""
+
+from __future__ import annotations
+
+import json
+
+from kiss3d_cli.methods.base import Context, Machine, Settings, Weightless
+
+
+class Frame(Weightless[Settings]):
+    """The final mesh in the frame of the mesh of `--mesh`: its axes, its place and its units."""
+
+    stage, name, version = "place", "frame", 1
+    reads = ("refine/mesh.glb", "refine/mesh.ply", "preprocess/frame.json")
+    writes = ("mesh.glb", "mesh.obj", "mesh.ply")
+
+    def work(self, settings: Settings, machine: Machine, context: Context) -> None:
+        from kiss3d_cli.geometry.io.export import write_mesh
+        from kiss3d_cli.geometry.io.load import read_mesh
+        from kiss3d_cli.geometry.io.textured import read_textured_glb
+        from kiss3d_cli.geometry.surface.clean import Frame as Placed
+
+        record = json.loads(context.inputs["preprocess/frame.json"].read_text(encoding="utf-8"))
+        frame = Placed(record["up"], tuple(record["center"]), record["scale"])
+        plain = read_mesh(context.inputs["refine/mesh.ply"])
+        write_mesh(context.output / "mesh.ply", plain.with_vertices(frame.out_of_world(plain.vertices)))
+        found = read_textured_glb(context.inputs["refine/mesh.glb"])
+        mesh, texture = (plain, None) if found is None else found
+        moved = mesh.with_vertices(frame.out_of_world(mesh.vertices))
+        for suffix in ("glb", "obj"):
+            write_mesh(context.output / f"mesh.{suffix}", moved, texture)
