@@ -120,13 +120,14 @@ class Isomer(Weightless[IsomerSettings]):
             progress=lambda share, doing: context.progress(0.65 * share, doing),
         )
         context.warnings.extend(refined.notes)
-        mesh = _with_faces(refined, settings.target_faces)
+        # a given mesh that nothing was drawn over keeps its creases, and its own colours, also where no view shows them
+        own = context.inputs.get("preprocess/mesh.ply") if refined.unchanged else None
+        mesh = _with_faces(refined, settings.target_faces, round_off=refined.unchanged and own is None)
         context.progress(0.7, "projecting colours")
         weights = torch.tensor(weights_of(bundle, settings.color_weights))
         photographs = Photographs(cameras, bundle.rgb, bundle.mask, weights, exact=refined.unchanged)
-        if refined.unchanged and "preprocess/mesh.ply" in context.inputs:
-            # a given mesh that nothing was drawn over keeps its own colours, also where no view shows it
-            mesh = mesh.with_colors(nearest_colors(mesh.vertices, read_mesh(context.inputs["preprocess/mesh.ply"])))
+        if own is not None:
+            mesh = mesh.with_colors(nearest_colors(mesh.vertices, read_mesh(own)))
             photographs = dataclasses.replace(photographs, weights=torch.zeros_like(weights))
             context.facts["colors"] = "of the given mesh"
         else:
@@ -144,7 +145,7 @@ class Isomer(Weightless[IsomerSettings]):
         context.facts["losses"] = [round(loss, 6) for loss in refined.losses[:: max(1, len(refined.losses) // 20)]]
 
 
-def _with_faces(refined: geometry.Refined, target: int) -> Mesh:
+def _with_faces(refined: geometry.Refined, target: int, *, round_off: bool) -> Mesh:
     """The final mesh of at most so many faces. An inflated surface has no creases: those of its sampling are rounded
     off."""
     from kiss3d_cli.geometry.surface.decimate import decimate
@@ -152,7 +153,7 @@ def _with_faces(refined: geometry.Refined, target: int) -> Mesh:
 
     whole = refined.mesh.to("cpu")
     mesh = decimate(whole, target)
-    if not refined.unchanged:
+    if not round_off:
         return mesh
     rounded = round_bent_edges(mesh)
     if len(rounded.faces) <= target:
