@@ -30,5 +30,5 @@ def _harmless_errors() -> Iterator[None]:
     except Exception as error:
         # Wrong usage is of a class that typer keeps to itself; it is the one with a message that is formatted later.
         if hasattr(error, "format_message") and isinstance(getattr(error, "message", None), str):
-            error.message = printable(error.message)
+            error.message = printable(error.message)  # type: ignore[attr-defined]
         raise

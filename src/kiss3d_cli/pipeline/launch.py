@@ -343,7 +343,7 @@ def settled(config: Config) -> Config:
         key = f"{stage.name}.method"
         method = stage.methods.get(config[key])
         values[key] = (
-            method and method.instead(lambda name, of=stage: requirements.is_there(of.methods[name], config))
+            method and method.instead(lambda name: requirements.is_there(stage.methods[name], config))  # noqa: B023 (called at once)
         ) or config[key]
     return Config(values)
 

@@ -168,7 +168,7 @@ def _stand_ins(key: str, value: Any) -> set[str | None]:
     """The methods that a method gives its place to, depending on the machine."""
     stage, _, field = key.partition(".")
     method = methods()[stage].get(value) if field == "method" and stage in methods() else None
-    return set() if method is None else {method.instead(lambda _name, yes=yes: yes) for yes in (True, False)}
+    return set() if method is None else {method.instead(lambda _name: True), method.instead(lambda _name: False)}
 
 
 def _again(record: RunRecord, changed: dict[str, tuple[Any, Any]]) -> str:
