@@ -32,6 +32,7 @@ WORDS = {
 }  # fmt: skip
 """What packages without an SPDX expression write, in lower case."""
 READ_BY_HAND = {
+    "assimp-py": "MIT",
     "embreex": "BSD-3-Clause", "sentencepiece": "Apache-2.0", "tensorboard": "Apache-2.0", "absl-py": "Apache-2.0",
     "grpcio": "Apache-2.0", "markdown": "BSD-3-Clause", "tensorboard-data-server": "Apache-2.0",
     "werkzeug": "BSD-3-Clause",

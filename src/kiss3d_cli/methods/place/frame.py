@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
+from kiss3d_cli.core.records import read_json
 from kiss3d_cli.methods.base import Context, Machine, Settings, Weightless
 
 
@@ -20,7 +19,7 @@ class Frame(Weightless[Settings]):
         from kiss3d_cli.geometry.io.textured import read_textured_glb
         from kiss3d_cli.geometry.surface.clean import Frame as Placed
 
-        record = json.loads(context.inputs["preprocess/frame.json"].read_text(encoding="utf-8"))
+        record = read_json(context.inputs["preprocess/frame.json"])
         frame = Placed(record["up"], tuple(record["center"]), record["scale"])
         plain = read_mesh(context.inputs["refine/mesh.ply"])
         write_mesh(context.output / "mesh.ply", plain.with_vertices(frame.out_of_world(plain.vertices)))
