@@ -162,8 +162,9 @@ def _check_redux(folder: Path, t5: Any, findings: Findings) -> None:
     found = findings.attempt(embedder, lambda: WeightFile(embedder).shapes)
     if found is not None and t5 is not None:
         _same(findings, embedder, "T5", found["redux_down.weight"][0], t5.config.d_model)
-        seen = _config(parts.vision()[0]).hidden_size
-        _same(findings, embedder, "the image encoder beside it", found["redux_up.weight"][1], seen)
+        seen = findings.attempt(vision, lambda: _config(parts.vision()[0]).hidden_size)
+        if seen is not None:
+            _same(findings, embedder, "the image encoder beside it", found["redux_up.weight"][1], seen)
 
 
 def _check_words(path: Path, length: int, padding: str, known: int | None, *, last: bool = False) -> None:
@@ -206,4 +207,4 @@ def _same(findings: Findings, path: Path, other: str, mine: object, theirs: obje
 
 def _other(file: WeightFile, what: str) -> Missing:
     first = ", ".join(list(file.shapes)[:2])
-    return Missing(f"it is another model's: it holds no {what}, but {first}, ...", place=str(file.path))
+    return Missing(f"it is another model's: it does not hold {what}, but {first}, ...", place=str(file.path))

@@ -115,6 +115,10 @@ def check_module(kind: Any, folder: Path, *, subfolder: str = "") -> Any:
     faults = _misfits(missing, mismatched)
     if faults:
         place = header.file_of(_name(mismatched)) if mismatched else header.path
+        if missing and not mismatched and not set(module.state_dict()) - {*map(str, missing)}:
+            first = ", ".join(list(header.shapes)[:2])
+            cause = f"it is another model's: it holds none of the tensors of {type(module).__name__}, but {first}, ..."
+            raise Missing(cause, place=str(place))
         raise Missing(f"the weights are not those of the model: {faults}", place=str(place))
     return module
 

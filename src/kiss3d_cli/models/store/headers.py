@@ -155,9 +155,9 @@ def check_floats(header: Header, names: Mapping[str, str], narrow: bool = False)
     wrong = {target: header.dtypes[name] for target, name in names.items() if header.dtypes[name] not in allowed}
     if wrong:
         first, kind = next(iter(wrong.items()))
-        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        more = f" and {len(wrong) - 1} more are" if len(wrong) > 1 else " is"
         raise _unusable(
-            header.file_of(names[first]), f"{first}{more} is stored in {kind}, which is no type of these weights"
+            header.file_of(names[first]), f"{first}{more} stored in {kind}, which is no type of these weights"
         )
 
 
