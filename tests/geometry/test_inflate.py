@@ -277,5 +277,12 @@ def test_a_slit_of_two_pixels_is_closed_and_a_gap_of_six_is_not() -> None:
     assert report_of(inflate(alpha).mesh).genus == 1
 
 
+def test_a_slit_between_two_pieces_stays() -> None:
+    alpha = torch.zeros(512, 512)
+    alpha[100:400, 120:250] = 1
+    alpha[150:300, 252:380] = 1
+    assert report_of(inflate(alpha).mesh).components == 2
+
+
 def report_of(mesh: Mesh) -> MeshReport:
     return report(mesh.vertices.double().numpy(), mesh.faces.numpy())

@@ -127,10 +127,17 @@ def _placed(
 def without_slits(alpha: Float[Tensor, "S S"]) -> Float[Tensor, "S S"]:
     """Alpha with gaps up to two pixels of 512 closed. Samples see such a gap as a row of holes with ragged rims.
 
-    A grey-scale closing: edges of all else stay where they are, to less than a pixel.
+    A grey-scale closing: edges of all else stay where they are, to less than a pixel. Pieces are not joined.
     """
     width = 2 * round(SLIT * alpha.shape[0]) + 1
-    return torch.from_numpy(ndimage.grey_closing(alpha.double().numpy(), size=(width, width))).to(alpha)
+    values = alpha.double().numpy()
+    closed = ndimage.grey_closing(values, size=(width, width))
+    pieces, count = ndimage.label(values > LEVEL, np.ones((3, 3)))
+    reach = width + 2
+    highest = ndimage.grey_dilation(pieces, size=(reach, reach))
+    lowest = count + 1 - ndimage.grey_dilation(np.where(pieces > 0, count + 1 - pieces, 0), size=(reach, reach))
+    between = (highest > 0) & (highest != lowest)
+    return torch.from_numpy(np.where(between, values, closed)).to(alpha)
 
 
 def sample_coverage(alpha: Float[Tensor, "S S"], resolution: int) -> Float[np.ndarray, "H W"]:
