@@ -161,9 +161,8 @@ def test_the_multiview_route_needs_no_flux(mended_run: Path, tmp_path: Path) -> 
     assert answer.code == 0, answer.err
     assert statuses(answer) == {
         **dict.fromkeys(["preprocess", "caption", "multiview", "reference"], "skipped"),
-        "prompt": "off",
         **dict.fromkeys(["bundle", "reconstruct", "refine", "check"], "done"),
-        "eval": "off",
+        **dict.fromkeys(["sides", "prompt", "place", "eval"], "off"),
     }
 
 

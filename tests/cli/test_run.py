@@ -15,6 +15,7 @@ from sealing import edit
 NAMES = [
     "preprocess",
     "caption",
+    "sides",
     "multiview",
     "reference",
     "prompt",
@@ -22,13 +23,14 @@ NAMES = [
     "reconstruct",
     "refine",
     "check",
+    "place",
     "eval",
 ]
 
 
 def _each(status: str) -> list[str]:
-    """This status for every stage but those that a draft without a ground truth has no need of."""
-    return ["off" if name in ("prompt", "eval") else status for name in NAMES]
+    """This status for every stage but those that a draft of one picture without a ground truth has no need of."""
+    return ["off" if name in ("sides", "prompt", "place", "eval") else status for name in NAMES]
 
 
 def by_name(record: dict) -> dict:
@@ -123,6 +125,7 @@ def test_status_tells_done_stale_damaged_and_missing_apart(kiss3d, tmp_path, fin
     assert {name: stages[name]["status"] for name in NAMES} == {
         "preprocess": "done",
         "caption": "damaged",
+        "sides": "off",
         "multiview": "stale",
         "reference": "stale",
         "prompt": "off",
@@ -130,6 +133,7 @@ def test_status_tells_done_stale_damaged_and_missing_apart(kiss3d, tmp_path, fin
         "reconstruct": "stale",
         "refine": "missing",
         "check": "stale",
+        "place": "off",
         "eval": "off",
     }
     assert "caption.json" in stages["caption"]["reason"]
@@ -152,11 +156,11 @@ def test_until_stops_and_resume_goes_on(kiss3d, tmp_path, picture):
         "run", picture, "--preset", "draft", "--out", tmp_path, *small_settings(), "--until", "caption", "--json"
     )
     assert answer.json["mesh"] is None
-    assert [stage["status"] for stage in answer.json["stages"][:3]] == ["done", "done", "later"]
+    assert [stage["status"] for stage in answer.json["stages"][:4]] == ["done", "done", "off", "later"]
     assert kiss3d("status", answer.json["run_dir"]).code == 0
     resumed = kiss3d("resume", answer.json["run_dir"], "--until", "bundle", "--json")
     assert resumed.json["mesh"] is None
-    assert [stage["status"] for stage in resumed.json["stages"][:3]] == ["skipped", "skipped", "done"]
+    assert [stage["status"] for stage in resumed.json["stages"][:4]] == ["skipped", "skipped", "off", "done"]
     assert by_name(resumed.json)["bundle"]["status"] == "done"
     assert by_name(resumed.json)["reconstruct"]["status"] == "later"
 
