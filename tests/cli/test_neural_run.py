@@ -298,6 +298,22 @@ def test_the_redux_route_ends_in_a_mesh(redux_run: Path) -> None:
     assert radii.max() < 1.15
 
 
+def test_the_fast_preset_ends_in_a_mesh(picture: Path, tiny_models: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(tiny_models, tmp_path / "weights"))
+    shutil.rmtree(root / "black-forest-labs")  # it does without Redux
+    least = ("multiview.steps=1", "refine.steps=1")
+    answer = call("run", picture, "--preset", "fast", "--out", tmp_path, *options(root, *least), "--json")
+    assert answer.code == 0, answer.err
+    assert [name for name, status in statuses(answer).items() if status == "done"] == [*STAGES, "check"]
+    run = Path(answer.json["run_dir"])
+    bundle = json.loads((run / "bundle" / "manifest.json").read_text(encoding="utf-8"))
+    assert set(bundle["models"]) == {"flux-schnell", "flux-dev", "flux-controlnet", "bundle-lora"}
+    assert bundle["facts"]["transformer_calls"] == 6, "Euler looks once a step"
+    mesh = trimesh.load(run / "refine" / "mesh.glb", force="mesh")
+    assert len(mesh.faces) > 50
+    assert np.isfinite(mesh.vertices).all()
+
+
 def test_the_bundle_route_begins_with_a_bundle(redux_run: Path, tiny_models: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(tiny_models, tmp_path / "weights"))
     bundle = redux_run / "bundle" / "bundle.png"
