@@ -3,8 +3,8 @@
 The hull of views at right angles has a rectangle for every section, which hardly anything has. From the silhouette of
 the front a point is the share u of the way from the middle of the part that it belongs to (u = 0) to the outline
 (u = 1), from that of a side the share v; the rounded hull is where u^3 + v^3 <= 1 (a superellipse between the ellipse
-and the rectangle). On 13 objects seen from four sides its Chamfer distance is 4 % below that of the hull, seen from
-two sides 13 %, and there exponents of 2 and 4 are worse.
+and the rectangle). On 13 objects, on which the exponent was chosen too, its mean Chamfer distance is 4 % below the
+hull's with four sides and 13 % with two; exponents of 2 to 4 differ by less than 4 %.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ HALF_EXTENT = 0.85
 DISAGREEMENT = 0.15
 """Share of a silhouette outside those of the others from which it is said.
 
-Of six objects seen by the bundle's own cameras it is at most 0.12, by cameras at 0.7 to 2 times their distance too.
+Of six objects seen by the bundle's own cameras it is about 0.12 at most, by cameras at 0.7 to 2 times their distance
+too.
 """
 
 
