@@ -16,12 +16,14 @@ import trimesh
 from PIL import Image
 
 from checkpoints.spheres import PATCHES, RADIUS, VIEW_PATCHES
+from comfyui_folder import write_additions, write_parts
 from conftest import Answer, call
 from kiss3d_cli.core.device import GIB, DeviceInfo
 from kiss3d_cli.image.png import read_png
 from kiss3d_cli.methods.base import Context, Machine, Method, Opened
 from kiss3d_cli.methods.bundle import drawing
 from kiss3d_cli.models.runtime.offload import Residence
+from kiss3d_cli.models.store.registry import lookup
 from kiss3d_cli.pipeline import batch
 from pictures import draw_figure
 from sealing import edit
@@ -298,10 +300,20 @@ def test_the_redux_route_ends_in_a_mesh(redux_run: Path) -> None:
     assert radii.max() < 1.15
 
 
-def test_the_fast_preset_ends_in_a_mesh(picture: Path, tiny_models: Path, tmp_path: Path) -> None:
+def test_the_fast_preset_ends_in_a_mesh_from_files_of_comfyui(picture: Path, tiny_models: Path, tmp_path: Path) -> None:
+    """The schnell merge, an expanded caption, and every file of Flux where ComfyUI's users have it."""
     root = Path(shutil.copytree(tiny_models, tmp_path / "weights"))
-    shutil.rmtree(root / "black-forest-labs")  # it does without Redux
-    least = ("multiview.steps=1", "refine.steps=1")
+    comfyui = tmp_path / "ComfyUI" / "models"
+    dev, schnell = (lookup(name) for name in ("flux-dev", "flux-schnell"))
+    write_parts(root / dev.repository / dev.files[0], comfyui)
+    write_additions(root, comfyui)
+    (merge,) = (root / schnell.repository).glob("*.safetensors")
+    shutil.move(merge, comfyui / "unet" / merge.name)
+    for name in (dev.repository, schnell.repository, "InstantX", "black-forest-labs"):  # the last: it needs no Redux
+        shutil.rmtree(root / name)
+    for lora in (root / "LTT" / "Kiss3DGen").glob("rgb_normal*"):
+        lora.unlink()
+    least = ("multiview.steps=1", "refine.steps=1", "caption.expand=true", f"models.comfyui={comfyui}")
     answer = call("run", picture, "--preset", "fast", "--out", tmp_path, *options(root, *least), "--json")
     assert answer.code == 0, answer.err
     assert [name for name, status in statuses(answer).items() if status == "done"] == [*STAGES, "check"]
@@ -309,6 +321,8 @@ def test_the_fast_preset_ends_in_a_mesh(picture: Path, tiny_models: Path, tmp_pa
     bundle = json.loads((run / "bundle" / "manifest.json").read_text(encoding="utf-8"))
     assert set(bundle["models"]) == {"flux-schnell", "flux-dev", "flux-controlnet", "bundle-lora"}
     assert bundle["facts"]["transformer_calls"] == 6, "Euler looks once a step"
+    caption = json.loads((run / "caption" / "caption.json").read_text(encoding="utf-8"))
+    assert caption["caption"] != caption["unexpanded"]
     mesh = trimesh.load(run / "refine" / "mesh.glb", force="mesh")
     assert len(mesh.faces) > 50
     assert np.isfinite(mesh.vertices).all()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from comfyui_folder import write_additions, write_parts
 from safetensors.torch import load_file, save_file
 
 from kiss3d_cli.core.errors import BadInput, Missing
-from kiss3d_cli.models.flux import keys
 from kiss3d_cli.models.flux.loading import load_clip, load_t5, load_transformer, load_vae
 from kiss3d_cli.models.store.comfyui import flux_files, models_folder
 from kiss3d_cli.models.store.locate import file_of, find_all
@@ -19,19 +19,11 @@ from kiss3d_cli.models.store.preflight import check
 NAMES = ("flux-dev", "flux-schnell", "flux-controlnet", "bundle-lora", "redux-lora")
 
 
-def part(state: dict[str, torch.Tensor], prefix: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}, path)
-
-
 @pytest.fixture
 def comfyui(all_in_one: Path, tiny_flux: Path, tmp_path: Path) -> Path:
     """One file for each part, under names of the user's own, and files of other models beside them."""
-    state, models = load_file(all_in_one), tmp_path / "ComfyUI" / "models"
-    part(state, keys.TRANSFORMER, models / "unet" / "mine" / "flux_fp8.safetensors")
-    part(state, keys.T5, models / "clip" / "t5_e4m3fn.safetensors")
-    part(state, "text_encoders.clip_l.transformer.", models / "text_encoders" / "l.safetensors")
-    part(state, keys.VAE, models / "vae" / "ae.safetensors")
+    models = tmp_path / "ComfyUI" / "models"
+    write_parts(all_in_one, models)
     other = {"decoder.conv_in.weight": torch.zeros(8, 4, 3, 3), "encoder.conv_in.weight": torch.zeros(8, 3, 3, 3)}
     save_file(other, models / "vae" / "sd15.safetensors")
     save_file(
@@ -39,14 +31,7 @@ def comfyui(all_in_one: Path, tiny_flux: Path, tmp_path: Path) -> Path:
     )
     (models / "clip" / "broken.safetensors").write_bytes(b"\xff" * 40)
     (models / "clip" / "page.safetensors").write_text("<!doctype html>")
-    for kind in ("controlnet", "loras"):
-        (models / kind / "flux").mkdir(parents=True)
-    union = tiny_flux / "InstantX" / "FLUX.1-dev-Controlnet-Union" / "diffusion_pytorch_model.safetensors"
-    shutil.copyfile(union, models / "controlnet" / "flux" / "union.safetensors")
-    for name in ("rgb_normal", "rgb_normal_redux"):
-        shutil.copyfile(
-            tiny_flux / "LTT" / "Kiss3DGen" / f"{name}.safetensors", models / "loras" / f"{name}.safetensors"
-        )
+    write_additions(tiny_flux, models)
     return models
 
 
