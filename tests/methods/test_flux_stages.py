@@ -320,7 +320,7 @@ def test_damaged_wide_and_foreign_weights(prompted: Runner, weights: Path) -> No
     path.write_bytes(whole)
     wide = {n: t.bfloat16() if n.startswith("model.") else t for n, t in load_file(path).items()}
     save_file(wide, path)
-    with pytest.raises(BadInput, match=r"Flux is stored in bfloat16; fp8 \(e4m3\) is demanded"):
+    with pytest.raises(BadInput, match=r"Flux is stored in bfloat16; only fp8 \(e4m3\) checkpoints are accepted"):
         prompted("bundle", "flux", {"tile": TILE, "steps": 1})
     path.write_bytes(whole)
     controlnet = weights / "InstantX" / "FLUX.1-dev-Controlnet-Union" / "diffusion_pytorch_model.safetensors"

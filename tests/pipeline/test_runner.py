@@ -173,7 +173,7 @@ def test_every_stage_is_told_the_memory_that_is_free_when_it_begins(tmp_path, mo
     }
     for name, function in cuda.items():
         monkeypatch.setattr(torch.cuda, name, function)
-    monkeypatch.setattr(batch.devices, "release", lambda _device: None)
+    monkeypatch.setattr(batch.devices, "release", lambda _device, **_options: None)
     monkeypatch.setattr(toy, "CPU", DeviceInfo("cuda:0", "GPU", "test", 12 * 2**30, 12 * 2**30))
     monkeypatch.setattr(toy, "seen", [])
     toy.run(toy.create(tmp_path, device={"memory_limit": 4}))
@@ -226,7 +226,7 @@ def test_whoever_keeps_the_error_keeps_nothing_of_the_failed_work(tmp_path, monk
             raise OutOfMemory("out of memory in step 2") from error
 
     monkeypatch.setattr(toy, "repeat", fail)
-    monkeypatch.setattr(batch.devices, "release", lambda _device: gone.append("released"))
+    monkeypatch.setattr(batch.devices, "release", lambda _device, **_options: gone.append("released"))
     with pytest.raises(OutOfMemory, match="in step 2") as caught:
         toy.run(toy.create(tmp_path))
     assert gone == ["released", "network", "released"], "the first stage, then the second"

@@ -87,7 +87,7 @@ class _Batch:
                         raise
                     # whatever a method holds may be half done now; a fault of the input is none of its own
                     if not isinstance(known, BadInput):
-                        opening.close()
+                        opening.close(failed=True)
                     work.fail(known)
                     if isinstance(known, Interrupted) and not work.is_cancelled:
                         raise known from None
@@ -116,12 +116,13 @@ class _Opening:
         self._calls -= 1
         self._work(context)
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:
+        """Let go of what was loaded. What a failure left may hold itself in a circle, and so may networks."""
         if self._used:
             self._used, self._work = False, None
             self._stack.close()
             method = self._step.stage.methods[self._step.method]
-            devices.release(self._task.device, collect=not isinstance(method, Weightless))
+            devices.release(self._task.device, collect=failed or not isinstance(method, Weightless))
 
     def __enter__(self) -> _Opening:
         return self

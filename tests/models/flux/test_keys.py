@@ -251,5 +251,5 @@ def test_what_quantisers_leave_beside_a_matrix_is_read_or_refused(
     with pytest.raises(BadInput, match=r"a scale for each row or block \(.*q\.weight_scale\)"):
         load_t5(path, torch.float32)
     save_file({**tiny, f"{layer}.weight": tiny[f"{layer}.weight"].half()}, path)
-    with pytest.raises(BadInput, match=r"T5 is stored in float16; fp8 \(e4m3\) is demanded"):
+    with pytest.raises(BadInput, match=r"T5 is stored in float16; only fp8 \(e4m3\) checkpoints are accepted"):
         load_t5(path, torch.float32)

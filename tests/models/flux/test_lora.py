@@ -276,7 +276,7 @@ def test_a_redux_that_is_configured_wrongly_is_refused(tiny_flux: Path, tmp_path
 def test_16_bit_weights_are_refused(all_in_one: Path, tmp_path: Path) -> None:
     save_file({n: t.bfloat16() for n, t in original(all_in_one).items()}, tmp_path / "wide.safetensors")
     file = WeightFile(tmp_path / "wide.safetensors")
-    with pytest.raises(BadInput, match=r"stored in bfloat16; fp8 \(e4m3\) is demanded"):
+    with pytest.raises(BadInput, match=r"stored in bfloat16; only fp8 \(e4m3\) checkpoints are accepted"):
         check_fp8(file, keys.transformer_layout(file.shapes, ""), "it", "")
 
 

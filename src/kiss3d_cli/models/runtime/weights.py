@@ -138,7 +138,9 @@ def check_fp8(file: WeightFile, layout: Layout, what: str, hint: str) -> None:
     if kinds != {"F8_E4M3"}:
         words = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F8_E5M2": "fp8 of the kind e5m2"}
         found = ", ".join(sorted(words.get(kind, kind) for kind in kinds - {"F8_E4M3"}))
-        raise BadInput(f"{what} is stored in {found}; fp8 (e4m3) is demanded", place=str(file.path), hint=hint)
+        raise BadInput(
+            f"{what} is stored in {found}; only fp8 (e4m3) checkpoints are accepted", place=str(file.path), hint=hint
+        )
     many = next((name for name in layout.scales.values() if file.shapes[name] not in ((), (1,))), None)
     if many is not None:
         cause = f"{what} has a scale for each row or block ({many}); one for each matrix is read here"
