@@ -116,7 +116,7 @@ def test_a_picture_becomes_a_mesh_that_the_page_shows(browser, site, tmp_path):
     says(page, "#state", "Done")
     folder = next(run for run in find_runs(outputs) if run.path.name.startswith("figure-"))
     assert mesh_of(folder) is not None
-    assert folder.record().config["refine.target_faces"] == 30_000, "draft's own, where nothing was entered"
+    assert folder.record().config["refine.target_faces"] == 60_000, "draft's own, where nothing was entered"
     assert page.evaluate("document.querySelector('#result .files a').href").endswith("mesh.glb")
     size = page.evaluate(
         "fetch(document.querySelector('#result .files a').href).then((a) => a.blob()).then((b) => b.size)"
