@@ -21,6 +21,7 @@ from kiss3d_cli.geometry.cameras import Cameras
 
 TIP = 0.01
 """Share of the object's height over which the place of its highest and of its lowest point is averaged."""
+_DIGITS = 6
 _ROUNDS = 12
 """Each round's error is a small share of the one before: perspective bends extents only a little."""
 
@@ -72,6 +73,8 @@ def place_photos(masks: Sequence[Bool[Tensor, "S S"]], cameras: Cameras, fill: f
     Raises:
         BadInput: a mask is empty.
     """
+    # in float64, and rounded at the end: the last bits depend on where in memory numbers lie, and pictures must not
+    cameras = Cameras(cameras.world_to_camera.double(), cameras.projection.double())
     outlines = [_outline(mask) for mask in masks]
     heights = [each.top[1] - each.bottom[1] for each in outlines]
     scales = [fill * 2 / height for height in heights]
@@ -94,7 +97,10 @@ def place_photos(masks: Sequence[Bool[Tensor, "S S"]], cameras: Cameras, fill: f
         for view, (each, (top, bottom)) in enumerate(zip(outlines, wanted, strict=True)):
             scales[view] = (top - bottom) / heights[view]
             rows[view] = (top + bottom) / 2 - scales[view] * (each.top[1] + each.bottom[1]) / 2
-    return [Placement(s, (-s * each.center, y)) for each, s, y in zip(outlines, scales, rows, strict=True)]
+    return [
+        Placement(round(s, _DIGITS), (round(-s * each.center, _DIGITS), round(y, _DIGITS)))
+        for each, s, y in zip(outlines, scales, rows, strict=True)
+    ]
 
 
 def _outline(mask: Bool[Tensor, "S S"]) -> _Outline:
@@ -128,14 +134,14 @@ def _in_space(seen: Sequence[tuple[float, float]], cameras: Cameras) -> Float[Te
 
     Along directions that no photo shows across, the point is taken to lie in the middle.
     """
-    point = torch.zeros(3)
+    point = cameras.projection.new_zeros(3)
     for _ in range(_ROUNDS):
         depth = cameras.clip(point[None])[:, 0, 3]
         unit = depth / cameras.projection[:, 0, 0]
         right, up = cameras.rotation[:, 0], cameras.rotation[:, 1]
         across = torch.tensor([x for x, _ in seen]).to(unit) * unit
         # least squares with a little pull to the middle: front and back say the same, and leave the depth open
-        equations = torch.cat([right, 1e-3 * torch.eye(3), up[:1]])
-        values = torch.cat([across, torch.zeros(3), unit[:1] * seen[0][1]])
+        equations = torch.cat([right, 1e-3 * torch.eye(3).to(right), up[:1]])
+        values = torch.cat([across, across.new_zeros(3), unit[:1] * seen[0][1]])
         point = torch.linalg.lstsq(equations, values[:, None]).solution[:, 0]
     return point

@@ -64,5 +64,5 @@ def match(pictures: Sequence[UInt8[np.ndarray, "S S 4"]], cameras: Cameras, ever
         too_large = overhang(hull, every) if any(is_across(cameras)) else 1.0
         if too_large <= 1:
             break
-        extent /= too_large
+        extent = round(extent / too_large, 6)
     return Matched(placed, placements, outside_share(hull, shown, cameras))
