@@ -345,8 +345,8 @@ def _on_time(*_: object) -> None:
 def _memory(reset: bool) -> int:
     """The most resident bytes since the last reset."""
     if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    for line in Path("/proc/self/status").read_text().splitlines():
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmHWM" if not reset else "VmRSS"):
             return int(line.split()[1]) * 1024
     raise RuntimeError("this system does not tell a process's memory")
@@ -365,7 +365,7 @@ def child(seed: int, count: int, kinds: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, data in (("a.mtl", b"newmtl m\nKd 1 0.5 0\nmap_Kd a.png\n"), ("a.png", _png())):
             (Path(folder) / name).write_bytes(data)
-        used = sum(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines()
+        used = sum(int(line.split()[1]) for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
                    if line.startswith("VmSize")) * 1024  # fmt: skip
         resource.setrlimit(resource.RLIMIT_AS, (used + (3 << 30), used + (3 << 30)))
         for number in range(count):

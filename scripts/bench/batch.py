@@ -63,7 +63,7 @@ def _run(pictures: list[Path], preset: str, options: list[str], out: Path) -> di
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     peaks: dict[str, int] = {}
     for path in out.glob("*/*/manifest.json"):
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         peaks[record["stage"]] = max(peaks.get(record["stage"], 0), record["peak_rss_bytes"])
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"seconds": seconds, "wall": time.perf_counter() - started, "peaks": peaks}

@@ -90,7 +90,7 @@ def run(folder: Path, device: DeviceInfo, limit: float | None) -> Reading:
     settings = [f"device.name={device.name}", f"device.memory_limit={limit}"]
     finished = resume(folder, settings, force_from="prompt", until="bundle")
     paths = folder.glob("*/manifest.json")
-    records = {record["stage"]: record for record in (json.loads(path.read_text()) for path in paths)}
+    records = {record["stage"]: record for record in (json.loads(path.read_text(encoding="utf-8")) for path in paths)}
     return Reading(limit, records, stage_work(finished.record.config, limit * GIB)["bundle"].flops)
 
 

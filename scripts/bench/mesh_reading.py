@@ -59,7 +59,7 @@ def growth(path: Path) -> str:
     if child == 0:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")
+            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
             before = _kilobytes(status, "VmRSS")
         read_mesh(path, torch.float64)
         os.write(start, str((_kilobytes(status, "VmHWM") - before) // 1024).encode())
@@ -71,7 +71,9 @@ def growth(path: Path) -> str:
 
 
 def _kilobytes(status: Path, name: str) -> int:
-    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(name))
+    return next(
+        int(line.split()[1]) for line in status.read_text(encoding="utf-8").splitlines() if line.startswith(name)
+    )
 
 
 def main() -> None:

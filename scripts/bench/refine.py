@@ -161,7 +161,7 @@ if sys.argv[3] == "steps":
     settings = with_faces(95_000, 512, 50)
 decimate(visual_hull(bundle.mask.float(), bundle_cameras(), 32), 100)  # everything is imported and warm
 def peak():
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is resident now
 before, begin, processor = peak(), time.perf_counter(), time.process_time()

@@ -115,7 +115,7 @@ def measure_steps(root: Path, device: DeviceInfo, tile: int, steps: int) -> Step
 
     folder = root / ZERO123PLUS
     unet = load_part(root, "UNet", device)
-    settings = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+    settings = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
     scheduler = EulerAncestralDiscreteScheduler.from_config({**settings, "timestep_spacing": "trailing"})
     width, side = unet.config.cross_attention_dim, tile // 4
     condition = Condition(

@@ -143,7 +143,7 @@ def _tokenizers(root: Path, t5_words: int, clip_words: int) -> None:
 
 
 def _list(name: str) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(shape) for key, shape in json.loads((LISTS / name).read_text()).items()}
+    return {key: tuple(shape) for key, shape in json.loads((LISTS / name).read_text(encoding="utf-8")).items()}
 
 
 def _tensor(name: str, shape: tuple[int, ...], random: torch.Generator) -> torch.Tensor:
@@ -381,4 +381,4 @@ def _save(path: Path, state: Mapping[str, torch.Tensor]) -> None:
 
 def _json(path: Path, values: Mapping[str, object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(values, indent=2) + "\n")
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -26,7 +26,7 @@ def _truncated(path: Path) -> None:
 
 
 def _text(path: Path) -> None:
-    path.write_text("this is no picture\n")
+    path.write_text("this is no picture\n", encoding="utf-8")
 
 
 def _noise_free(path: Path) -> None:
@@ -222,7 +222,7 @@ def test_a_full_disk(tmp_path, picture):
         assert "the disk is full" in done.stderr
         assert "Traceback" not in done.stderr
         for manifest in place.glob("*/*/manifest.json"):
-            assert json.loads(manifest.read_text())["status"] == "complete"
+            assert json.loads(manifest.read_text(encoding="utf-8"))["status"] == "complete"
     finally:
         subprocess.run(["umount", place], check=True)
 

@@ -23,10 +23,10 @@ def test_the_numbers_are_in_the_manifest_the_json_the_status_and_the_report(fini
     assert check["watertight"]
     assert check["pieces"] == check["mask_pieces"] == 1
     assert read_manifest(folder / "check").facts["check"] == check
-    assert json.loads((folder / "check" / "check.json").read_text()) == check
+    assert json.loads((folder / "check" / "check.json").read_text(encoding="utf-8")) == check
     assert kiss3d("status", folder, "--json").json["check"] == check
     assert f"mask IoU {check['mask_iou']:.3f}" in kiss3d("status", folder).out
-    assert "mask IoU of the front" in (folder / "report.html").read_text()
+    assert "mask IoU of the front" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_strict_makes_a_mesh_below_the_limits_exit_code_7(run_dir: Path, kiss3d, monkeypatch) -> None:

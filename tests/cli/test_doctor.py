@@ -82,10 +82,10 @@ def test_a_12_gb_card_is_told_what_it_can_do(tiny_models: Path, monkeypatch: pyt
 
 
 def test_the_formulas_count_what_the_classes_do(parity_dir: Path) -> None:
-    stored = json.loads((parity_dir / "flux" / "flux1_dev_fp8_names_shapes.json").read_text())
+    stored = json.loads((parity_dir / "flux" / "flux1_dev_fp8_names_shapes.json").read_text(encoding="utf-8"))
     shapes = {name: tuple(shape) for name, shape in stored.items()}
     transformer = networks.transformer(keys.transformer_layout(shapes, keys.TRANSFORMER).shapes(shapes))
-    stored = json.loads((parity_dir / "flux" / "controlnet_union_names_shapes.json").read_text())
+    stored = json.loads((parity_dir / "flux" / "controlnet_union_names_shapes.json").read_text(encoding="utf-8"))
     controlnet = networks.controlnet({name: tuple(shape) for name, shape in stored.items()})
     with torch.device("meta"), torch.inference_mode():
         shared = {

@@ -34,7 +34,7 @@ FILES = {
             def work(self, settings, machine, context):
                 import json
 
-                note = context.inputs["note"].read_text() if "note" in context.inputs else "a thing"
+                note = context.inputs["note"].read_text(encoding="utf-8") if "note" in context.inputs else "a thing"
                 text = note + "!" * settings.marks
                 (context.output / "caption.json").write_text(json.dumps({"caption": text}))
         """,
@@ -51,7 +51,7 @@ FILES = {
             writes = ("weight.txt",)
 
             def work(self, settings, machine, context):
-                length = len(context.inputs["caption/caption.json"].read_text())
+                length = len(context.inputs["caption/caption.json"].read_text(encoding="utf-8"))
                 (context.output / "weight.txt").write_text(str(length))
         """,
     "kind.py": """
@@ -121,10 +121,10 @@ def test_one_file_adds_each(kiss3d, tmp_path, picture):
     assert done["caption"] == ("loud", "done")
     assert done["weigh"] == ("scales", "done")
     (folder,) = (path.parent for path in tmp_path.glob("*/run.json"))
-    assert json.loads((folder / "caption" / "caption.json").read_text())["caption"] == "a cup!!!"
-    assert (folder / "weigh" / "weight.txt").read_text() == str(len('{"caption": "a cup!!!"}'))
-    assert (folder / "note.txt").read_text() == "a cup"
-    record = json.loads((folder / "run.json").read_text())
+    assert json.loads((folder / "caption" / "caption.json").read_text(encoding="utf-8"))["caption"] == "a cup!!!"
+    assert (folder / "weigh" / "weight.txt").read_text(encoding="utf-8") == str(len('{"caption": "a cup!!!"}'))
+    assert (folder / "note.txt").read_text(encoding="utf-8") == "a cup"
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     assert record["config"]["caption"]["marks"] == 3
     again = json.loads(kiss3d("resume", folder, "--until", "weigh", "--json").stdout)
     assert [stage["status"] for stage in again["stages"][:3]] == ["skipped"] * 3

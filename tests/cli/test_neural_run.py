@@ -105,12 +105,12 @@ def test_every_stage_fails_once_and_the_run_ends_in_a_mesh(mended_run: Path) -> 
     mesh = trimesh.load(mended_run / "refine" / "mesh.glb", force="mesh")
     assert len(mesh.faces) > 50
     assert np.isfinite(mesh.vertices).all()
-    manifest = json.loads((mended_run / "bundle" / "manifest.json").read_text())
+    manifest = json.loads((mended_run / "bundle" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["method"] == "flux"
     assert manifest["facts"]["transformer_calls"] == 27
     assert manifest["facts"]["resumed_at_step"] == 14, "the second attempt had all steps behind it"
     assert set(manifest["models"]) == {"flux-dev", "flux-controlnet", "bundle-lora"}
-    prompt = json.loads((mended_run / "prompt" / "manifest.json").read_text())
+    prompt = json.loads((mended_run / "prompt" / "manifest.json").read_text(encoding="utf-8"))
     assert set(prompt["models"]) == {"flux-dev", "flux-redux", "bundle-lora", "t5-tokenizer", "clip-tokenizer"}
 
 
@@ -137,7 +137,7 @@ def test_another_seed_loads_no_encoder(mended_run: Path, tmp_path: Path) -> None
     actions = {step.stage.name: step.action.value for step in plan}
     assert actions["bundle"] == "run"
     assert actions["prompt"] in ("skip", "check")
-    manifest = json.loads((mended_run / "prompt" / "manifest.json").read_text())
+    manifest = json.loads((mended_run / "prompt" / "manifest.json").read_text(encoding="utf-8"))
     assert "seed" not in manifest["settings"]
 
 
@@ -190,7 +190,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedGpu]:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    manifests = [json.loads(path.read_text()) for path in sorted(folder.glob("*/manifest.json"))]
+    manifests = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/manifest.json"))]
     return {f"{m['stage']}/{file['path']}": file["sha256"] for m in manifests for file in m["artifacts"]}
 
 
@@ -213,7 +213,7 @@ def test_a_gpu_too_small_for_flux_comes_to_the_bits_of_the_cpu(
     assert answer.code == 0, answer.err
     folder = Path(answer.json["run_dir"])
     assert hashes(folder) == hashes(mended_run)
-    bundle = json.loads((folder / "bundle" / "manifest.json").read_text())
+    bundle = json.loads((folder / "bundle" / "manifest.json").read_text(encoding="utf-8"))
     assert bundle["facts"]["streamed_bytes"] > 0
     assert bundle["peak_vram_bytes"] > 0
     assert gpu.waits == [], "nothing between two steps may wait"
@@ -269,7 +269,7 @@ def redux_run(tmp_path_factory: pytest.TempPathFactory, picture: Path, tiny_mode
 
 
 def test_the_redux_route_needs_no_views(redux_run: Path) -> None:
-    manifest = json.loads((redux_run / "bundle" / "manifest.json").read_text())
+    manifest = json.loads((redux_run / "bundle" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["facts"]["transformer_calls"] == 27
     assert set(manifest["models"]) == {"flux-dev", "redux-lora"}
 
@@ -374,5 +374,7 @@ def test_a_picture_that_is_cut_out_already_needs_no_matting_weights(
     shutil.rmtree(root / "danielgatis")
     answer = call(*run, *options(root))
     assert answer.code == 0, answer.err
-    manifest = json.loads(next(Path(answer.json["run_dir"]).glob("preprocess/manifest.json")).read_text())
+    manifest = json.loads(
+        next(Path(answer.json["run_dir"]).glob("preprocess/manifest.json")).read_text(encoding="utf-8")
+    )
     assert manifest["facts"]["background_removal"] == "alpha channel"

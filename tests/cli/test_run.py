@@ -40,7 +40,7 @@ def by_name(record: dict) -> dict:
 def hashes(run_dir) -> dict[str, str]:
     found = {}
     for path in sorted(Path(run_dir).glob("*/manifest.json")):
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(path.read_text(encoding="utf-8"))
         found.update({f"{manifest['stage']}/{entry['path']}": entry["sha256"] for entry in manifest["artifacts"]})
     return found
 
@@ -55,13 +55,13 @@ def test_the_object_on_stdout(finished_run):
 
 def test_the_run_folder_records_what_was_asked_for(finished_run, picture):
     folder = Path(finished_run["run_dir"])
-    record = json.loads((folder / "run.json").read_text())
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     assert (folder / "input.png").read_bytes() == picture.read_bytes()
     assert record["seed"] == 42
     assert record["config"]["refine"]["steps"] == 3
     assert record["libraries"]["torch"]
     assert record["inputs"]["picture"]["sha256"]
-    manifest = json.loads((folder / "refine" / "manifest.json").read_text())
+    manifest = json.loads((folder / "refine" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["settings"]["refine.steps"] == 3
     assert manifest["peak_rss_bytes"] > 2**26
     assert manifest["peak_vram_bytes"] is None
@@ -225,7 +225,7 @@ def test_a_bundle_instead_of_a_picture_with_a_ground_truth(kiss3d, tmp_path, fin
     assert answer.code == 0, answer.err
     stages = by_name(answer.json)
     assert [name for name in NAMES if stages[name]["status"] == "done"] == ["bundle", "reconstruct", "refine", "eval"]
-    metrics = json.loads((Path(answer.json["run_dir"]) / "eval" / "metrics.json").read_text())
+    metrics = json.loads((Path(answer.json["run_dir"]) / "eval" / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["metrics"]["chamfer_l1"] < 0.03, "the same bundle gives the same mesh, to sampling error"
 
 

@@ -43,7 +43,7 @@ def test_on_windows_a_held_file_is_waited_for_but_not_for_ever(
     if times < 4:
         files.move(source, target)
         assert not source.exists()
-        assert target.is_dir() if kind == "folder" else target.read_text() == "new"
+        assert target.is_dir() if kind == "folder" else target.read_text(encoding="utf-8") == "new"
         assert len(calls) == times + 1
     else:
         with pytest.raises(PermissionError):
@@ -71,7 +71,7 @@ def test_removing_waits_too_and_spares_what_a_link_points_to(tmp_path: Path, mon
     for path in (folder, link, tmp_path / "nothing"):
         files.remove(path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["real"]
-    assert (real / "kept").read_text() == "x"
+    assert (real / "kept").read_text(encoding="utf-8") == "x"
 
 
 def test_commands_are_quoted_for_the_shell_they_are_typed_into(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,7 +83,7 @@ def test_what_is_planted_is_not_followed(tmp_path: Path, kind: str, action: str)
     path.with_name("source").write_text("source")
     plant(kind, path, victim)
     outcome = soon(lambda: (READS | WRITES)[action](path))
-    assert victim.read_text() == "mine"
+    assert victim.read_text(encoding="utf-8") == "mine"
     assert not victim.with_name("not there yet").exists()
     if action in READS or action == "append":
         assert isinstance(outcome, UnsafeFile), outcome
@@ -108,7 +108,7 @@ def test_no_partial_file_has_a_name_that_can_be_foreseen(tmp_path: Path, kind: s
     with files.replacing(tmp_path / "turntable.gif") as partial:
         partial.write_bytes(b"GIF")
         assert partial.suffix == ".gif"
-    assert victim.read_text() == "mine"
+    assert victim.read_text(encoding="utf-8") == "mine"
 
 
 def test_folders_on_the_way_are_no_links_either(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_folders_on_the_way_are_no_links_either(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     (run / "stage").symlink_to(tmp_path / "outside")
-    assert (run / "stage" / "a.txt").read_text() == "secret"
+    assert (run / "stage" / "a.txt").read_text(encoding="utf-8") == "secret"
     with pytest.raises(UnsafeFile, match="it is a link"):
         files.read_bytes(run / "stage" / "a.txt", 100, within=run)
     with pytest.raises(UnsafeFile, match="not in"):

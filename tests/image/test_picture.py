@@ -60,7 +60,7 @@ def transparent(path: Path) -> Path:
 
 
 def text(path: Path) -> Path:
-    path.write_text("this is no picture\n" * 50)
+    path.write_text("this is no picture\n" * 50, encoding="utf-8")
     return path
 
 

@@ -49,8 +49,8 @@ def test_a_run_with_the_prior_writes_what_inflation_writes(vase, tmp_path):
     assert found.components == 1
     front = read_png(folder / "front.png").astype(int)
     assert (front.min(-1) < 250).mean() > 0.2
-    facts = json.loads((folder / "manifest.json").read_text())["facts"]
-    assert facts["weights"] == SHA256.read_text().split()[0]
+    facts = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["facts"]
+    assert facts["weights"] == SHA256.read_text(encoding="utf-8").split()[0]
 
 
 def test_missing_weights_of_ones_own_are_said(vase, tmp_path):

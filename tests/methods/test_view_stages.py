@@ -46,11 +46,11 @@ def run(picture, root, out, *options, settings=(), until="multiview"):
 
 
 def manifest(answer, stage: str) -> dict:
-    return json.loads((Path(answer.json["run_dir"]) / stage / "manifest.json").read_text())
+    return json.loads((Path(answer.json["run_dir"]) / stage / "manifest.json").read_text(encoding="utf-8"))
 
 
 def captioned(answer) -> dict:
-    return json.loads((Path(answer.json["run_dir"]) / "caption" / "caption.json").read_text())
+    return json.loads((Path(answer.json["run_dir"]) / "caption" / "caption.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")

@@ -83,7 +83,7 @@ def test_florence_at_full_size():
 
 def test_prm_has_every_published_tensor(parity_dir):
     path = parity_dir / "lrm" / "state_dict_shapes.json"
-    published = json.loads(path.read_text())
+    published = json.loads(path.read_text(encoding="utf-8"))
     shapes = {name.removeprefix("lrm_generator."): tuple(shape) for name, shape in published.items()}
     ours = {name.removeprefix("lrm_generator."): spec.shape for name, spec in prm.specs("full").items()}
     assert ours == shapes
@@ -154,7 +154,7 @@ def test_the_all_in_one_file_has_the_published_types(tiny_models, parity_dir):
         assert {found for name, found in kinds.items() if name.startswith(prefix)} == {kind}
     assert kinds["text_encoders.clip_l.transformer.text_projection.weight"] == "F16"
     assert "text_encoders.clip_l.logit_scale" in kinds
-    shapes = json.loads((parity_dir / "flux" / "flux1_dev_fp8_names_shapes.json").read_text())
+    shapes = json.loads((parity_dir / "flux" / "flux1_dev_fp8_names_shapes.json").read_text(encoding="utf-8"))
     width = {"vae.": 4, "text_encoders.clip_l.": 2}
     tensors = sum(
         math.prod(shape) * next((w for prefix, w in width.items() if name.startswith(prefix)), 1)

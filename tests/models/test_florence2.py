@@ -178,7 +178,7 @@ def test_a_damaged_folder_is_named(damaged, name, damage, cause, capfd):
 
 def test_no_code_of_the_repository_runs(damaged, capsys):
     """A folder that names classes of its own is read with those of transformers all the same."""
-    config = json.loads((damaged / "config.json").read_text())
+    config = json.loads((damaged / "config.json").read_text(encoding="utf-8"))
     config["auto_map"] = {"AutoModelForCausalLM": "evil.Model", "AutoConfig": "evil.Config"}
     (damaged / "config.json").write_text(json.dumps(config))
     (damaged / "evil.py").write_text("print('code from a model ran')")
@@ -221,7 +221,7 @@ def test_the_system_prompt_asks_for_what_is_needed():
 def test_a_model_that_does_not_chat(tiny_models, tmp_path):
     folder = shutil.copytree(tiny_models / chat_checkpoint.REPOSITORY, tmp_path / "model")
     path = folder / "tokenizer_config.json"
-    settings = json.loads(path.read_text())
+    settings = json.loads(path.read_text(encoding="utf-8"))
     del settings["chat_template"]
     path.write_text(json.dumps(settings))
     with pytest.raises(Missing, match="no chat template") as caught:

@@ -90,7 +90,7 @@ def assert_agrees(actual: torch.Tensor, published: torch.Tensor) -> None:
 
 
 def test_names_and_shapes_are_those_of_the_published_checkpoint(parity_dir):
-    published = json.loads((parity_dir / "lrm" / "state_dict_shapes.json").read_text())
+    published = json.loads((parity_dir / "lrm" / "state_dict_shapes.json").read_text(encoding="utf-8"))
     assert checkpoint.expected_shapes() == {name: tuple(shape) for name, shape in published.items()}
     assert sum(math.prod(shape) for shape in published.values()) == pytest.approx(378.7e6, rel=1e-3)
 

@@ -94,7 +94,7 @@ def test_yesterdays_folder_is_read_and_becomes_todays(tmp_path):
         unseal(path)
     assert toy.statuses(toy.run(folder)) == ["skipped"] * 3
     folder.rewrite(folder.record())
-    assert json.loads((folder.path / "run.json").read_text())["checksum"]
+    assert json.loads((folder.path / "run.json").read_text(encoding="utf-8"))["checksum"]
     toy.configure(folder, refine={"steps": 3})
     assert toy.statuses(toy.run(folder)) == ["skipped", "done", "done"]
 
@@ -103,7 +103,7 @@ def test_a_flipped_setting_is_damage_and_not_a_wish(tmp_path):
     folder = toy.create(tmp_path)
     toy.run(folder)
     path = folder.path / "run.json"
-    path.write_text(path.read_text().replace('"steps": 2', '"steps": 3'))
+    path.write_text(path.read_text(encoding="utf-8").replace('"steps": 2', '"steps": 3'))
     with pytest.raises(DamagedRun, match="checksum") as caught:
         folder.record()
     assert caught.value.exit_code == 5
@@ -111,7 +111,7 @@ def test_a_flipped_setting_is_damage_and_not_a_wish(tmp_path):
 
 def test_crafted_run_records(tmp_path):
     folder = toy.create(tmp_path)
-    record = json.loads((folder.path / "run.json").read_text())
+    record = json.loads((folder.path / "run.json").read_text(encoding="utf-8"))
     count = longest = 0
     for name, data in crafted(record):
         (folder.path / "run.json").write_bytes(data)

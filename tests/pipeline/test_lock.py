@@ -88,7 +88,7 @@ def test_a_new_run_without_locks_is_not_in_use(tmp_path, no_locks):
     assert not is_locked(tmp_path)
     with locked(tmp_path):
         assert is_locked(tmp_path)
-        assert json.loads((tmp_path / HOLDER).read_text())["pid"] == os.getpid()
+        assert json.loads((tmp_path / HOLDER).read_text(encoding="utf-8"))["pid"] == os.getpid()
         with pytest.raises(RunInUse, match=f"process {os.getpid()}"), locked(tmp_path):
             pass
     assert not is_locked(tmp_path)
@@ -132,4 +132,4 @@ def test_a_planted_lock_destroys_nothing(tmp_path):
         with pytest.raises(UnsafeFile), locked(tmp_path):
             pass
         assert not is_locked(tmp_path)
-    assert victim.read_text() == "mine"
+    assert victim.read_text(encoding="utf-8") == "mine"

@@ -30,11 +30,13 @@ def edit_manifest(folder, stage, **changes):
 def test_a_run_leaves_every_stage_with_its_record(tmp_path):
     folder = toy.create(tmp_path)
     assert toy.statuses(toy.run(folder)) == ["done"] * 3
-    assert (folder.path / "multiview" / "c.txt").read_text() == "5\nPANDAPANDA"
+    assert (folder.path / "multiview" / "c.txt").read_text(encoding="utf-8") == "5\nPANDAPANDA"
     manifest = folder.inspect(THIRD).manifest
     assert (manifest.facts, manifest.warnings) == ({"parts": 2}, ("A toy.",))
     assert manifest.peak_rss_bytes > 10**6
-    events = [json.loads(line)["event"] for line in (folder.path / "log.jsonl").read_text().splitlines()]
+    events = [
+        json.loads(line)["event"] for line in (folder.path / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert events == ["plan"] + ["stage"] * 6 + ["finished"]
     assert sorted(path.name for path in folder.path.iterdir()) == [
         "caption",
@@ -103,7 +105,7 @@ def test_damage_is_noticed_and_made_good(tmp_path, how):
     elif how == "gone":
         path.unlink()
     elif how == "manifest cut":
-        manifest.write_text(manifest.read_text()[:99])
+        manifest.write_text(manifest.read_text(encoding="utf-8")[:99])
     elif how == "manifest gone":
         manifest.unlink()
     else:
@@ -146,7 +148,9 @@ def test_a_failed_stage_leaves_its_work_aside_and_resumes(tmp_path):
     assert caught.value.place == "stage caption"
     aside = folder.failed(SECOND)
     assert (aside / "half.txt").exists()
-    assert json.loads((aside / "error.json").read_text())["error"] == "stage caption: 13 brings bad luck"
+    assert (
+        json.loads((aside / "error.json").read_text(encoding="utf-8"))["error"] == "stage caption: 13 brings bad luck"
+    )
     assert folder.inspect(SECOND) == Absent("stage caption: 13 brings bad luck")
     toy.configure(folder, seed=1)
     assert toy.statuses(toy.run(folder)) == ["skipped", "done", "done"]
@@ -158,7 +162,10 @@ def test_a_fault_of_our_own_keeps_its_traceback(tmp_path):
     with pytest.raises(StageFailure) as caught:
         toy.run(folder)
     assert caught.value.exit_code == 1
-    assert "ZeroDivisionError" in json.loads((folder.failed(SECOND) / "error.json").read_text())["traceback"]
+    assert (
+        "ZeroDivisionError"
+        in json.loads((folder.failed(SECOND) / "error.json").read_text(encoding="utf-8"))["traceback"]
+    )
 
 
 def test_every_stage_is_told_the_memory_that_is_free_when_it_begins(tmp_path, monkeypatch):
@@ -296,7 +303,7 @@ def test_two_processes_on_one_run_folder(tmp_path):
         done.set()
         other.join()
     with locked(folder.path):
-        assert json.loads((folder.path / "run.lock").read_text())["pid"] == os.getpid()
+        assert json.loads((folder.path / "run.lock").read_text(encoding="utf-8"))["pid"] == os.getpid()
 
 
 def test_undeclared_settings_can_not_be_read(tmp_path, monkeypatch):

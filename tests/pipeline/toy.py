@@ -20,13 +20,13 @@ CPU = DeviceInfo("cpu", "CPU", "test")
 
 
 def upper(context: Context) -> None:
-    text = context.inputs["picture"].read_text()
+    text = context.inputs["picture"].read_text(encoding="utf-8")
     (context.output / "a.txt").write_text(text.upper())
     (context.output / "length.txt").write_text(str(len(text)))
 
 
 def repeat(context: Context, settings: RepeatSettings) -> None:
-    text = context.inputs["preprocess/a.txt"].read_text()
+    text = context.inputs["preprocess/a.txt"].read_text(encoding="utf-8")
     if settings.seed == 13:
         (context.output / "half.txt").write_text(text)
         raise BadInput("13 brings bad luck")
@@ -36,7 +36,7 @@ def repeat(context: Context, settings: RepeatSettings) -> None:
 
 
 def join(context: Context) -> None:
-    parts = [context.inputs[name].read_text() for name in ("preprocess/length.txt", "caption/b.txt")]
+    parts = [context.inputs[name].read_text(encoding="utf-8") for name in ("preprocess/length.txt", "caption/b.txt")]
     (context.output / "c.txt").write_text("\n".join(parts))
     context.facts["parts"] = len(parts)
     context.warnings.append("A toy.")

@@ -81,7 +81,7 @@ def test_the_page_has_everything(finished):
     assert [seen.pictures.count(name) for name in ("Front", "Right", "Back", "Left")] == [4, 4, 4, 4]
     assert {"The picture", "Cut out"} <= set(seen.pictures)
     assert CAPTION in seen.words
-    metrics = json.loads((finished.path / "eval" / "metrics.json").read_text())["metrics"]
+    metrics = json.loads((finished.path / "eval" / "metrics.json").read_text(encoding="utf-8"))["metrics"]
     assert f"{metrics['chamfer_l1']:.4f}" in seen.words
     assert len(page) < 1_000_000
 
@@ -256,7 +256,7 @@ def test_counts_of_the_mesh_are_set_alike_and_foreign_values_are_text(copy):
     path = copy.path / "refine" / "manifest.json"
     facts = {"vertices": 15000, "genus": "<b>7</b>", "watertight": True}
     edit(path, lambda record: record["facts"]["mesh"].update(facts))
-    page = write_report(copy).read_text()
+    page = write_report(copy).read_text(encoding="utf-8")
     assert "15,000" in page
     assert "&lt;b&gt;7&lt;/b&gt;" in page
     assert "<b>7</b>" not in page

@@ -34,7 +34,7 @@ def views(tmp_path_factory):
 
 
 def rows(folder):
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def test_the_loss_falls_and_what_is_exported_loads(views, tmp_path, monkeypatch):
@@ -52,7 +52,7 @@ def test_the_loss_falls_and_what_is_exported_loads(views, tmp_path, monkeypatch)
     loaded = load(done.weights)
     assert loaded.network.config == TINY
     assert loaded.sha256 == done.sha256
-    page = done.report.read_text()
+    page = done.report.read_text(encoding="utf-8")
     assert "depth, held out" in page
     assert "data:image/png" in page
 

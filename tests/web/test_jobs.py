@@ -92,7 +92,7 @@ def test_cancel_leaves_a_run_that_can_be_resumed(tmp_path, request_for, monkeypa
     assert "Stopping at the next safe point" in progress(job)
     gate.opened.set()
     assert wait(job).state == "cancelled"
-    assert "interrupted" in (job.folder.path / "report.html").read_text()
+    assert "interrupted" in (job.folder.path / "report.html").read_text(encoding="utf-8")
     assert mesh_of(job.folder) is None
     again = wait(Jobs(tmp_path / "out").resume(name))
     assert again.state == "done"

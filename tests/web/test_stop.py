@@ -47,7 +47,9 @@ def test_a_run_at_work_is_left_in_order(tmp_path):
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
     def refines() -> bool:
-        logs = [line for run in find_runs(out) for line in (run.path / "log.jsonl").read_text().splitlines()]
+        logs = [
+            line for run in find_runs(out) for line in (run.path / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        ]
         return any(entry.get("stage") == "refine" for entry in map(json.loads, logs))
 
     try:
@@ -69,6 +71,6 @@ def test_a_run_at_work_is_left_in_order(tmp_path):
     assert process.returncode == 130, said
     assert f"kiss3d resume {run.path}" in said
     assert "Traceback" not in said
-    events = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
+    events = [json.loads(line) for line in (run.path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [entry["stage"] for entry in events if entry.get("status") == "interrupted"] == ["refine"]
     assert launch.resume(run.path, ["refine.steps=1"]).mesh is not None

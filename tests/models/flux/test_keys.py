@@ -20,7 +20,7 @@ from kiss3d_cli.models.runtime.weights import Layout, WeightFile, check_fits
 
 @pytest.fixture(scope="module")
 def published(parity_dir: Path) -> dict[str, tuple[int, ...]]:
-    stored = json.loads((parity_dir / "flux" / "flux1_dev_fp8_names_shapes.json").read_text())
+    stored = json.loads((parity_dir / "flux" / "flux1_dev_fp8_names_shapes.json").read_text(encoding="utf-8"))
     return {name: tuple(shape) for name, shape in stored.items()}
 
 
@@ -64,7 +64,7 @@ def test_every_tensor_of_the_encoders_and_the_vae_has_its_place(published: dict[
 
 
 def test_every_tensor_of_the_controlnet_has_its_place(parity_dir: Path) -> None:
-    stored = json.loads((parity_dir / "flux" / "controlnet_union_names_shapes.json").read_text())
+    stored = json.loads((parity_dir / "flux" / "controlnet_union_names_shapes.json").read_text(encoding="utf-8"))
     shapes = {name: tuple(shape) for name, shape in stored.items()}
     model = networks.controlnet(shapes)
     check_fits(model, shapes, "the published file")

@@ -62,7 +62,7 @@ def in_fp8(model: nn.Module) -> nn.Module:
 @pytest.fixture(scope="module")
 def published(parity_dir: Path) -> dict[str, nn.Module]:
     def shapes(name: str) -> dict[str, tuple[int, ...]]:
-        stored = json.loads((parity_dir / "flux" / name).read_text())
+        stored = json.loads((parity_dir / "flux" / name).read_text(encoding="utf-8"))
         return {name: tuple(shape) for name, shape in stored.items()}
 
     flux = shapes("flux1_dev_fp8_names_shapes.json")
