@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from comfyui_folder import write_additions, write_parts
 from safetensors.torch import load_file, save_file
 
+from comfyui_folder import write_additions, write_parts
 from kiss3d_cli.core.errors import BadInput, Missing
 from kiss3d_cli.models.flux.loading import load_clip, load_t5, load_transformer, load_vae
 from kiss3d_cli.models.store.comfyui import flux_files, models_folder

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from breaking import add_tensor, takes_no_extra, ways
 
+from breaking import add_tensor, takes_no_extra, ways
 from kiss3d_cli.models.store import preflight
 from kiss3d_cli.models.store.locate import needed_files
 from kiss3d_cli.models.store.preflight import CHECKS, FLUX, Fault, Findings, check_whole
