@@ -129,6 +129,11 @@ def with_free_memory(device: DeviceInfo, memory_limit: float | None) -> DeviceIn
     return dataclasses.replace(device, limit_bytes=limit)
 
 
+def generators(device: torch.device) -> list[torch.device]:
+    """The devices beside the CPU whose random numbers a network there draws, for `torch.random.fork_rng`."""
+    return [device] if device.type == "cuda" else []
+
+
 def _no_cuda() -> str:
     import torch
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from kiss3d_cli.core.device import generators
 from kiss3d_cli.core.errors import Missing
 from kiss3d_cli.models.florence2 import one_line
 from kiss3d_cli.models.runtime.pretrained import WEIGHTS, check_module, damage_as_missing, load_module, quiet
@@ -75,8 +76,7 @@ class Expander:
         prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         inputs = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
         chosen = {"do_sample": True, "temperature": temperature} if temperature > 0 else _LIKELIEST
-        gpus = [model.device] if model.device.type == "cuda" else []
-        with torch.inference_mode(), quiet(), torch.random.fork_rng(gpus):
+        with torch.inference_mode(), quiet(), torch.random.fork_rng(generators(model.device)):
             torch.manual_seed(seed)
             tokens = model.generate(**inputs.to(model.device), max_new_tokens=max_tokens, **chosen)
             answer = tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from kiss3d_cli.geometry.surface.topology import weld
 
@@ -102,19 +102,37 @@ def bent_edges(vertices: Float[np.ndarray, "N 3"], faces: Int[np.ndarray, "F 3"]
     Vertices at one position count as one. Faces without area have no direction: their edges count among all, never
     among the bent.
     """
+    edges, of_face = edges_of(weld(vertices)[faces])
+    inner = np.bincount(of_face.reshape(-1), minlength=len(edges)) == 2
+    bent = which_bend(vertices, faces, of_face, degrees)
+    return 1000 * float(bent.sum()) / max(1, int(inner.sum()))
+
+
+def edges_of(faces: Int[np.ndarray, "F 3"]) -> tuple[Int[np.ndarray, "E 2"], Int[np.ndarray, "F 3"]]:
+    """All edges, and each face's: those from its first corner to the second, second to third, third to first."""
+    start, end = faces.astype(np.int64), np.roll(faces, -1, 1).astype(np.int64)
+    count = int(faces.max(initial=0)) + 1
+    keys, of_face = np.unique(np.minimum(start, end) * count + np.maximum(start, end), return_inverse=True)
+    return np.stack([keys // count, keys % count], -1), of_face.reshape(-1, 3)
+
+
+def which_bend(
+    vertices: Float[np.ndarray, "N 3"], faces: Int[np.ndarray, "F 3"], of_face: Int[np.ndarray, "F 3"], degrees: float
+) -> Bool[np.ndarray, " E"]:
+    """Which edges have exactly two faces, both with an area, that look further apart than the given angle.
+
+    Args:
+        of_face: the edges of each face, as of `edges_of`.
+    """
     a, b, c = (vertices[faces[:, corner]].astype(np.float64) for corner in range(3))
     normals = np.cross(b - a, c - a)
     length = np.linalg.norm(normals, axis=1)
     unit = normals / np.where(length > 0, length, 1)[:, None]
-    welded = weld(vertices)[faces]
-    start, end = welded.reshape(-1), np.roll(welded, -1, 1).reshape(-1)
-    key = np.minimum(start, end).astype(np.int64) * len(vertices) + np.maximum(start, end)
-    order = np.argsort(key, kind="stable")
-    _, begin, uses = np.unique(key[order], return_index=True, return_counts=True)
-    begin = begin[uses == 2]
-    if not len(begin):
-        return 0.0
-    one, two = order[begin] // 3, order[begin + 1] // 3
-    flat = (length[one] == 0) | (length[two] == 0)
-    bent = ((unit[one] * unit[two]).sum(1) < np.cos(np.deg2rad(degrees))) & ~flat
-    return 1000 * float(bent.sum()) / len(begin)
+    order = np.argsort(of_face.reshape(-1), kind="stable")
+    uses = np.bincount(of_face.reshape(-1))
+    begin = (np.cumsum(uses) - uses)[uses == 2]
+    one, other = order[begin] // 3, order[begin + 1] // 3
+    flat = (length[one] == 0) | (length[other] == 0)
+    bent = np.zeros(len(uses), dtype=bool)
+    bent[uses == 2] = ((unit[one] * unit[other]).sum(1) < np.cos(np.deg2rad(degrees))) & ~flat
+    return bent

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
+from kiss3d_cli.geometry.surface.intersections import edges_of, which_bend
 
 LONGEST_BULGE = 0.5
 """Of an edge's middle over the edge, in edge lengths: that of a half circle."""
@@ -25,8 +26,8 @@ def round_bent_edges(mesh: Mesh, degrees: float = 60.0) -> Mesh:
         degrees: between the directions of an edge's two faces.
     """
     vertices, faces = mesh.vertices.double(), mesh.faces.numpy()
-    edges, of_face = _edges(faces)
-    bent = _bent(vertices.numpy(), faces, of_face, len(edges), degrees)
+    edges, of_face = edges_of(faces)
+    bent = which_bend(vertices.numpy(), faces, of_face, degrees)
     if not bent.any():
         return mesh
     split = np.zeros(len(edges), dtype=bool)
@@ -41,35 +42,6 @@ def round_bent_edges(mesh: Mesh, degrees: float = 60.0) -> Mesh:
     if colors is not None:
         colors = torch.cat([colors, colors[torch.from_numpy(chosen)].mean(1)])
     return Mesh(positions, torch.from_numpy(_cut(faces, number[of_face])), colors)
-
-
-def _edges(faces: Int[np.ndarray, "F 3"]) -> tuple[Int[np.ndarray, "E 2"], Int[np.ndarray, "F 3"]]:
-    """All edges, and each face's: those from its first corner to the second, second to third, third to first."""
-    pairs = np.sort(np.stack([faces, np.roll(faces, -1, 1)], -1).reshape(-1, 2), 1)
-    edges, inverse = np.unique(pairs, axis=0, return_inverse=True)
-    return edges, inverse.reshape(-1, 3)
-
-
-def _bent(
-    vertices: Float[np.ndarray, "N 3"],
-    faces: Int[np.ndarray, "F 3"],
-    of_face: Int[np.ndarray, "F 3"],
-    count: int,
-    degrees: float,
-) -> Bool[np.ndarray, " E"]:
-    a, b, c = (vertices[faces[:, corner]] for corner in range(3))
-    normals = np.cross(b - a, c - a)
-    length = np.linalg.norm(normals, axis=1)
-    unit = normals / np.where(length > 0, length, 1)[:, None]
-    order = np.argsort(of_face.reshape(-1), kind="stable")
-    uses = np.bincount(of_face.reshape(-1), minlength=count)
-    begin = np.cumsum(uses) - uses
-    two = uses == 2
-    one, other = order[begin[two]] // 3, order[begin[two] + 1] // 3
-    flat = (length[one] == 0) | (length[other] == 0)
-    bent = np.zeros(count, dtype=bool)
-    bent[two] = ((unit[one] * unit[other]).sum(1) < np.cos(np.deg2rad(degrees))) & ~flat
-    return bent
 
 
 def _middles(ends: Float[np.ndarray, "E 2 3"], normals: Float[np.ndarray, "E 2 3"]) -> Float[np.ndarray, "E 3"]:
