@@ -87,7 +87,7 @@ def make_plan(
         name, method, off = chosen_method(stage, config, stages)
         absent = [reference for reference in method.reads if reference not in known] if method is not None else []
         if method is not None and method.any_of and not any(reference in known for reference in method.any_of):
-            absent.append(method.any_of[0])
+            off = " and ".join(dict.fromkeys(_why_absent(reference, plan) for reference in method.any_of))
         if absent:
             off = _why_absent(absent[0], plan)
         if method is None or off is not None:
@@ -245,6 +245,10 @@ def _why_absent(reference: str, plan: Sequence[Step]) -> str:
     before = next((step for step in plan if step.stage.name == source), None)
     if before is not None and before.action is Action.OFF:
         return f"{source} is off"
+    method = before.stage.methods.get(before.method) if before is not None else None
+    for taken, paths in method.writes_for.items() if method is not None else ():
+        if path in paths:
+            return _why_absent(taken, plan)
     return f"{source} does not make {path}"
 
 
