@@ -92,7 +92,7 @@ def complaints(answer: Answer, model: str, path: Path, root: Path, out: Path) ->
     expected = {
         f"exit code {answer.code}": answer.code == 3,
         "no file is named": named,
-        "it says not what it is": gone or re.search(rf"{re.escape(str(path))} \([^)]*{model}[^)]*\): \w+ \w+", said),
+        "it says not what it is": gone or re.search(rf"{re.escape(str(path))} \([^)]*{model}[^)]*\): \S+ \w+", said),
         "no command": model in said.partition("kiss3d models pull ")[2].partition("--root")[0],
         "another folder of weights": f"--root {root}" in said,
         "more than one message": said.count("kiss3d: ") == 1,
