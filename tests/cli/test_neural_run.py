@@ -329,7 +329,7 @@ def test_the_fast_preset_ends_in_a_mesh_from_files_of_comfyui(picture: Path, tin
 
 
 def test_the_quality_preset_ends_in_a_mesh(tiny_models: Path, tmp_path: Path) -> None:
-    """The published steps of Flux after a cut-out by IS-Net and with the caption expanded, as published runs have it."""
+    """The published steps of Flux after a cut-out by IS-Net and with an expanded caption, as in published runs."""
     root = Path(shutil.copytree(tiny_models, tmp_path / "weights"))
     opaque = draw_figure(tmp_path / "opaque.png", "RGB")
     least = ("refine.steps=1", "refine.integrate=false", "caption.expand=true")
