@@ -13,8 +13,11 @@ from ellipsoids import Ellipsoid, cast
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.io.export import write_mesh
 from kiss3d_cli.geometry.mesh import Mesh
+from kiss3d_cli.geometry.refine.isomer import Refined
+from kiss3d_cli.geometry.surface.manifold import find_defects
 from kiss3d_cli.image.bundle import Bundle, join_bundle
 from kiss3d_cli.image.png import write_png
+from kiss3d_cli.methods.refine.isomer import _with_faces
 from support.methods import Call, context, method
 
 ISOMER = method("refine", "isomer")
@@ -97,3 +100,15 @@ def test_a_start_without_faces(call):
     with pytest.raises(BadInput, match="no faces") as error:
         work()
     assert error.value.hint
+
+
+@pytest.mark.parametrize("target", [100, 300])
+def test_few_faces_of_a_crumpled_surface(target):
+    """Its edges are nearly all bent, and rounding them off would take more faces than there may be."""
+    ball = trimesh.creation.icosphere(4)
+    height = torch.rand(len(ball.vertices), generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.5
+    points = torch.tensor(ball.vertices.copy()) * height[:, None]
+    crumpled = Mesh(points.float(), torch.tensor(ball.faces.copy(), dtype=torch.int64))
+    mesh = _with_faces(Refined(crumpled, (), (), unchanged=True), target, round_off=True)
+    assert find_defects(mesh.faces).is_closed_manifold
+    assert target / 2 <= len(mesh.faces) <= target

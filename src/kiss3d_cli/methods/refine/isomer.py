@@ -82,7 +82,7 @@ class IsomerSettings(Cameras):
 class Isomer(Weightless[IsomerSettings]):
     """Move the surface to agree with the normals, then colour it: a texture, or colours of the vertices."""
 
-    stage, name, version = "refine", "isomer", 6
+    stage, name, version = "refine", "isomer", 7
     settings = IsomerSettings
     reads = ("bundle/bundle.png", "reconstruct/mesh.ply")
     takes = ("preprocess/mesh.ply",)
@@ -158,7 +158,10 @@ def _with_faces(refined: geometry.Refined, target: int, *, round_off: bool) -> M
     rounded = round_bent_edges(mesh)
     if len(rounded.faces) <= target:
         return rounded
-    fewer = decimate(whole, 2 * target - len(rounded.faces))
+    room = 2 * target - len(rounded.faces)
+    if 2 * room < target:  # of so few faces nearly every edge is bent: that is the shape, not its sampling
+        return mesh
+    fewer = decimate(whole, room)
     rounded = round_bent_edges(fewer)
     return rounded if len(rounded.faces) <= target else fewer
 
