@@ -5,11 +5,26 @@ from __future__ import annotations
 import errno
 import gc
 import itertools
+import os
+import re
+from pathlib import Path
 
 import pytest
 import toy
 
+import kiss3d_cli
 from inject_errors import ERRORS, Injector, outcome
+
+SOURCES = Path(kiss3d_cli.__file__).parent
+TOLD_APART = sorted(
+    {
+        getattr(errno, name)
+        for path in SOURCES.rglob("*.py")
+        for name in re.findall(r"\berrno\.(E[A-Z0-9]+)", path.read_text(encoding="utf-8"))
+    }
+    | {number for number in errno.errorcode if type(OSError(number, os.strerror(number))) is not OSError}
+)
+"""Errors that kiss3d or Python treats in a way of its own; all others take the same way as EIO in the same place."""
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +56,28 @@ def test_every_call_of_a_run_may_fail(tmp_path):
         toy.run(folder)
         assert toy.artifacts(folder) == expected, f"call {number}, {errno.errorcode[injector.error]}"
     assert failed > count.seen / 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(6 * 3600)
+@pytest.mark.parametrize("number", TOLD_APART, ids=errno.errorcode.get)
+def test_every_call_of_a_run_may_fail_with_any_error_that_is_told_apart(tmp_path, number):
+    assert 25 < len(TOLD_APART) < len(ERRORS)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    folder = toy.create(whole)
+    count = Injector(folder.path)
+    with count.at_work():
+        toy.run(folder)
+    expected = toy.artifacts(folder)
+    for call in range(1, count.seen + 1):
+        place = tmp_path / str(call)
+        place.mkdir()
+        folder = toy.create(place)
+        with Injector(folder.path, call, number).at_work():
+            outcome(lambda folder=folder: toy.run(folder))
+        toy.run(folder)
+        assert toy.artifacts(folder) == expected, f"call {call}"
 
 
 def test_every_call_of_a_creation_may_fail(tmp_path):
