@@ -39,32 +39,46 @@ class Kiss3dError(Exception):
 
 
 class BadInput(Kiss3dError):
+    """A picture, mesh, option or configuration that can't be used."""
+
     exit_code = 2
 
 
 class Missing(Kiss3dError):
+    """Something that is not there: weights, a device, a package or disk space."""
+
     exit_code = 3
 
 
 class OutOfMemory(Kiss3dError):
+    """RAM or VRAM ran out."""
+
     exit_code = 4
 
 
 class DamagedRun(Kiss3dError):
+    """A run folder whose records can't be trusted."""
+
     exit_code = 5
 
 
 class RunInUse(Kiss3dError):
+    """Another process is working in the run folder."""
+
     exit_code = 6
 
 
 class OutputFailed(Kiss3dError):
+    """The result could not be printed, because standard output is closed or full; the files that were written are kept."""
+
     exit_code = 7
     silent = False
     """Whoever read the output went away, as `head` does: nobody waits for a message."""
 
 
 class Interrupted(Kiss3dError):
+    """Interrupted by Ctrl-C, SIGTERM or SIGHUP; a second signal ends the process at once."""
+
     exit_code = 130
 
 

@@ -25,7 +25,7 @@ from kiss3d_cli.pipeline.stages import Stage
 
 
 class StageFailure(Kiss3dError):
-    """An error that no one foresaw: a fault of kiss3d, with its traceback kept beside the partial work."""
+    """An unexpected error, which is a bug in kiss3d; its traceback is kept beside the partial work."""
 
     exit_code = 1
 
