@@ -69,7 +69,7 @@ class RunInUse(Kiss3dError):
 
 
 class OutputFailed(Kiss3dError):
-    """The result could not be printed, because standard output is closed or full; the files that were written are kept."""
+    """The result could not be printed: standard output is closed or full. The files that were written are kept."""
 
     exit_code = 7
     silent = False
