@@ -17,8 +17,7 @@ import time
 from pathlib import Path
 
 from kiss3d_cli.pipeline import config as configuration
-from kiss3d_cli.pipeline.estimate import RTX_3060, START_SECONDS, estimate, seconds_of
-from kiss3d_cli.pipeline.work import GIB, stage_work
+from kiss3d_cli.pipeline.estimate import GIB, RTX_3060, START_SECONDS, estimate, seconds_of, whole_costs
 
 MIB = 2**20
 
@@ -31,7 +30,7 @@ def model(pictures: int) -> None:
         config = configuration.load(
             configuration.preset_layer(preset), configuration.settings_layer(["device.memory_limit=12"])
         )
-        work = stage_work(config, 12.0 * GIB)
+        work = whole_costs(config, 12.0 * GIB)
         alone = estimate(config, RTX_3060).seconds
         once = START_SECONDS + sum(entry.loaded / RTX_3060.disk for entry in work.values())
         each = sum(seconds_of(entry, RTX_3060) - entry.loaded / RTX_3060.disk for entry in work.values())

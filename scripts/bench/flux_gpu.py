@@ -25,8 +25,8 @@ import torch
 
 from kiss3d_cli.core.device import GIB, DeviceInfo
 from kiss3d_cli.core.machine import Measured, measure
+from kiss3d_cli.pipeline.estimate import whole_costs
 from kiss3d_cli.pipeline.launch import Request, prepare, resume, start
-from kiss3d_cli.pipeline.work import stage_work
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -91,7 +91,7 @@ def run(folder: Path, device: DeviceInfo, limit: float | None) -> Reading:
     finished = resume(folder, settings, force_from="prompt", until="bundle")
     paths = folder.glob("*/manifest.json")
     records = {record["stage"]: record for record in (json.loads(path.read_text(encoding="utf-8")) for path in paths)}
-    return Reading(limit, records, stage_work(finished.record.config, limit * GIB)["bundle"].flops)
+    return Reading(limit, records, whole_costs(finished.record.config, limit * GIB)["bundle"].flops)
 
 
 def rows(reading: Reading, rates: Measured | None) -> list[str]:

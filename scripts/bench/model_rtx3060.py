@@ -8,9 +8,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
+from kiss3d_cli.methods.bundle.flux_settings import drawing_calls
+from kiss3d_cli.methods.registry import methods
 from kiss3d_cli.pipeline import config as configuration
-from kiss3d_cli.pipeline.estimate import RTX_3060, START_SECONDS, estimate
-from kiss3d_cli.pipeline.work import GIB, calls_of
+from kiss3d_cli.pipeline.estimate import GIB, RTX_3060, START_SECONDS, estimate
 
 PRESETS = ("fast", "12gb", "quality")
 
@@ -30,10 +31,11 @@ def main() -> None:
             configuration.settings_layer(["device.memory_limit=12", *options.settings]),
         )
         found = estimate(config, rates)
+        bundle = config.of(methods()["bundle"]["flux"])
         for stage in found.stages:
             rows.setdefault(stage.stage, []).append(f"{stage.seconds:.1f}")
         totals.append(f"**{found.seconds:.0f}**")
-        calls.append("{} + {}".format(*calls_of(config)))
+        calls.append("{} + {}".format(*drawing_calls(bundle, bundle.strength, bundle.asked)))
         video.append(f"{found.video_bytes / GIB:.1f}")
         least.append(f"{found.least_video_bytes / GIB:.1f}")
     print(f"| seconds on an {rates.name} | {' | '.join(PRESETS)} |")

@@ -9,7 +9,8 @@ import pytest
 from kiss3d_cli.models.store.locate import Located
 from kiss3d_cli.pipeline import config as configuration
 from kiss3d_cli.pipeline import requirements
-from kiss3d_cli.pipeline.launch import needed_models, settled
+from kiss3d_cli.pipeline.choices import settled
+from kiss3d_cli.pipeline.requirements import needed_models
 from kiss3d_cli.pipeline.run_folder import RunFolder
 from kiss3d_cli.report.run_view import _changed
 

@@ -20,7 +20,7 @@ from conftest import Answer, call
 from kiss3d_cli.models.store.locate import needed_files
 from kiss3d_cli.models.store.registry import lookup
 from kiss3d_cli.pipeline import config as configuration
-from kiss3d_cli.pipeline.launch import needed_models
+from kiss3d_cli.pipeline.requirements import needed_models
 from pictures import draw_figure
 
 LEAST = 10

@@ -15,13 +15,14 @@ from conftest import call
 from kiss3d_cli.cli import doctor
 from kiss3d_cli.core import machine
 from kiss3d_cli.core.device import GIB, DeviceInfo
+from kiss3d_cli.methods.bundle.flux_settings import drawing_calls
 from kiss3d_cli.methods.registry import methods
 from kiss3d_cli.models.flux import keys, networks
 from kiss3d_cli.models.flux.denoise import Control, calls
 from kiss3d_cli.models.flux.schedule import make_schedule
+from kiss3d_cli.models.flux.work import CONTROLNET, FLUX, transformer_flops
 from kiss3d_cli.pipeline import config as configuration
-from kiss3d_cli.pipeline.estimate import RTX_3060, estimate
-from kiss3d_cli.pipeline.work import CONTROLNET, FLUX, calls_of, stage_work, transformer_flops
+from kiss3d_cli.pipeline.estimate import RTX_3060, estimate, whole_costs
 
 
 def test_doctor_says_what_is_there_and_what_is_missing(tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +67,7 @@ def test_a_full_disk_and_a_gpu_that_torch_does_not_use_are_told(
     monkeypatch.setattr(machine, "free_disk", lambda _folder: 40 * 10**9)
     text = call("doctor", "--root", tmp_path, "--quick").out
     assert "560.1: there is a GPU that this torch can't use; install a torch with CUDA" in text
-    assert "they take 49 GB with what is prepared of them, and 40 GB of disk are free" in text
+    assert "they take 54 GB with what is prepared of them, and 40 GB of disk are free" in text
 
 
 def test_a_12_gb_card_is_told_what_it_can_do(tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +121,7 @@ def test_calls_are_counted_as_the_run_makes_them(preset: str) -> None:
         )
     ]
     made = [name for step in calls(schedule, controls) for name in step]
-    assert calls_of(config) == (made.count("transformer"), made.count("controlnet"))
+    assert drawing_calls(bundle, bundle.strength, bundle.asked) == (made.count("transformer"), made.count("controlnet"))
 
 
 def test_an_rtx_3060_is_modelled_within_the_times_wanted() -> None:
@@ -133,7 +134,7 @@ def test_an_rtx_3060_is_modelled_within_the_times_wanted() -> None:
 
 def test_less_memory_means_more_streaming_and_never_less_time() -> None:
     config = configuration.load(configuration.preset_layer("12gb"))
-    streamed = [stage_work(config, limit)["bundle"].streamed for limit in (None, 12.0 * GIB, 8.0 * GIB, 4.0 * GIB)]
+    streamed = [whole_costs(config, limit)["bundle"].streamed for limit in (None, 12.0 * GIB, 8.0 * GIB, 4.0 * GIB)]
     assert streamed[0] == 0
     assert streamed == sorted(streamed)
     slow = dataclasses.replace(RTX_3060, host=1e8)

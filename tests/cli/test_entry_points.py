@@ -15,6 +15,7 @@ FILES = {
         from pydantic import Field
 
         from kiss3d_cli.methods.base import Settings, Weightless
+        from kiss3d_cli.methods.cost import Cost
 
 
         class LoudSettings(Settings):
@@ -30,6 +31,9 @@ FILES = {
             reads = ("preprocess/image.png",)
             takes = ("note",)
             writes = ("caption.json",)
+
+            def cost(self, settings, around):
+                return Cost(host_seconds=100 * settings.marks, loaded=4e9, memory=2e9, video=3e9, least_video=1e9)
 
             def work(self, settings, machine, context):
                 import json
@@ -128,6 +132,19 @@ def test_one_file_adds_each(kiss3d, tmp_path, picture):
     assert record["config"]["caption"]["marks"] == 3
     again = json.loads(kiss3d("resume", folder, "--until", "weigh", "--json").stdout)
     assert [stage["status"] for stage in again["stages"][:3]] == ["skipped"] * 3
+
+
+def test_its_cost_is_in_the_plan(kiss3d, tmp_path, picture):
+    asked = ("run", picture, "--preset", "shouting", "--until", "weigh", "--out", tmp_path, "--dry-run", "--json")
+    answer = json.loads(kiss3d(*asked).stdout)
+    seconds = {stage["name"]: stage["seconds"] for stage in answer["stages"]}
+    assert seconds["caption"] == 302, "three marks, and 4 GB read at 2 GB/s"
+    assert seconds["weigh"] is None
+    told = answer["estimate"]
+    assert told["seconds"] == pytest.approx(6 + seconds["preprocess"] + 302)
+    assert told["unknown"] == ["weigh"], "which declares none"
+    assert (told["disk_bytes"], told["video_bytes"], told["least_video_bytes"]) == (4e9, 3e9, 1e9)
+    assert told["memory_bytes"] > 3e9
 
 
 @pytest.mark.parametrize(

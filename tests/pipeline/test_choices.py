@@ -11,8 +11,8 @@ import toy
 
 from kiss3d_cli.core import device as devices
 from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.pipeline import choices, launch, status
 from kiss3d_cli.pipeline import config as configuration
-from kiss3d_cli.pipeline import launch, status
 from kiss3d_cli.pipeline.dataset import find_jobs
 from kiss3d_cli.pipeline.many_runs import _is_done
 from kiss3d_cli.pipeline.run_folder import RunFolder, find_runs
@@ -77,7 +77,7 @@ def test_auto_looks_where_the_request_looks(tmp_path, monkeypatch):
         asked.append((name, root))
         return "draft", "a test"
 
-    monkeypatch.setattr(launch, "choose_preset", choose)
+    monkeypatch.setattr(choices, "choose_preset", choose)
     picture = draw_figure(tmp_path / "figure.png")
     own = ("device.name=cpu", f"models.root={tmp_path}")
     launch.prepare(launch.Request({"picture": picture}, settings=own))
@@ -87,7 +87,7 @@ def test_auto_looks_where_the_request_looks(tmp_path, monkeypatch):
 
 def test_auto_on_a_cpu_that_was_asked_for(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert launch.choose_preset("cpu") == ("draft", "asked for")
+    assert choices.choose_preset("cpu") == ("draft", "asked for")
 
 
 def test_the_newest_run_is_the_one_made_last(tmp_path):

@@ -12,8 +12,6 @@ from kiss3d_cli.cli.terminal import handles_errors, note, print_json, show
 
 GIB = 2**30
 GIGA = 10**9
-DISK_RATE = 2.0 * GIGA
-"""Bytes a second assumed of the disk: reading one to find out would take longer than it is worth."""
 TORCH_HINT = "install a torch with CUDA, see https://pytorch.org/get-started/locally"
 
 
@@ -139,16 +137,16 @@ def _preset(name: str, machine: Any, measured: Any, root: Path | None) -> dict[s
     from kiss3d_cli.models.store import locate as store
     from kiss3d_cli.models.store import preflight
     from kiss3d_cli.pipeline import config as configuration
-    from kiss3d_cli.pipeline.estimate import Rates, estimate
-    from kiss3d_cli.pipeline.launch import needed_models, settled
-    from kiss3d_cli.pipeline.work import CONTROLNET, FLUX
+    from kiss3d_cli.pipeline.choices import settled
+    from kiss3d_cli.pipeline.estimate import DISK, Rates, estimate
+    from kiss3d_cli.pipeline.requirements import needed_models
 
     config = settled(configuration.load(configuration.preset_layer(name)))
     names = needed_models(config)
     unusable = preflight.check(names, root)
     broken = {name for fault in unusable for name in fault.models}
     missing = [model for model in store.missing(names, store.find_all(names, root)) if model.name not in broken]
-    rates = Rates(machine.device.model, *_rates(measured), DISK_RATE)
+    rates = Rates(machine.device.model, *_rates(measured), DISK)
     limit = machine.free_video_bytes
     if limit is not None:
         allowed = config["device.memory_limit"]
@@ -169,7 +167,7 @@ def _preset(name: str, machine: Any, measured: Any, root: Path | None) -> dict[s
     if missing:
         gigabytes = sum(model.gigabytes or 0 for model in missing)
         faults.append(f"{len(missing)} models are not here ({gigabytes:.0f} GB): kiss3d models pull {name}")
-        prepared = (FLUX.bytes + CONTROLNET.bytes) / GIGA if "flux-dev" in names else 0
+        prepared = found.prepared_bytes / GIGA
         room = free_disk(root or Path(HF_HUB_CACHE)) / GIGA
         if gigabytes + prepared > room:
             faults.append(
@@ -183,11 +181,15 @@ def _preset(name: str, machine: Any, measured: Any, root: Path | None) -> dict[s
         "missing": [model.name for model in missing],
         "unusable": [str(fault.path) for fault in unusable],
         "seconds": round(found.seconds, 1) if timed else None,
-        "stages": {stage.stage: round(stage.seconds, 1) for stage in found.stages} if timed else {},
+        "stages": {stage.stage: _rounded(stage.seconds) for stage in found.stages} if timed else {},
         "video_bytes": int(found.video_bytes),
         "least_video_bytes": int(found.least_video_bytes),
         "disk_bytes": int(found.disk_bytes),
     }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
 
 
 def _rates(measured: Any) -> tuple[float, float, float]:

@@ -179,7 +179,7 @@ def _chosen(names: list[str]) -> list[Any]:
     """The models of these presets and names, each once."""
     from kiss3d_cli.models.store.registry import lookup
     from kiss3d_cli.pipeline import config as configuration
-    from kiss3d_cli.pipeline.launch import needed_models
+    from kiss3d_cli.pipeline.requirements import needed_models
 
     wanted: dict[str, None] = {}
     for name in names:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from kiss3d_cli.cli.plan import show_plan, tell_plan
 from kiss3d_cli.cli.run import STRICT_HELP, carry_out
 from kiss3d_cli.cli.terminal import command_line, handles_errors, note
 
@@ -21,6 +22,7 @@ def resume(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it takes.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help=STRICT_HELP)] = False,
 ) -> None:
@@ -31,10 +33,10 @@ def resume(
     folder = RunFolder(run_dir)
     folder.record()
 
-    def announce(plan: Any) -> None:
-        for step in plan:
-            note(f"  {step.stage.name:<12} {step.action.value:<6} {step.reason}")
-
+    if dry_run:
+        planned = launch.look(folder, tuple(assignments or ()), from_stage, until)
+        show_plan(planned, json_output, str(run_dir.resolve()))
+        return
     carry_out(
         folder,
         lambda reporter: launch.resume(
@@ -44,7 +46,7 @@ def resume(
             until,
             command=command_line(),
             reporter=reporter,
-            announce=announce,
+            announce=lambda planned: tell_plan(planned, note),
         ),
         json_output,
         strict,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from kiss3d_cli.cli.plan import show_plan
 from kiss3d_cli.cli.report import end_with_report
 from kiss3d_cli.cli.status import BELOW_LIMITS, check_line
 from kiss3d_cli.cli.terminal import Bars, command_line, error_record, handles_errors, note, print_json, show, shown_path
@@ -147,7 +148,7 @@ def run(
         prepared = launch.prepare(request)
         note(f"preset {prepared.record.preset} ({prepared.record.preset_reason}), on {prepared.device.model}")
         if dry_run:
-            _show_dry_run(prepared, json_output)
+            show_plan(prepared, json_output)
             return
         folder = launch.open_run(prepared)
     carry_out(
@@ -228,50 +229,3 @@ def run_record(folder: Any, outcomes: Any = None) -> dict[str, Any]:
             for row in status.rows
         ],
     }
-
-
-def _show_dry_run(prepared: Any, json_output: bool) -> None:
-    rows = [
-        {"name": s.stage.name, "method": s.method, "action": s.action.value, "reason": s.reason} for s in prepared.plan
-    ]
-    missing = [
-        {"model": m.name, "repository": m.repository, "gigabytes": m.gigabytes, "licence": m.licence, "gated": m.gated}
-        for m in prepared.missing
-    ]
-    unusable = [{"file": str(f.path), "models": list(f.models), "what": f.what} for f in prepared.unusable]
-    refused = _refusal(prepared)
-    if json_output:
-        print_json(
-            {
-                "run_dir": None,
-                "mesh": None,
-                "preset": prepared.record.preset,
-                "stages": rows,
-                "missing": missing,
-                "unusable": unusable,
-                "refused": None if refused is None else error_record(refused),
-                "device": prepared.device.name,
-            }
-        )
-        return
-    for row in rows:
-        show(f"{row['name']:<12} {row['method']:<12} {row['action']:<6} {row['reason']}")
-    for entry in missing:
-        gate = ", gated" if entry["gated"] else ""
-        size = f"{entry['gigabytes']} GB{gate}"
-        show(f"missing: {entry['model']} from {entry['repository']} ({size}; {entry['licence']})")
-    for fault in prepared.unusable:
-        show(f"unusable: {fault.path} ({', '.join(fault.models)}): {fault.what}")
-    if refused is not None:
-        show(f"refused: {refused}\n  try: {refused.hint}")
-
-
-def _refusal(prepared: Any) -> Kiss3dError | None:
-    """Why the run would not start even with all weights there."""
-    from kiss3d_cli.pipeline import launch
-
-    try:
-        launch.require_machine(prepared)
-    except Kiss3dError as error:
-        return error
-    return None

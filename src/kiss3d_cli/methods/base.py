@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from kiss3d_cli.core.device import DeviceInfo
 from kiss3d_cli.core.progress import Progress
+from kiss3d_cli.methods.cost import Cost, Surroundings
 
 
 class Settings(BaseModel):
@@ -142,6 +143,10 @@ class Method(ABC, Generic[S]):
     def models(self, settings: S) -> tuple[str, ...]:
         """Registry names of the models that it loads."""
         return ()
+
+    def cost(self, settings: S, around: Surroundings) -> Cost | None:
+        """What one run costs, for plans and `kiss3d doctor`; None if that is not known."""
+        return None
 
     def instead(self, is_there: Callable[[str], bool]) -> str | None:
         """The method of the same stage that stands in for this one, settled before a run begins; None for itself.

@@ -16,7 +16,8 @@ from kiss3d_cli.models.store import preflight
 from kiss3d_cli.models.store.locate import Located
 from kiss3d_cli.models.store.registry import Model, lookup
 from kiss3d_cli.pipeline.config import Config
-from kiss3d_cli.pipeline.plan import Action, Step
+from kiss3d_cli.pipeline.plan import Action, Step, chosen_methods
+from kiss3d_cli.pipeline.stages import stages
 
 FROM_A_PICTURE = "start from a picture, kiss3d run image.png --preset draft"
 LARGE = 2 * 10**9
@@ -31,6 +32,12 @@ def missing_models(plan: Sequence[Step], config: Config, models: Mapping[str, Lo
 def loaded_models(plan: Sequence[Step], config: Config) -> list[str]:
     """Registry names of the models that the stages which will run load."""
     return list(dict.fromkeys(name for method in _working(plan) for name in method.models(config.of(method))))
+
+
+def needed_models(config: Config) -> list[str]:
+    """Registry names of every model that the chosen methods load."""
+    methods = chosen_methods(stages(), config)
+    return list(dict.fromkeys(name for method in methods for name in method.models(config.of(method))))
 
 
 def require_packages_of(plan: Sequence[Step]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.cost import Cost, Surroundings
 from kiss3d_cli.methods.shared import Cameras
 
 
@@ -24,6 +25,9 @@ class File(Weightless[FileSettings]):
     settings = FileSettings
     reads = ("bundle",)
     writes = ("bundle.png",)
+
+    def cost(self, settings: FileSettings, around: Surroundings) -> Cost:
+        return Cost(host_seconds=2)
 
     def work(self, settings: FileSettings, machine: Machine, context: Context) -> None:
         from kiss3d_cli.image.bundle import write_bundle

@@ -10,7 +10,8 @@ from typing import Annotated
 from pydantic import Field
 
 from kiss3d_cli.methods.base import Context, Machine, Method, Opened
-from kiss3d_cli.methods.bundle.flux_settings import PACKAGES, Drawing, drawing_models
+from kiss3d_cli.methods.bundle.flux_settings import CONTROLNET, PACKAGES, Asked, Drawing, drawing_cost, drawing_models
+from kiss3d_cli.methods.cost import Cost, Surroundings
 from kiss3d_cli.methods.shared import Share
 
 MODES = ("canny", "tile", "depth", "blur", "gray", "lq")
@@ -26,6 +27,11 @@ class FluxSettings(Drawing):
     """Where each control sets in, as a share of the schedule."""
     control_ends: tuple[Share, ...] = (0.65,)
     """Where each control ends, as a share of the schedule."""
+
+    @property
+    def asked(self) -> tuple[Asked, ...]:
+        """The controls, each with its scale, start and end."""
+        return tuple(zip(self.controls, self.control_scales, self.control_starts, self.control_ends, strict=True))
 
     def faults(self) -> Iterator[str]:
         yield from super().faults()
@@ -55,8 +61,11 @@ class Flux(Method[FluxSettings]):
     def models(self, settings: FluxSettings) -> tuple[str, ...]:
         return (
             *drawing_models(settings),
-            *(("flux-controlnet",) if settings.controls else ()),
+            *((CONTROLNET,) if settings.controls else ()),
         )
+
+    def cost(self, settings: FluxSettings, around: Surroundings) -> Cost:
+        return drawing_cost(settings, around, settings.strength, settings.asked)
 
     @contextmanager
     def open(self, settings: FluxSettings, machine: Machine) -> Iterator[Opened]:
@@ -64,13 +73,10 @@ class Flux(Method[FluxSettings]):
         from kiss3d_cli.image.png import read_png
         from kiss3d_cli.methods.bundle.drawing import Studio
 
-        controls = list(
-            zip(settings.controls, settings.control_scales, settings.control_starts, settings.control_ends, strict=True)
-        )
         with Studio(settings, machine) as studio:
 
             def work(context: Context) -> None:
                 reference = fit_bundle(read_png(context.inputs["reference/reference_bundle.png"]), settings.tile)
-                studio.draw(context, reference, controls, settings.strength)
+                studio.draw(context, reference, settings.asked, settings.strength)
 
             yield work

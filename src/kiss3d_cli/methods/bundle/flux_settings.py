@@ -1,17 +1,21 @@
-"""What both ways of drawing a bundle with Flux share."""
+"""What all ways of reading a prompt and drawing a bundle with Flux share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from kiss3d_cli.methods.base import Machine, Settings
+from kiss3d_cli.methods.cost import GIB, Cost, Surroundings
 from kiss3d_cli.methods.shared import Seeded, not_a_multiple
 from kiss3d_cli.models.store.locate import file_of
 
+Asked = tuple[str, float, float, float]
+"""A control: its mode, its scale, and where it sets in and ends."""
+CONTROLNET = "flux-controlnet"
 PACKAGES = ("diffusers", "transformers")
 
 
@@ -49,6 +53,11 @@ class Drawing(Lora, Seeded):
     """Factor of the Redux tokens; empty means the published one: 1 on the redux route, else 0.5."""
 
     @property
+    def transformer(self) -> str:
+        """The model that has the transformer."""
+        return "flux-dev" if self.model == "dev" else "flux-schnell"
+
+    @property
     def redux_factor(self) -> float:
         """Of the Redux tokens."""
         if self.redux_scale is not None:
@@ -63,9 +72,68 @@ class Drawing(Lora, Seeded):
 def drawing_models(settings: Drawing) -> tuple[str, ...]:
     """The all-in-one file has the VAE, so that it is there beside another transformer too."""
     return (
-        "flux-dev",
-        *(("flux-schnell",) if settings.model == "schnell" else ()),
+        *dict.fromkeys(("flux-dev", settings.transformer)),
         *settings.lora,
+    )
+
+
+def prompt_cost(*, redux: bool) -> Cost:
+    """What reading the prompt costs."""
+    from kiss3d_cli.models.flux import work
+
+    return Cost(
+        flops=2 * work.T5_PARAMETERS * work.T5_WORDS,
+        traffic=work.WIDENING * work.T5_BYTES,
+        loaded=work.T5_BYTES + work.CLIP_BYTES + (work.REDUX_BYTES if redux else 0),
+        host_seconds=1,
+        video=work.T5_BYTES + GIB,
+        least_video=1.2 * GIB,
+    )
+
+
+def drawing_calls(settings: Drawing, strength: float, asked: Sequence[Asked] = ()) -> tuple[int, int]:
+    """How often drawing calls the transformer, and the ControlNet."""
+    from kiss3d_cli.models.flux.schedule import acts, make_schedule
+
+    schedule = make_schedule(settings.scheduler, settings.steps, strength, 8 * settings.tile**2 // 256)
+    looks = [schedule.calls_of(step) for step in range(schedule.steps)]
+    controlled = sum(
+        look for _, _, start, end in asked for step, look in enumerate(looks) if acts(start, end, step, schedule.steps)
+    )
+    return sum(looks), controlled
+
+
+def drawing_cost(settings: Drawing, around: Surroundings, strength: float, asked: Sequence[Asked] = ()) -> Cost:
+    """What drawing a bundle costs.
+
+    Args:
+        around: its `run` says whether Redux's tokens stand beside the words.
+        strength: share of the schedule that is run.
+        asked: the controls.
+    """
+    from kiss3d_cli.models.flux import work
+
+    redux = around.run.get("bundle.redux", True) and around.run.get("prompt.method") != "text"
+    words = work.T5_WORDS + (work.REDUX_WORDS if redux else 0)
+    pixels = 8 * settings.tile**2
+    tokens = words + pixels // 256
+    calls, controlled = drawing_calls(settings, strength, asked)
+    memory = work.memory(pixels, words, len(asked), around.limit)
+    share = memory.streamed / memory.weights
+    most = memory.weights + memory.working
+    return Cost(
+        flops=calls * work.transformer_flops(work.FLUX, tokens)
+        + controlled * work.transformer_flops(work.CONTROLNET, tokens + 1)
+        + work.vae_flops(pixels, 1 + len(asked)),
+        traffic=calls * work.transformer_traffic(work.FLUX, tokens)
+        + controlled * work.transformer_traffic(work.CONTROLNET, tokens),
+        streamed=share * (calls * work.FLUX.bytes + controlled * work.CONTROLNET.bytes),
+        loaded=memory.weights + work.VAE_BYTES,
+        host_seconds=1,
+        video=max(min(most, around.limit or most), work.VAE_BYTES + pixels * work.DECODE_BYTES),
+        least_video=memory.least,
+        memory=memory.streamed,
+        prepared={settings.transformer: work.FLUX.bytes, **({CONTROLNET: work.CONTROLNET.bytes} if asked else {})},
     )
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kiss3d_cli.methods.base import Context, Machine, Method, Opened
-from kiss3d_cli.methods.bundle.flux_settings import PACKAGES, Drawing, drawing_models
+from kiss3d_cli.methods.bundle.flux_settings import PACKAGES, Drawing, drawing_cost, drawing_models
+from kiss3d_cli.methods.cost import Cost, Surroundings
 
 
 class Redux(Method[Drawing]):
@@ -24,6 +25,9 @@ class Redux(Method[Drawing]):
 
     def models(self, settings: Drawing) -> tuple[str, ...]:
         return drawing_models(settings)
+
+    def cost(self, settings: Drawing, around: Surroundings) -> Cost:
+        return drawing_cost(settings, around, settings.strength)
 
     @contextmanager
     def open(self, settings: Drawing, machine: Machine) -> Iterator[Opened]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kiss3d_cli.methods.base import Machine, Method, Opened
-from kiss3d_cli.methods.bundle.flux_settings import PACKAGES, Drawing, drawing_models
+from kiss3d_cli.methods.bundle.flux_settings import PACKAGES, Drawing, drawing_cost, drawing_models
+from kiss3d_cli.methods.cost import Cost, Surroundings
 
 
 class Text(Method[Drawing]):
@@ -23,6 +24,9 @@ class Text(Method[Drawing]):
 
     def models(self, settings: Drawing) -> tuple[str, ...]:
         return drawing_models(settings)
+
+    def cost(self, settings: Drawing, around: Surroundings) -> Cost:
+        return drawing_cost(settings, around, 1.0)
 
     @contextmanager
     def open(self, settings: Drawing, machine: Machine) -> Iterator[Opened]:

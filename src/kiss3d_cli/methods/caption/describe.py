@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kiss3d_cli.methods.base import Context, Machine, Weightless
 from kiss3d_cli.methods.caption.words import READS, WRITES, Given, measured, write_caption
+from kiss3d_cli.methods.cost import Cost, Surroundings
 
 
 class Describe(Weightless[Given]):
@@ -13,6 +14,9 @@ class Describe(Weightless[Given]):
     settings = Given
     reads = READS
     writes = WRITES
+
+    def cost(self, settings: Given, around: Surroundings) -> Cost:
+        return Cost(host_seconds=0.3)
 
     def work(self, settings: Given, machine: Machine, context: Context) -> None:
         given = settings.text

@@ -16,7 +16,13 @@ from kiss3d_cli.core.files import read_bytes, write_durably
 from kiss3d_cli.core.hashing import file_sha256, json_sha256
 from kiss3d_cli.core.records import BadRecord, parse_json
 from kiss3d_cli.methods.base import Context, Machine, Method, Opened
-from kiss3d_cli.methods.caption.words import READS, WRITES, Expanded, measured, write_caption
+from kiss3d_cli.methods.caption.words import READS, WRITES, Expanded, expansion_cost, measured, write_caption
+from kiss3d_cli.methods.cost import GIB, GIGA, Cost, Surroundings
+
+WORDS = 150
+"""Of a caption."""
+ONE_BEAM, MORE_BEAMS = 0.02, 0.03
+"""Seconds for each of them."""
 
 
 class Florence2Settings(Expanded):
@@ -44,6 +50,14 @@ class Florence2(Method[Florence2Settings]):
             *(("florence2",) if settings.text is None else ()),
             *((settings.expand_model,) if settings.expand else ()),
         )
+
+    def cost(self, settings: Florence2Settings, around: Surroundings) -> Cost:
+        seen = Cost()
+        if settings.text is None:
+            # bound by starting kernels, not by arithmetic
+            words = WORDS * (ONE_BEAM if settings.beams == 1 else MORE_BEAMS)
+            seen = Cost(flops=2e12, loaded=1.6 * GIGA, host_seconds=words, video=3 * GIB, least_video=3 * GIB)
+        return seen.then(expansion_cost(settings))
 
     @contextmanager
     def open(self, settings: Florence2Settings, machine: Machine) -> Iterator[Opened]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kiss3d_cli.methods.base import Context, Machine, Method, Opened
-from kiss3d_cli.methods.caption.words import WRITES, Expanded, write_caption
+from kiss3d_cli.methods.caption.words import WRITES, Expanded, expansion_cost, write_caption
+from kiss3d_cli.methods.cost import Cost, Surroundings
 
 
 class Text(Method[Expanded]):
@@ -19,6 +20,9 @@ class Text(Method[Expanded]):
 
     def models(self, settings: Expanded) -> tuple[str, ...]:
         return (settings.expand_model,) if settings.expand else ()
+
+    def cost(self, settings: Expanded, around: Surroundings) -> Cost:
+        return expansion_cost(settings)
 
     @contextmanager
     def open(self, settings: Expanded, machine: Machine) -> Iterator[Opened]:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from kiss3d_cli.methods.base import Context, Settings
+from kiss3d_cli.methods.cost import GIGA, Cost
 
 READS = ("preprocess/image.png", "preprocess/mask.png")
 WRITES = ("caption.json",)
@@ -32,6 +33,11 @@ class Expanded(Given):
     """Longest expansion, in its tokens."""
     expand_seed: int = Field(42, ge=0, le=2**63 - 1)
     """Seed of its words: not that of the run, so that another seed of the run leaves the caption as it is."""
+
+
+def expansion_cost(settings: Expanded) -> Cost:
+    """What expanding the caption costs, with a chat model of seven billion parameters."""
+    return Cost(loaded=15 * GIGA, host_seconds=24, memory=15 * GIGA) if settings.expand else Cost()
 
 
 def measured(context: Context) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 
 from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.cost import GIB, Cost, Surroundings
 from kiss3d_cli.methods.shared import Cameras
 
 FACTS = "check"
@@ -19,6 +20,9 @@ class Front(Weightless[Cameras]):
     settings = Cameras
     reads = ("preprocess/image_rgba.png", "preprocess/mask.png", "refine/mesh.ply", "refine/mesh.glb")
     writes = ("check.json",)
+
+    def cost(self, settings: Cameras, around: Surroundings) -> Cost:
+        return Cost(host_seconds=1.5, memory=0.2 * GIB)
 
     def work(self, settings: Cameras, machine: Machine, context: Context) -> None:
         from kiss3d_cli.evaluation.front_check import check_front

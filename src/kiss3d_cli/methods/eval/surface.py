@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.cost import GIB, Cost, Surroundings
 from kiss3d_cli.methods.shared import Seeded
 
 
@@ -30,6 +31,9 @@ class Surface(Weightless[SurfaceSettings]):
     reads = ("refine/mesh.ply", "ground_truth")
     takes = ("place/mesh.ply",)
     writes = ("metrics.json",)
+
+    def cost(self, settings: SurfaceSettings, around: Surroundings) -> Cost:
+        return Cost(host_seconds=5, memory=0.2 * GIB)
 
     def work(self, settings: SurfaceSettings, machine: Machine, context: Context) -> None:
         from kiss3d_cli.evaluation.files import evaluate_files

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.cost import GIB, Cost, Surroundings
 from kiss3d_cli.methods.multiview.views import SIDES_TAKEN, WRITES, Tiles
 from kiss3d_cli.methods.shared import Cameras
 
@@ -25,6 +26,9 @@ class Inflate(Weightless[InflateSettings]):
     reads = ("preprocess/image_rgba.png",)
     takes = SIDES_TAKEN
     writes = (*WRITES, "surface.ply")
+
+    def cost(self, settings: InflateSettings, around: Surroundings) -> Cost:
+        return Cost(host_seconds=1.5, memory=0.1 * GIB)
 
     def work(self, settings: InflateSettings, machine: Machine, context: Context) -> None:
         import torch

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.cost import GIB, Cost, Surroundings
 from kiss3d_cli.methods.multiview.views import SIDES_TAKEN, WRITES, Tiles
 from kiss3d_cli.methods.shared import Cameras
 
@@ -26,6 +27,9 @@ class Prior(Weightless[PriorSettings]):
     reads = ("preprocess/image_rgba.png",)
     takes = SIDES_TAKEN
     writes = (*WRITES, "surface.ply")
+
+    def cost(self, settings: PriorSettings, around: Surroundings) -> Cost:
+        return Cost(host_seconds=2, memory=0.1 * GIB)
 
     def work(self, settings: PriorSettings, machine: Machine, context: Context) -> None:
         import torch

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from kiss3d_cli.methods.base import Context, Machine, Method, Opened, once
+from kiss3d_cli.methods.cost import Cost, Surroundings
 from kiss3d_cli.methods.multiview.views import SIDES_TAKEN, WRITES, Tiles
 from kiss3d_cli.methods.shared import VIEW_FILES, Seeded, not_a_multiple
 
@@ -46,6 +47,19 @@ class Zero123Plus(Method[Zero123PlusSettings]):
 
     def models(self, settings: Zero123PlusSettings) -> tuple[str, ...]:
         return ("zero123plus", "flexgen")
+
+    def cost(self, settings: Zero123PlusSettings, around: Surroundings) -> Cost:
+        from kiss3d_cli.models.zero123plus import work
+
+        return Cost(
+            flops=settings.steps * work.step_flops(settings.tile, settings.guidance),
+            traffic=settings.steps * work.STEP_BYTES,
+            loaded=work.FILE_BYTES,
+            host_seconds=1,
+            prepared={"flexgen": work.UNET_BYTES},
+            video=work.VIDEO_BYTES,
+            least_video=work.VIDEO_BYTES,
+        )
 
     @contextmanager
     def open(self, settings: Zero123PlusSettings, machine: Machine) -> Iterator[Opened]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kiss3d_cli.core.records import read_json
 from kiss3d_cli.methods.base import Context, Machine, Settings, Weightless
+from kiss3d_cli.methods.cost import Cost, Surroundings
 
 
 class Frame(Weightless[Settings]):
@@ -12,6 +13,9 @@ class Frame(Weightless[Settings]):
     stage, name, version = "place", "frame", 1
     reads = ("refine/mesh.glb", "refine/mesh.ply", "preprocess/frame.json")
     writes = ("mesh.glb", "mesh.obj", "mesh.ply")
+
+    def cost(self, settings: Settings, around: Surroundings) -> Cost:
+        return Cost(host_seconds=1)
 
     def work(self, settings: Settings, machine: Machine, context: Context) -> None:
         from kiss3d_cli.geometry.io.export import write_mesh

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from kiss3d_cli.methods.base import Machine, Method, Opened
-from kiss3d_cli.methods.preprocess.grabcut import GrabCutSettings
+from kiss3d_cli.methods.cost import Cost, Surroundings
+from kiss3d_cli.methods.preprocess.grabcut import GrabCut, GrabCutSettings
 
 WITH_NETWORK, WITHOUT = "rembg", "grabcut"
 
@@ -23,6 +24,9 @@ class Auto(Method[GrabCutSettings]):
 
     def instead(self, is_there: Callable[[str], bool]) -> str:
         return WITH_NETWORK if is_there(WITH_NETWORK) else WITHOUT
+
+    def cost(self, settings: GrabCutSettings, around: Surroundings) -> Cost:
+        return GrabCut().cost(settings, around)
 
     @contextmanager
     def open(self, settings: GrabCutSettings, machine: Machine) -> Iterator[Opened]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.cost import Cost, Surroundings
 from kiss3d_cli.methods.preprocess.framing import TAKES, WRITES, WRITES_FOR, Framed
 from kiss3d_cli.methods.shared import Seeded
 
@@ -20,6 +21,9 @@ class GrabCut(Weightless[GrabCutSettings]):
     takes = TAKES
     writes = WRITES
     writes_for = WRITES_FOR
+
+    def cost(self, settings: GrabCutSettings, around: Surroundings) -> Cost:
+        return Cost(host_seconds=3)
 
     def work(self, settings: GrabCutSettings, machine: Machine, context: Context) -> None:
         from kiss3d_cli.image.matting import cut_out

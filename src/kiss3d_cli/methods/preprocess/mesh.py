@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.cost import Cost, Surroundings
 from kiss3d_cli.methods.preprocess.framing import WRITES, Framed
 from kiss3d_cli.methods.shared import Cameras
 
@@ -32,6 +33,9 @@ class Mesh(Weightless[MeshSettings]):
     settings = MeshSettings
     reads = ("mesh",)
     writes = (*WRITES, "mesh.ply", FRAME)
+
+    def cost(self, settings: MeshSettings, around: Surroundings) -> Cost:
+        return Cost(host_seconds=3)
 
     def work(self, settings: MeshSettings, machine: Machine, context: Context) -> None:
         import dataclasses

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kiss3d_cli.methods.base import Machine, Method, Opened, once
+from kiss3d_cli.methods.cost import GIGA, Cost, Surroundings
 from kiss3d_cli.methods.preprocess.framing import TAKES, WRITES, WRITES_FOR, Framed
 
 NO_OBJECT = "give a picture with a transparent background, or use --set preprocess.method=grabcut"
@@ -24,6 +25,9 @@ class Rembg(Method[Framed]):
 
     def models(self, settings: Framed) -> tuple[str, ...]:
         return ("isnet",)
+
+    def cost(self, settings: Framed, around: Surroundings) -> Cost:
+        return Cost(loaded=0.18 * GIGA, host_seconds=2, memory=GIGA)
 
     @contextmanager
     def open(self, settings: Framed, machine: Machine) -> Iterator[Opened]:

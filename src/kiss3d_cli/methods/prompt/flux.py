@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 from kiss3d_cli.methods.base import Machine, Method, Opened
-from kiss3d_cli.methods.bundle.flux_settings import PACKAGES, Lora
+from kiss3d_cli.methods.bundle.flux_settings import PACKAGES, Lora, prompt_cost
+from kiss3d_cli.methods.cost import Cost, Surroundings
 
 
 class PromptSettings(Lora):
@@ -32,6 +33,9 @@ class Flux(Method[PromptSettings]):
     def models(self, settings: PromptSettings) -> tuple[str, ...]:
         redux = ("flux-redux",) if settings.redux else ()
         return ("flux-dev", "t5-tokenizer", "clip-tokenizer", *redux, *settings.lora)
+
+    def cost(self, settings: PromptSettings, around: Surroundings) -> Cost:
+        return prompt_cost(redux=settings.redux)
 
     @contextmanager
     def open(self, settings: PromptSettings, machine: Machine) -> Iterator[Opened]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kiss3d_cli.methods.base import Machine, Method, Opened
-from kiss3d_cli.methods.bundle.flux_settings import PACKAGES, Lora
+from kiss3d_cli.methods.bundle.flux_settings import PACKAGES, Lora, prompt_cost
+from kiss3d_cli.methods.cost import Cost, Surroundings
 
 
 class Text(Method[Lora]):
@@ -20,6 +21,9 @@ class Text(Method[Lora]):
 
     def models(self, settings: Lora) -> tuple[str, ...]:
         return ("flux-dev", "t5-tokenizer", "clip-tokenizer", *settings.lora)
+
+    def cost(self, settings: Lora, around: Surroundings) -> Cost:
+        return prompt_cost(redux=False)
 
     @contextmanager
     def open(self, settings: Lora, machine: Machine) -> Iterator[Opened]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.cost import GIB, Cost, Surroundings
 from kiss3d_cli.methods.reconstruct.grid import Grid
 from kiss3d_cli.methods.shared import Cameras
 
@@ -18,6 +19,9 @@ class Hull(Weightless[HullSettings]):
     settings = HullSettings
     reads = ("bundle/bundle.png",)
     writes = ("mesh.ply",)
+
+    def cost(self, settings: HullSettings, around: Surroundings) -> Cost:
+        return Cost(host_seconds=2, memory=0.2 * GIB)
 
     def work(self, settings: HullSettings, machine: Machine, context: Context) -> None:
         from kiss3d_cli.geometry.extract.hull import visual_hull

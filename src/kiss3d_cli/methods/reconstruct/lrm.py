@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kiss3d_cli.methods.base import Machine, Method, Opened, once
+from kiss3d_cli.methods.cost import GIB, GIGA, Cost, Surroundings
 from kiss3d_cli.methods.reconstruct.grid import Grid
 from kiss3d_cli.methods.shared import Cameras
+
+COST = Cost(loaded=1.5 * GIGA, host_seconds=3.5, video=5 * GIB, least_video=5 * GIB, prepared={"prm": 1.5 * GIGA})
+"""Of a pass. A user's card took 4 s for the second one with its surface."""
 
 
 class LrmSettings(Grid, Cameras):
@@ -24,6 +28,9 @@ class Lrm(Method[LrmSettings]):
 
     def models(self, settings: LrmSettings) -> tuple[str, ...]:
         return ("prm",)
+
+    def cost(self, settings: LrmSettings, around: Surroundings) -> Cost:
+        return COST
 
     @contextmanager
     def open(self, settings: LrmSettings, machine: Machine) -> Iterator[Opened]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kiss3d_cli.methods.base import Context, Machine, Settings, Weightless
+from kiss3d_cli.methods.cost import Cost, Surroundings
 
 
 class Mesh(Weightless[Settings]):
@@ -11,6 +12,9 @@ class Mesh(Weightless[Settings]):
     stage, name, version = "reconstruct", "mesh", 1
     reads = ("preprocess/mesh.ply", "bundle/bundle.png")
     writes = ("mesh.ply",)
+
+    def cost(self, settings: Settings, around: Surroundings) -> Cost:
+        return Cost(host_seconds=0.1)
 
     def work(self, settings: Settings, machine: Machine, context: Context) -> None:
         import shutil

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.cost import GIB, Cost, Surroundings
 from kiss3d_cli.methods.reconstruct.hull import Hull, HullSettings
 
 
@@ -14,6 +15,11 @@ class Surface(Weightless[HullSettings]):
     reads = ("bundle/bundle.png",)
     takes = ("reference/reference_bundle.png", "reference/mesh.ply")
     writes = ("mesh.ply",)
+
+    def cost(self, settings: HullSettings, around: Surroundings) -> Cost:
+        if around.run.get("bundle.method") == "reference":
+            return Cost(host_seconds=0.1, memory=0.15 * GIB)
+        return Hull().cost(settings, around)
 
     def work(self, settings: HullSettings, machine: Machine, context: Context) -> None:
         import filecmp

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kiss3d_cli.methods.base import Machine, Method, Opened, once
-from kiss3d_cli.methods.reconstruct.lrm import LrmSettings
+from kiss3d_cli.methods.cost import Cost, Surroundings
+from kiss3d_cli.methods.reconstruct.lrm import COST, LrmSettings
 from kiss3d_cli.methods.shared import VIEW_FILES
 
 
@@ -20,6 +21,9 @@ class Lrm(Method[LrmSettings]):
 
     def models(self, settings: LrmSettings) -> tuple[str, ...]:
         return ("prm",)
+
+    def cost(self, settings: LrmSettings, around: Surroundings) -> Cost:
+        return COST
 
     @contextmanager
     def open(self, settings: LrmSettings, machine: Machine) -> Iterator[Opened]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.cost import GIB, Cost, Surroundings
 from kiss3d_cli.methods.shared import Cameras
 
 
@@ -20,6 +21,9 @@ class Mesh(Weightless[MeshSettings]):
     settings = MeshSettings
     reads = ("preprocess/mesh.ply",)
     writes = ("reference_bundle.png", "mesh.ply")
+
+    def cost(self, settings: MeshSettings, around: Surroundings) -> Cost:
+        return Cost(host_seconds=1, memory=0.2 * GIB)
 
     def work(self, settings: MeshSettings, machine: Machine, context: Context) -> None:
         import shutil

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.cost import GIB, Cost, Surroundings
 from kiss3d_cli.methods.shared import VIEW_FILES, Cameras
 
 
@@ -13,6 +14,9 @@ class Surface(Weightless[Cameras]):
     settings = Cameras
     reads = (*(f"multiview/{name}" for name in VIEW_FILES), "multiview/surface.ply")
     writes = ("reference_bundle.png", "mesh.ply")
+
+    def cost(self, settings: Cameras, around: Surroundings) -> Cost:
+        return Cost(host_seconds=1, memory=0.2 * GIB)
 
     def work(self, settings: Cameras, machine: Machine, context: Context) -> None:
         import shutil

@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.cost import GIB, Cost, Surroundings
 from kiss3d_cli.methods.shared import Cameras, Share
 
 if TYPE_CHECKING:
     from kiss3d_cli.geometry.mesh import Mesh
     from kiss3d_cli.geometry.refine import isomer as geometry
+
+STEP_BYTES, INTEGRATION_BYTES = 3.0e9, 3.0e9
+"""Traffic of a step and of the integration at 512 pixels: their seconds on a processor over its rate of copying."""
+FINISH_SECONDS, TEXTURE_SECONDS = 3.0, 6.0
+"""Of decimating, colouring and writing, and of a texture of 2048 pixels."""
 
 Length = Annotated[float, Field(ge=0.001, le=1)]
 
@@ -87,6 +93,17 @@ class Isomer(Weightless[IsomerSettings]):
     reads = ("bundle/bundle.png", "reconstruct/mesh.ply")
     takes = ("preprocess/mesh.ply",)
     writes = ("mesh.glb", "mesh.obj", "mesh.ply")
+
+    def cost(self, settings: IsomerSettings, around: Surroundings) -> Cost:
+        steps = settings.steps + settings.coarse_steps
+        pixels = (settings.size / 512) ** 2
+        texture = TEXTURE_SECONDS * (settings.texture_size / 2048) ** 2 if settings.texture else 0.0
+        return Cost(
+            traffic=STEP_BYTES * steps * pixels + (INTEGRATION_BYTES * pixels if steps and settings.integrate else 0),
+            host_seconds=FINISH_SECONDS + texture,
+            video=2 * GIB,
+            memory=0.4 * GIB,
+        )
 
     def work(self, settings: IsomerSettings, machine: Machine, context: Context) -> None:
         import torch

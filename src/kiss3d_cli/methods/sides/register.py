@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.cost import Cost, Surroundings
 from kiss3d_cli.methods.shared import Cameras
 
 SIDES = ("right", "back", "left")
@@ -31,6 +32,9 @@ class Register(Weightless[Cameras]):
     any_of = TAKES
     writes = ("front_rgba.png",)
     writes_for = {f"preprocess/{side}_image_rgba.png": (f"{side}_rgba.png",) for side in SIDES}  # noqa: RUF012
+
+    def cost(self, settings: Cameras, around: Surroundings) -> Cost:
+        return Cost(host_seconds=5)
 
     def work(self, settings: Cameras, machine: Machine, context: Context) -> None:
         from kiss3d_cli.geometry.cameras import bundle_cameras
