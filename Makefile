@@ -1,4 +1,5 @@
-# make demo: set everything up and make a mesh from an example picture.   make test: set up what is missing and test.
+# make demo: install, then make a mesh from an example picture.   make test: install what is missing, run every test.
+# make check: lint, types and spelling.   make docs: build the documentation into site/.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,7 +7,7 @@ OUT ?= outputs
 PICTURE ?= data/examples/robot/picture.png
 NAME ?= demo
 
-.PHONY: demo test check clean
+.PHONY: demo test check docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/kiss3d run $(PICTURE) --preset draft --out $(OUT) --name $(NAME)
@@ -16,9 +17,14 @@ test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(VENV)/.installed-dev
+	$(BIN)/python scripts/make_reference.py --check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/typos
+
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "kiss3d needs Python 3.11 to 3.13: make PYTHON=python3.12")'

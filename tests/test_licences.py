@@ -36,6 +36,10 @@ READ_BY_HAND = {
     "embreex": "BSD-3-Clause", "sentencepiece": "Apache-2.0", "tensorboard": "Apache-2.0", "absl-py": "Apache-2.0",
     "grpcio": "Apache-2.0", "markdown": "BSD-3-Clause", "tensorboard-data-server": "Apache-2.0",
     "werkzeug": "BSD-3-Clause",
+    "babel": "BSD-3-Clause", "backrefs": "MIT", "colorama": "BSD-3-Clause", "ghp-import": "Apache-2.0",
+    "mergedeep": "MIT", "mkdocs": "BSD-2-Clause", "mkdocs-get-deps": "MIT", "mkdocs-material": "MIT",
+    "mkdocs-material-extensions": "MIT", "paginate": "MIT", "platformdirs": "MIT", "pymdown-extensions": "MIT",
+    "pyyaml-env-tag": "MIT", "typos": "MIT", "watchdog": "Apache-2.0",
 }  # fmt: skip
 """Packages that say nothing a program understands, or that are pinned without being installed here."""
 

@@ -16,7 +16,7 @@ Change a setting with `--set KEY=VALUE` or in a YAML file given to `--config`. B
 `kiss3d resume` takes `--set`. A later source wins: defaults, preset, file, `--set`.
 
 ```
-kiss3d run image.png --set refine.target_faces=20000 --set bundle.controls=[tile,canny]
+kiss3d run image.png --set refine.target_faces=20000 --set preprocess.keep=largest
 ```
 
 `kiss3d run --help-settings` prints the same list in a terminal. A setting belongs to the stages that read it.
