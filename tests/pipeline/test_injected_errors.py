@@ -23,6 +23,7 @@ TOLD_APART = sorted(
         for name in re.findall(r"\berrno\.(E[A-Z0-9]+)", path.read_text(encoding="utf-8"))
     }
     | {number for number in errno.errorcode if type(OSError(number, os.strerror(number))) is not OSError}
+    - {errno.EINTR}
 )
 """Errors that kiss3d or Python treats in a way of its own; all others take the same way as EIO in the same place."""
 
