@@ -88,7 +88,8 @@ def complaints(answer: Answer, model: str, path: Path, root: Path, out: Path) ->
     """What is wrong with an answer to a broken file."""
     said = " ".join(answer.err.split())
     gone = "are not on this machine" in said  # the only file of a model: there is no folder to name it in
-    named = path.name in said and lookup(model).repository in said if gone else str(path) in said
+    names = [path.name, *lookup(model).files]  # a file that may have any name is named by its pattern
+    named = any(f"{name} of {lookup(model).repository}" in said for name in names) if gone else str(path) in said
     expected = {
         f"exit code {answer.code}": answer.code == 3,
         "no file is named": named,
