@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import kiss3d_cli
-from kiss3d_cli.cli import doctor, evaluate, models, report, resume, run, status, streams, train, ui
+from kiss3d_cli.cli import doctor, evaluate, models, report, resume, run, serve, status, streams, train, ui
 from kiss3d_cli.cli.group import HarmlessGroup
 from kiss3d_cli.cli.streams import show
 from kiss3d_cli.cli.views_option import ViewsCommand
@@ -47,6 +47,7 @@ app.command("status")(status.status)
 app.command("eval")(evaluate.evaluate)
 app.command("report")(report.report)
 app.command("ui")(ui.ui)
+app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(train.app, name="train")

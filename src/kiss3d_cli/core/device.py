@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 from typing import TYPE_CHECKING
 
 from kiss3d_cli.core.errors import BadInput, Missing
@@ -110,6 +111,14 @@ def resolve(name: str = "auto", memory_limit: float | None = None) -> DeviceInfo
             raise Missing("there is no Metal device here", place="device.name=mps", hint="use --set device.name=cpu")
         return DeviceInfo("mps", "Apple GPU", "asked for")
     return DeviceInfo("cpu", "CPU", f"auto: {_no_cuda()}")
+
+
+def free_video_memory() -> int | None:
+    """Bytes free on the current GPU; None where this process has not begun to use one."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return None
+    return int(torch.cuda.mem_get_info()[0])
 
 
 def with_free_memory(device: DeviceInfo, memory_limit: float | None) -> DeviceInfo:

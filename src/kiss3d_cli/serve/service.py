@@ -1,0 +1,366 @@
+"""Runs that programs ask for: accepted, queued on disk, done by one worker process a device, and told about.
+
+What counts is on disk: tickets say what was accepted, run folders what was made. `Service` keeps a copy of the tickets
+in memory so that asking costs nothing, and beside it only what may be lost: how far a stage is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kiss3d_cli.core.errors import BadInput, Kiss3dError
+from kiss3d_cli.core.records import BadRecord, parse_json, whole_text
+from kiss3d_cli.pipeline import launch
+from kiss3d_cli.pipeline.launch import Request
+from kiss3d_cli.pipeline.lock import locked
+from kiss3d_cli.pipeline.run_folder import RunFolder
+from kiss3d_cli.serve.tickets import Ticket, Tickets, now
+from kiss3d_cli.serve.worker import told_error
+
+TRIES = 2
+"""How often a worker may begin with a run; one that dies twice with it is not asked again."""
+_BUSY_SECONDS = 2.0
+"""Before a run whose folder another process holds is tried again: a worker that lost its service lets go of it soon."""
+_WORKER = (sys.executable, "-m", "kiss3d_cli.serve.worker")
+
+
+class QueueFull(Kiss3dError):
+    """As many runs wait as may."""
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """What is known of a run: its ticket, and of a run at work how far each stage is."""
+
+    ticket: Ticket
+    stages: tuple[Mapping[str, Any], ...]
+    version: int
+
+
+class _Run:
+    """A ticket in memory."""
+
+    def __init__(self, ticket: Ticket) -> None:
+        self.ticket = ticket
+        self.stages: dict[str, Mapping[str, Any]] = {str(stage.get("stage")): stage for stage in ticket.stages}
+        self.version = 0
+        self.cancelled = False
+
+
+class Service:
+    """All runs of one outputs folder that came through it.
+
+    Args:
+        out: where run folders are made.
+        longest_queue: runs that may wait at a time.
+        together: runs that go through the stages together, so that each network is loaded once for them.
+
+    Raises:
+        RunInUse: another service works in this folder.
+    """
+
+    def __init__(self, out: Path, *, longest_queue: int = 1000, together: int = 8) -> None:
+        self.out, self.longest_queue, self.together = out, longest_queue, together
+        self._tickets = Tickets(out)
+        self._stack = contextlib.ExitStack()
+        self._stack.enter_context(locked(self._tickets.root))
+        self._moves = threading.RLock()
+        """Held while a ticket changes its state, which waits for the disk."""
+        self._changed = threading.Condition()
+        """Held for a moment, to look at what is in memory or to change it. Never while the disk is waited for."""
+        self._runs: dict[str, _Run] = {}
+        self._waiting: dict[str, deque[str]] = {}
+        self._workers: dict[str, threading.Thread] = {}
+        self._processes: dict[str, subprocess.Popen[str]] = {}
+        self._closed = False
+        self.lost: list[str] = []
+        self.seconds: Counter[str] = Counter()
+        self.stage_runs: Counter[str] = Counter()
+        self.free_video_memory: dict[str, int] = {}
+        for name, ticket in self._tickets.read_all():
+            if ticket is None or not (out / name).is_dir():
+                self.lost.append(name)
+                continue
+            self._runs[name] = _Run(ticket)
+        self._order = itertools.count(max((run.ticket.order for run in self._runs.values()), default=0) + 1)
+
+    def start(self) -> None:
+        """Go on with everything that was accepted and has not ended."""
+        for run in sorted(self._runs.values(), key=lambda run: run.ticket.order):
+            if not run.ticket.ended:
+                self._enqueue(run)
+
+    def close(self) -> None:
+        """Stop at once; what is at work is taken up again by the next service on this folder."""
+        with self._changed:
+            self._closed = True
+            processes = list(self._processes.values())
+            self._changed.notify_all()
+        for process in processes:
+            process.kill()
+        for worker in list(self._workers.values()):
+            worker.join(10)
+        self._stack.close()
+
+    # -- what clients ask for -----------------------------------------------------------------------------------------
+
+    def accept(
+        self, request: Request, options: Mapping[str, str] | None = None, key: str | None = None, digest: str = ""
+    ) -> tuple[View, bool]:
+        """Check a request, make its run folder and put it into the queue.
+
+        Args:
+            options: kept in the ticket for whoever asks for its result.
+            key: an Idempotency-Key: the run that it stands for already is answered, and no other is made.
+            digest: of the request, to tell a key that is used for another.
+
+        Returns:
+            The run, and whether it is new.
+
+        Raises:
+            BadInput, Missing: as `launch.prepare` and `launch.open_run`; QueueFull.
+        """
+        if key is not None and (bound := self._tickets.bound(key)) is not None:
+            name, earlier = bound
+            if earlier != digest:
+                hint = "use a new key for a new request"
+                raise BadInput("this key was used for another request", place="Idempotency-Key", hint=hint)
+            if (view := self.view(name)) is not None:
+                return view, False
+        with self._changed:
+            if sum(map(len, self._waiting.values())) >= self.longest_queue:
+                raise QueueFull(f"{self.longest_queue} runs wait already", hint="try again later")
+        prepared = launch.prepare(dataclasses.replace(request, out=self.out))
+        folder = launch.open_run(prepared)
+        with self._changed:
+            order = next(self._order)
+        ticket = Ticket(
+            folder.path.name, order, now(), prepared.device.name, until=request.until, options=dict(options or {})
+        )
+        self._tickets.write(ticket)
+        if key is not None:
+            self._tickets.bind(key, ticket.id, digest)
+        run = _Run(ticket)
+        with self._changed:
+            self._runs[ticket.id] = run
+        self._enqueue(run)
+        view = self.view(ticket.id)
+        assert view is not None
+        return view, True
+
+    def view(self, name: str) -> View | None:
+        """What is known of a run now; None if it did not come through this service."""
+        with self._changed:
+            run = self._runs.get(name)
+            return None if run is None else View(run.ticket, tuple(run.stages.values()), run.version)
+
+    def views(self) -> list[View]:
+        """All runs, the newest first."""
+        with self._changed:
+            runs = sorted(self._runs.values(), key=lambda run: -run.ticket.order)
+            return [View(run.ticket, tuple(run.stages.values()), run.version) for run in runs]
+
+    def wait(self, name: str, version: int, timeout: float) -> View | None:
+        """The view of a run once it is newer than a version, or as it is after so many seconds."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._closed or name not in self._runs or self._runs[name].version != version, timeout
+            )
+        return self.view(name)
+
+    def cancel(self, name: str) -> View | None:
+        """Stop a run at its next safe point; it stays resumable. One that has ended stays as it is."""
+        with self._moves:
+            run = self._runs.get(name)
+            if run is None:
+                return None
+            run.cancelled = not run.ticket.ended
+            process = self._processes.get(run.ticket.device)
+            if run.ticket.state == "waiting":
+                with self._changed, contextlib.suppress(KeyError, ValueError):
+                    self._waiting[run.ticket.device].remove(name)
+                self._become(run, state="cancelled")
+            elif run.ticket.state == "running" and process is not None:
+                _tell(process, {"do": "cancel", "id": name})
+        return self.view(name)
+
+    def again(self, name: str) -> View | None:
+        """Put a run that ended into the queue again, to go on where it stopped. Raises BadInput if it has not."""
+        with self._moves:
+            run = self._runs.get(name)
+            if run is None:
+                return None
+            if not run.ticket.ended:
+                raise BadInput("this run waits or is at work", place=name, hint="wait for it to end, or cancel it")
+            run.cancelled = False
+            self._become(run, clear=True, state="waiting", attempts=0, error=None, stages=(), warnings=())
+            self._enqueue(run)
+        return self.view(name)
+
+    def folder(self, name: str) -> RunFolder:
+        """The run folder of a run of this service."""
+        assert name in self._runs
+        return RunFolder(self.out / name)
+
+    def counts(self) -> dict[str, int]:
+        """Runs by state."""
+        with self._changed:
+            return Counter(run.ticket.state for run in self._runs.values())
+
+    # -- the queue ----------------------------------------------------------------------------------------------------
+
+    def _enqueue(self, run: _Run) -> None:
+        device = run.ticket.device
+        with self._moves:
+            if run.ticket.state != "waiting":
+                self._become(run, state="waiting")
+            if device not in self._workers:
+                self._waiting[device] = deque()
+                worker = threading.Thread(target=self._work, args=(device,), daemon=True, name=f"worker of {device}")
+                self._workers[device] = worker
+                worker.start()
+            with self._changed:
+                self._waiting[device].append(run.ticket.id)
+                self._changed.notify_all()
+
+    def _become(self, run: _Run, *, clear: bool = False, **changes: Any) -> None:
+        """Change a ticket, on disk first. The caller holds `_moves`."""
+        ticket = dataclasses.replace(run.ticket, **changes)
+        self._tickets.write(ticket)
+        with self._changed:
+            run.ticket = ticket
+            if clear:
+                run.stages = {}
+            run.version += 1
+            self._changed.notify_all()
+
+    def _next(self, device: str) -> list[_Run]:
+        """What a free worker does next; waits for it. Empty when the service is closed."""
+        waiting = self._waiting[device]
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or bool(waiting))
+                if self._closed:
+                    return []
+            with self._moves:
+                if not waiting:  # it was cancelled meanwhile
+                    continue
+                with self._changed:
+                    runs = [self._runs[waiting.popleft()]]
+                    # one that a worker died with goes alone: it may not take others down with it
+                    while runs[0].ticket.attempts == 0 and len(runs) < self.together and waiting:
+                        if self._runs[waiting[0]].ticket.attempts:
+                            break
+                        runs.append(self._runs[waiting.popleft()])
+                for run in runs:
+                    self._become(run, clear=True, state="running", attempts=run.ticket.attempts + 1)
+                return runs
+
+    def _work(self, device: str) -> None:
+        """One device's worker process, started again when it dies."""
+        process: subprocess.Popen[str] | None = None
+        while runs := self._next(device):
+            if process is None or process.poll() is not None:
+                process = self._spawn(device)
+            _tell(process, {"do": "run", "runs": [self._order_of(run) for run in runs]})
+            for run in runs:
+                if run.cancelled:  # between its turn and its being told
+                    _tell(process, {"do": "cancel", "id": run.ticket.id})
+            busy = self._follow(process, {run.ticket.id: run for run in runs})
+            if self._closed:
+                return
+            if process.poll() is not None:
+                self._died(process, runs)
+            if busy:
+                time.sleep(_BUSY_SECONDS)
+                for run in busy:
+                    with self._moves:
+                        self._become(run, state="waiting", attempts=run.ticket.attempts - 1)
+                        self._enqueue(run)
+
+    def _spawn(self, device: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            _WORKER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", bufsize=1
+        )
+        with self._changed:
+            self._processes[device] = process
+            if self._closed:
+                process.kill()
+        return process
+
+    def _order_of(self, run: _Run) -> dict[str, Any]:
+        return {"id": run.ticket.id, "folder": str(self.out / run.ticket.id), "until": run.ticket.until}
+
+    def _follow(self, process: subprocess.Popen[str], runs: Mapping[str, _Run]) -> list[_Run]:
+        """Take in what a worker tells until it has done its runs, or died; returns those whose folder is in use."""
+        assert process.stdout is not None
+        busy = []
+        for line in process.stdout:
+            try:
+                told = parse_json(line)
+            except BadRecord:
+                continue
+            if "idle" in told:
+                return busy
+            run = runs.get(told.get("id"))
+            if run is None:
+                continue
+            if told.get("busy") and not run.cancelled:
+                busy.append(run)
+                continue
+            if "ended" in told:
+                with self._moves:
+                    ended = {"state": told["ended"], "error": told["error"], "warnings": tuple(told["warnings"])}
+                    self._become(run, stages=tuple(run.stages.values()), **ended)
+                continue
+            stage = {name: told[name] for name in ("stage", "status", "share", "doing", "seconds")}
+            with self._changed:
+                run.stages[told["stage"]] = stage
+                if stage["status"] in ("done", "failed"):
+                    self.seconds[told["stage"]] += stage["seconds"]
+                    self.stage_runs[told["stage"]] += 1
+                if (free := told.get("free_video_memory")) is not None:
+                    self.free_video_memory[run.ticket.device] = free
+                run.version += 1
+                self._changed.notify_all()
+        process.wait()
+        return busy
+
+    def _died(self, process: subprocess.Popen[str], runs: list[_Run]) -> None:
+        """A worker ended with its runs: each is tried once more, as far as it has come."""
+        for run in runs:
+            with self._moves:
+                if run.ticket.state != "running":
+                    continue
+                stages = tuple(run.stages.values())
+                if run.cancelled:
+                    self._become(run, state="cancelled", stages=stages)
+                elif run.ticket.attempts < TRIES:
+                    self._enqueue(run)
+                else:
+                    cause = f"the worker process died twice with it ({_death(process.returncode)})"
+                    hint = "memory may have run out: use smaller settings, or the preset draft"
+                    error = told_error(Kiss3dError(cause, place=run.ticket.id, hint=hint))
+                    self._become(run, state="failed", error=error, stages=stages)
+
+
+def _tell(process: subprocess.Popen[str], order: Mapping[str, Any]) -> None:
+    assert process.stdin is not None
+    with contextlib.suppress(OSError, ValueError):  # it died: that is found out where it is read
+        process.stdin.write(json.dumps(whole_text(order)) + "\n")
+        process.stdin.flush()
+
+
+def _death(code: int | None) -> str:
+    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
