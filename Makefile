@@ -35,7 +35,7 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[flux,eval,turntable,ui,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[flux,eval,turntable,ui,serve,dev]'
 	touch $(VENV)/.installed $@
 
 clean:

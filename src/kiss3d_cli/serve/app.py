@@ -194,7 +194,6 @@ def make_app(service: Service, options: Options, host: str = "127.0.0.1") -> Any
     check_packages()
     from fastapi import FastAPI
     from fastapi.exceptions import RequestValidationError
-    from fastapi.responses import JSONResponse
     from starlette.exceptions import HTTPException
 
     from kiss3d_cli.serve import hunyuan, metrics, v1
@@ -217,33 +216,10 @@ def make_app(service: Service, options: Options, host: str = "127.0.0.1") -> Any
     for routes in (v1.routes(intake), hunyuan.routes(intake), metrics.routes(service)):
         app.include_router(routes)
 
-    def shown(problem: Problem) -> Any:
-        return JSONResponse(problem.body(), problem.status, problem.headers, media_type=JSON)
-
-    @app.exception_handler(Problem)
-    async def _problem(_request: Any, error: Problem) -> Any:
-        return shown(error)
-
-    @app.exception_handler(Kiss3dError)
-    async def _known(_request: Any, error: Kiss3dError) -> Any:
-        return shown(problem_of(error) or Problem(500, "a fault in kiss3d"))
-
-    @app.exception_handler(HTTPException)
-    async def _http(_request: Any, error: HTTPException) -> Any:
-        headers = dict(error.headers) if error.headers else None
-        return shown(Problem(error.status_code, str(error.detail), headers=headers))
-
-    @app.exception_handler(RequestValidationError)
-    async def _invalid(_request: Any, error: RequestValidationError) -> Any:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first.get("loc", ()) if part not in ("body", "query", "path"))
-        return shown(Problem(422, str(first.get("msg", "it is not valid")), place=place or None, code=2))
-
-    @app.exception_handler(Exception)
-    async def _fault(_request: Any, error: Exception) -> Any:
-        logging.getLogger("kiss3d.serve").error("a fault", exc_info=error)
-        return shown(Problem(500, "a fault in kiss3d", hint="its traceback is in the service's log"))
-
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
     local = host in LOCAL
     app.add_middleware(
         Guard,
@@ -253,3 +229,35 @@ def make_app(service: Service, options: Options, host: str = "127.0.0.1") -> Any
         rate=options.rate,
     )
     return app
+
+
+# -- errors -----------------------------------------------------------------------------------------------------------
+
+
+def _shown(problem: Problem) -> Any:
+    from fastapi.responses import JSONResponse
+
+    return JSONResponse(problem.body(), problem.status, problem.headers, media_type=JSON)
+
+
+async def _known(_request: Any, error: Any) -> Any:
+    return _shown(error if isinstance(error, Problem) else problem_of(error) or Problem(500, _FAULT))
+
+
+async def _refused(_request: Any, error: Any) -> Any:
+    return _shown(Problem(error.status_code, str(error.detail), headers=dict(error.headers or {})))
+
+
+async def _invalid(_request: Any, error: Any) -> Any:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first.get("loc", ()) if part not in ("body", "query", "path"))
+    return _shown(Problem(422, str(first.get("msg", "it is not valid")), place=place or None, code=2))
+
+
+async def _fault(_request: Any, error: Any) -> Any:
+    logging.getLogger("kiss3d.serve").error("a fault", exc_info=error)
+    return _shown(Problem(500, _FAULT, hint="its traceback is in the service's log"))
+
+
+_FAULT = "a fault in kiss3d"
+_HANDLERS: dict[Any, Any] = {Problem: _known, Kiss3dError: _known, Exception: _fault}

@@ -48,7 +48,7 @@ def routes(service: Service) -> Any:
     """The router. Needs the extra `serve`."""
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(service))  # type: ignore[arg-type]
+    registry.register(_Collector(service))
     router = APIRouter()
 
     def metrics() -> Any:

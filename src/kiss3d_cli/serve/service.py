@@ -305,7 +305,7 @@ class Service:
     def _follow(self, process: subprocess.Popen[str], runs: Mapping[str, _Run]) -> list[_Run]:
         """Take in what a worker tells until it has done its runs, or died; returns those whose folder is in use."""
         assert process.stdout is not None
-        busy = []
+        busy: list[_Run] = []
         for line in process.stdout:
             try:
                 told = parse_json(line)

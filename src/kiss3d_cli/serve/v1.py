@@ -37,7 +37,7 @@ def routes(intake: Intake) -> Any:
     problems = {
         code: {"model": ProblemAnswer, "content": {JSON: {}}} for code in (401, 403, 404, 409, 413, 415, 422, 429, 503)
     }
-    router = APIRouter(responses={code: problems[code] for code in (401, 403)})  # type: ignore[arg-type]
+    router = APIRouter(responses={code: problems[code] for code in (401, 403)})
 
     def found(run: str, view: View | None) -> View:
         if view is None:
