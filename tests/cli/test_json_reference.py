@@ -75,7 +75,10 @@ def test_a_run_and_its_records(finished_run, run) -> None:
         ("kiss3d doctor", ["doctor", "--quick"]),
         ("kiss3d models list", ["models", "list"]),
         ("kiss3d models verify", ["models", "verify", "--root", "{empty}"]),
-        ("kiss3d run --dry-run", ["run", "{picture}", "--preset", "12gb", "--dry-run", "--set", "models.root={empty}"]),
+        (
+            "kiss3d run and resume --dry-run",
+            ["run", "{picture}", "--preset", "12gb", "--dry-run", "--set", "models.root={empty}"],
+        ),
         ("kiss3d eval", ["eval", "{run}/refine/mesh.ply", "--gt", "{run}/refine/mesh.ply", "--points", "100"]),
     ],
 )  # fmt: skip
