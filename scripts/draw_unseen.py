@@ -2,8 +2,8 @@
 
     python scripts/draw_unseen.py --seeds 0 1 2 --out pictures
 
-The objects are those of `training/procedural.py`, one for each seed, whatever it is: `object-0.png` and so on, 768 x 768
-with an alpha channel, seen by the bundle's front camera.
+The objects are those of `training/procedural.py`, one for each seed, whatever comes out: `object-0.png` and so on,
+768 x 768 with an alpha channel, seen by the bundle's front camera.
 """
 
 from __future__ import annotations
