@@ -1,7 +1,10 @@
 """What many pictures cost together, against one run after another.
 
 python scripts/bench/batch.py model                                    # per picture on an RTX 3060, from the counts
-python scripts/bench/batch.py measure PICTURE... [--preset draft] [--set KEY=VALUE]    # processor time and peak memory
+python scripts/bench/batch.py measure [PICTURE...] [--count 20] [--preset draft] [--set KEY=VALUE]
+
+`measure` runs every picture alone and all of them together, and compares the processor time, each stage's peak memory
+and how often each network was loaded. Without pictures it takes variants of the examples.
 """
 
 from __future__ import annotations
@@ -16,10 +19,13 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from kiss3d_cli.pipeline import config as configuration
 from kiss3d_cli.pipeline.estimate import GIB, RTX_3060, START_SECONDS, estimate, seconds_of, whole_costs
+from many_pictures import draw_pictures
 
 MIB = 2**20
+LOADS = Path(__file__).with_name("loads.py")
 
 
 def model(pictures: int) -> None:
@@ -39,15 +45,20 @@ def model(pictures: int) -> None:
         print(f"| {preset} | {alone:.0f} | {together:.0f} | {together / alone:.2f} | {device / alone:.2f} |")
 
 
-def measure(pictures: list[Path], preset: str, settings: list[str]) -> None:
+def measure(pictures: list[Path], count: int, singles: int, preset: str, settings: list[str]) -> None:
     """Processor time of the child processes, in which other programs do not count, and peaks of resident memory."""
     options = [part for setting in settings for part in ("--set", setting)]
     with tempfile.TemporaryDirectory() as folder:
-        alone = [_run([picture], preset, options, Path(folder) / f"alone-{n}") for n, picture in enumerate(pictures)]
+        pictures = pictures or draw_pictures(Path(folder) / "pictures", count)
         together = _run(pictures, preset, options, Path(folder) / "together")
-    seconds = sum(entry["seconds"] for entry in alone)
-    print(f"{len(pictures)} pictures, preset {preset}: {seconds:.1f} s of processor alone, {together['seconds']:.1f} s")
-    print(f"ratio {together['seconds'] / seconds:.2f}")
+        chosen = pictures[:: -(-len(pictures) // singles)]
+        alone = [_run([picture], preset, options, Path(folder) / f"alone-{n}") for n, picture in enumerate(chosen)]
+    one, each = sum(entry["seconds"] for entry in alone) / len(alone), together["seconds"] / len(pictures)
+    print(f"{len(pictures)} pictures together, {len(alone)} of them alone, preset {preset}")
+    print(f"processor time a picture: {one:.2f} s alone, {each:.2f} s together, ratio {each / one:.2f}")
+    for name in together["loads"]:
+        most = max(entry["loads"].get(name, 0) for entry in alone)
+        print(f"  {name:<24} loaded {together['loads'][name]} x together, {most} x alone")
     for stage, peak in together["peaks"].items():
         one = max(entry["peaks"][stage] for entry in alone)
         print(f"  {stage:<12} peak {peak / MIB:7.0f} MiB together, {one / MIB:7.0f} MiB alone ({peak / one - 1:+.0%})")
@@ -55,31 +66,35 @@ def measure(pictures: list[Path], preset: str, settings: list[str]) -> None:
 
 def _run(pictures: list[Path], preset: str, options: list[str], out: Path) -> dict:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "kiss3d_cli", "run", *map(str, pictures), "--preset", preset, "--out", str(out)]
+    counts = out.with_suffix(".loads.json")
+    command = [sys.executable, str(LOADS), str(counts), "run", *map(str, pictures), "--preset", preset]
     started = time.perf_counter()
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, *options], check=True, capture_output=True, env=environment)
+    # the caption of a picture that was seen before loads no network
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "KISS3D_CACHE": str(out.with_suffix(".cache"))}
+    subprocess.run([*command, "--out", str(out), *options], check=True, capture_output=True, env=environment)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     peaks: dict[str, int] = {}
     for path in out.glob("*/*/manifest.json"):
         record = json.loads(path.read_text(encoding="utf-8"))
         peaks[record["stage"]] = max(peaks.get(record["stage"], 0), record["peak_rss_bytes"])
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"seconds": seconds, "wall": time.perf_counter() - started, "peaks": peaks}
+    loads = json.loads(counts.read_text(encoding="utf-8"))
+    return {"seconds": seconds, "wall": time.perf_counter() - started, "peaks": peaks, "loads": loads}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["model", "measure"])
     parser.add_argument("pictures", type=Path, nargs="*")
-    parser.add_argument("--count", type=int, default=20, help="pictures of the model")
+    parser.add_argument("--count", type=int, default=20, help="pictures, where none are named")
+    parser.add_argument("--singles", type=int, default=20, help="run at most so many of them alone")
     parser.add_argument("--preset", default="draft")
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
     options = parser.parse_args()
     if options.what == "model":
         model(options.count)
     else:
-        measure(options.pictures, options.preset, options.settings)
+        measure(options.pictures, options.count, options.singles, options.preset, options.settings)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pictures import QUICK, SMALL
 
 CHILD = """
 import sys
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {scripts!r})
 from killing import die_at_write
 from kiss3d_cli.cli.app import app
 seen = [0]
@@ -32,8 +32,8 @@ print("WRITES", seen[0])
 
 def run_and_die(root: Path, arguments: list[str], boundary: int) -> tuple[int, int]:
     """Run the command in a child that is killed at one write; its return code, and its writes if it got through."""
-    tests = str(Path(__file__).parents[1] / "pipeline")
-    code = CHILD.format(tests=tests, root=str(root), boundary=boundary, arguments=arguments)
+    scripts = str(Path(__file__).parents[2] / "scripts")
+    code = CHILD.format(scripts=scripts, root=str(root), boundary=boundary, arguments=arguments)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     return done.returncode, int(done.stdout.rpartition("WRITES")[2] or 0)
 
@@ -71,7 +71,7 @@ def test_killed_at_writes_spread_over_the_run(kiss3d, tmp_path, picture, finishe
 
 NURSERY = """
 import json, os, sys
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {scripts!r})
 from killing import die_at_write
 from kiss3d_cli.cli.app import app
 import cv2, fast_simplification, scipy.sparse.csgraph, scipy.spatial, torch, trimesh
@@ -95,7 +95,7 @@ for line in sys.stdin:
 @pytest.fixture
 def run_in_fork(tmp_path, picture):
     """Runs that are killed at a write, in forks of a process that has imported everything: half the time."""
-    code = NURSERY.format(tests=str(Path(__file__).parents[1] / "pipeline"))
+    code = NURSERY.format(scripts=str(Path(__file__).parents[2] / "scripts"))
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         stdin=subprocess.PIPE,

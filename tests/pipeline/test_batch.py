@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 import toy
-from killing import die_at_write
 
+from killing import die_at_write
 from kiss3d_cli.core.errors import BadInput, Interrupted, OutOfMemory
 from kiss3d_cli.pipeline import batch
 from kiss3d_cli.pipeline.batch import execute_all

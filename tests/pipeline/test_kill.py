@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 import toy
-from killing import die_at_write
 
+from killing import die_at_write
 from kiss3d_cli.pipeline.run_folder import Complete, Damaged, RunFolder
 
 

@@ -90,7 +90,11 @@ def end_with_report(folder: RunFolder) -> None:
 
 
 def end_with_index(folder: Path) -> None:
-    """Write the page of many runs that just ended, likewise."""
+    """Write the page of many runs that just ended, likewise; none where no run could be started."""
+    from kiss3d_cli.pipeline.run_folder import find_runs
+
+    if not find_runs(folder):
+        return
 
     def write() -> Path:
         from kiss3d_cli.report.runs_report import write_runs_report

@@ -143,6 +143,13 @@ def prepare(request: Request) -> Prepared:
     return Prepared(record, device, models, plan, missing, unusable, request=request)
 
 
+def check_settings(request: Request) -> None:
+    """Raises BadInput if the request's preset, stage or settings can't be used, whatever the inputs."""
+    if request.until is not None:
+        check_stage(request.until, [stage.name for stage in stages()], "--until")
+    configure(request, [])
+
+
 def start(prepared: Prepared, reporter: Reporter | None = None, cancelled: threading.Event | None = None) -> Finished:
     """Make the run folder and run. Raises what `prepare` and `runner.execute` raise."""
     folder = open_run(prepared)

@@ -15,12 +15,12 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kiss3d_cli.core.errors import Interrupted, Kiss3dError, from_exception
+from kiss3d_cli.core.errors import Interrupted, Kiss3dError, RunInUse, from_exception
 from kiss3d_cli.core.files import copy_own, read_bytes, write_durably
 from kiss3d_cli.core.hashing import json_sha256
 from kiss3d_cli.core.progress import Reporter, Silent
@@ -31,6 +31,7 @@ from kiss3d_cli.pipeline.batch import Order, execute_all
 from kiss3d_cli.pipeline.config import to_dict
 from kiss3d_cli.pipeline.jobs import Job
 from kiss3d_cli.pipeline.launch import Request
+from kiss3d_cli.pipeline.lock import locked
 from kiss3d_cli.pipeline.measure import columns_of
 from kiss3d_cli.pipeline.plan import Action
 from kiss3d_cli.pipeline.run_folder import RunFolder, RunRecord, find_runs, given_sha256
@@ -120,8 +121,10 @@ def run_many(
         order: see `batch.Order`.
 
     Raises:
+        BadInput: a setting, preset or stage that can't be used, whatever the picture.
         Interrupted: the user stopped; the reports of what was done are there.
     """
+    launch.check_settings(request)
     folder.mkdir(parents=True, exist_ok=True)
     many = _Many(jobs, request, folder, once, announce, ended)
     waiting = [job for job in range(len(jobs)) if many.reports[job] is None]
@@ -161,6 +164,7 @@ class _Many:
         self._first: dict[str, int] = {}
         self._written = -math.inf
         self._twin: dict[int, int] = {}
+        self._causes: dict[str, str] = {}
         self.reports: list[RunReport | None] = [None if isinstance(job, Job) else job for job in jobs]
 
     def begin(
@@ -180,6 +184,7 @@ class _Many:
                 return None
             run = self._earlier.get(key)
             if run is not None and _is_done(run, own.until):
+                _settle(run)
                 self._tell(number, _report(_blank(job), run, "skipped", 0.0))
                 return None
             if run is None:
@@ -211,7 +216,10 @@ class _Many:
     def _tell(self, number: int, report: RunReport) -> None:
         self.reports[number] = report
         told = sum(entry is not None for entry in self.reports)
-        failure = f": {report.error}" if report.error else ""
+        failure = ""
+        if report.error is not None:
+            first = self._causes.setdefault(report.error, report.name)
+            failure = f": {' '.join(report.error.split())}" if first == report.name else f" as {first} did"
         self._announce(f"{told} of {len(self._jobs)}: {report.name} {report.status}{failure}")
         if time.monotonic() - self._written > _EVERY:
             self.write_reports()
@@ -251,6 +259,14 @@ def _failed(blank: RunReport, run: RunFolder | None, error: Kiss3dError) -> RunR
 def _is_done(run: RunFolder, until: str | None) -> bool:
     plan, _models, _missing = launch.plan_resume(run, run.record(), until=until)
     return all(step.action in (Action.SKIP, Action.OFF, Action.LATER) for step in plan)
+
+
+def _settle(run: RunFolder) -> None:
+    """Bring to its place what a kill left whole beside it. Whoever works in the folder now does so itself."""
+    if any(run.path.glob(".*")):
+        with suppress(RunInUse), locked(run.path):
+            for stage in stages():
+                run.settle(stage)
 
 
 def _report(blank: RunReport, run: RunFolder, status: str, seconds: float) -> RunReport:
