@@ -1,9 +1,11 @@
-"""Photos of one object from several sides, brought to one scale along the axis that they share.
+"""Photos of one object from several sides, brought to one scale.
 
-Each photo was framed by itself, so that its scale and its place in the frame are unknown. What the photos share is the
-object's height: its highest and its lowest point. Under perspective the height in a picture depends on how far those
-points are from the camera, which a photo of another side shows: what is left and right there is near and far here. So
-the two points are located in space, and each photo is scaled and moved until it shows them where its camera would.
+Each photo was framed by itself, so that its scale and its place in the frame are unknown. What two photos share are the
+planes through both cameras that touch the object (epipolar tangents; Cipolla, Astrom and Giblin 1995, "Motion from the
+frontier of curved surfaces"): such a plane touches it in a point that lies on both outlines, and so touches both of
+them. Of photos from across there are two, one above and one below. The photos are scaled and moved up or down until the
+planes of all pairs agree. That the highest points of two silhouettes are one point of the object, which is simpler, is
+wrong under perspective: a part is seen the higher the nearer it is.
 """
 
 from __future__ import annotations
@@ -11,19 +13,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
+from scipy.optimize import least_squares
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.cameras import Cameras
 
-TIP = 0.01
-"""Share of the object's height over which the place of its highest and of its lowest point is averaged."""
 _DIGITS = 6
-_ROUNDS = 12
-"""Each round's error is a small share of the one before: perspective bends extents only a little."""
+_EXACT = 1e-12
+"""Relative change at which the solution is left as it is."""
+_ACROSS = 0.5
+"""Cosine of the directions of two cameras below which they show each other's depth."""
+Points = Float[np.ndarray, "N 2"]
 
 
 @dataclass(frozen=True)
@@ -48,22 +52,8 @@ class Placement:
         return half * (1 - (1 + x) / self.scale), half * (1 - (1 - y) / self.scale), side / self.scale
 
 
-@dataclass(frozen=True)
-class _Outline:
-    """What is measured in a photo, in half sides from its middle, y upwards: column and row of both ends."""
-
-    top: tuple[float, float]
-    bottom: tuple[float, float]
-    left: float
-    right: float
-
-    @property
-    def center(self) -> float:
-        return (self.left + self.right) / 2
-
-
 def place_photos(masks: Sequence[Bool[Tensor, "S S"]], cameras: Cameras, fill: float) -> list[Placement]:
-    """Where photos of one object belong in their cameras' pictures.
+    """Where photos of one object belong in their cameras' pictures: each in the middle from left to right.
 
     Args:
         masks: where each photo shows the object; the first is the front.
@@ -74,74 +64,85 @@ def place_photos(masks: Sequence[Bool[Tensor, "S S"]], cameras: Cameras, fill: f
         BadInput: a mask is empty.
     """
     # in float64, and rounded at the end: the last bits depend on where in memory numbers lie, and pictures must not
-    cameras = Cameras(cameras.world_to_camera.double(), cameras.projection.double())
-    outlines = [_outline(mask) for mask in masks]
-    heights = [each.top[1] - each.bottom[1] for each in outlines]
-    scales = [fill * 2 / height for height in heights]
-    rows = [-scale * (each.top[1] + each.bottom[1]) / 2 for scale, each in zip(scales, outlines, strict=True)]
-    for _ in range(_ROUNDS):
-        # whatever is too wide or too high decides the size of all
-        extents = [
-            max(scale * (each.right - each.left), scale * height) / 2
-            for scale, each, height in zip(scales, outlines, heights, strict=True)
+    views = [_View.of(mask, cameras, number) for number, mask in enumerate(masks)]
+    extents = np.array([np.ptp(view.outline, 0) for view in views])
+    middles = np.array([(view.outline.max(0) + view.outline.min(0)) / 2 for view in views])
+    pairs = [
+        (one, other)
+        for number, one in enumerate(views)
+        for other in views[:number]
+        if abs(float(one.forward @ other.forward)) < _ACROSS
+    ]
+    count = len(views)
+
+    def faults(unknown: np.ndarray) -> np.ndarray:
+        """What the logarithms of the scales and the heights of the middles must bring to zero."""
+        scales, rows = np.exp(unknown[:count]), unknown[count:]
+        placed = [
+            (view.outline - middle) * scale + [0, row]
+            for view, middle, scale, row in zip(views, middles, scales, rows, strict=True)
         ]
-        shrink = fill / max(extents)
-        scales = [scale * shrink for scale in scales]
-        rows = [row * shrink for row in rows]
-        ends = [
-            _in_space([_seen(each, name, s, y) for each, s, y in zip(outlines, scales, rows, strict=True)], cameras)
-            for name in ("top", "bottom")
+        found = [
+            one.touching(placed[one.number], other) - other.touching(placed[other.number], one) for one, other in pairs
         ]
-        flat = cameras.clip(torch.stack(ends))
-        wanted = (flat[..., 1] / flat[..., 3]).tolist()
-        for view, (each, (top, bottom)) in enumerate(zip(outlines, wanted, strict=True)):
-            scales[view] = (top - bottom) / heights[view]
-            rows[view] = (top + bottom) / 2 - scales[view] * (each.top[1] + each.bottom[1]) / 2
+        if not pairs:  # front and back alone: nothing tells how far a point is away
+            found = [np.log(scales * extents[:, 1] / (scales[0] * extents[0, 1])), rows - rows[0]]
+        largest = np.log((scales[:, None] * extents / 2).max() / fill)
+        return np.concatenate([*found, rows[:1], [largest]])
+
+    start = np.concatenate([np.log(2 * fill / extents[:, 1]), np.zeros(count)])
+    solved = least_squares(faults, start, xtol=_EXACT, ftol=_EXACT, gtol=_EXACT).x
+    scales, rows = np.exp(solved[:count]), solved[count:]
     return [
-        Placement(round(s, _DIGITS), (round(-s * each.center, _DIGITS), round(y, _DIGITS)))
-        for each, s, y in zip(outlines, scales, rows, strict=True)
+        Placement(round(float(s), _DIGITS), (round(float(-s * x), _DIGITS), round(float(row - s * y), _DIGITS)))
+        for s, row, (x, y) in zip(scales, rows, middles, strict=True)
     ]
 
 
-def _outline(mask: Bool[Tensor, "S S"]) -> _Outline:
-    shown = mask.numpy()
-    rows, columns = np.flatnonzero(shown.any(1)), np.flatnonzero(shown.any(0))
+@dataclass(frozen=True)
+class _View:
+    """A photo's outline and its camera.
+
+    Attributes:
+        outline: corners of its convex hull, in half sides from the photo's middle, y upwards.
+        center: the camera's place in the world.
+        axes: the camera's right, up and back in the world.
+        focal: of the camera, in half sides.
+    """
+
+    number: int
+    outline: Points
+    center: Float[np.ndarray, " 3"]
+    axes: Float[np.ndarray, "3 3"]
+    focal: float
+
+    @staticmethod
+    def of(mask: Bool[Tensor, "S S"], cameras: Cameras, number: int) -> _View:
+        center, axes = cameras.centers[number].double().numpy(), cameras.rotation[number].double().numpy()
+        return _View(number, _outline(mask.numpy()), center, axes, float(cameras.projection[number, 0, 0]))
+
+    @property
+    def forward(self) -> Float[np.ndarray, " 3"]:
+        return -self.axes[2]
+
+    def touching(self, placed: Points, other: _View) -> Float[np.ndarray, " 2"]:
+        """The planes through both cameras that touch the placed outline: their slopes, times the focal length.
+
+        As large as the height in half sides at which they cross the middle of a picture.
+        """
+        between = (other.center - self.center) / np.linalg.norm(other.center - self.center)
+        up = np.array([0.0, 1.0, 0.0]) - between[1] * between
+        up /= np.linalg.norm(up)
+        rays = np.concatenate([placed / self.focal, np.full((len(placed), 1), -1.0)], 1) @ self.axes
+        angles = np.arctan2(rays @ up, np.abs(rays @ np.cross(between, up)))
+        return self.focal * np.array([angles.max(), angles.min()])
+
+
+def _outline(mask: np.ndarray) -> Points:
+    """Corners of the convex hull of a mask's pixels, which are squares."""
+    rows, columns = np.nonzero(mask)
     if not len(rows):
         raise BadInput("the photo shows no object", hint="give a picture whose background is transparent")
-    half = len(shown) / 2
-    depth = max(1, round(TIP * len(rows)))
-    place = (np.arange(len(shown)) + 0.5) / half - 1
-    top, bottom = (
-        (shown[rows_].sum(0) * place).sum() / shown[rows_].sum()
-        for rows_ in (slice(rows[0], rows[0] + depth), slice(rows[-1] + 1 - depth, rows[-1] + 1))
-    )
-    return _Outline(
-        (float(top), 1 - rows[0] / half),
-        (float(bottom), 1 - (rows[-1] + 1) / half),
-        columns[0] / half - 1,
-        (columns[-1] + 1) / half - 1,
-    )
-
-
-def _seen(outline: _Outline, end: str, scale: float, row: float) -> tuple[float, float]:
-    """Where an end of the object lies in the placed photo."""
-    x, y = getattr(outline, end)
-    return scale * (x - outline.center), scale * y + row
-
-
-def _in_space(seen: Sequence[tuple[float, float]], cameras: Cameras) -> Float[Tensor, " 3"]:
-    """The point that the photos show there: across from all of them, its height from the front.
-
-    Along directions that no photo shows across, the point is taken to lie in the middle.
-    """
-    point = cameras.projection.new_zeros(3)
-    for _ in range(_ROUNDS):
-        depth = cameras.clip(point[None])[:, 0, 3]
-        unit = depth / cameras.projection[:, 0, 0]
-        right, up = cameras.rotation[:, 0], cameras.rotation[:, 1]
-        across = torch.tensor([x for x, _ in seen]).to(unit) * unit
-        # least squares with a little pull to the middle: front and back say the same, and leave the depth open
-        equations = torch.cat([right, 1e-3 * torch.eye(3).to(right), up[:1]])
-        values = torch.cat([across, across.new_zeros(3), unit[:1] * seen[0][1]])
-        point = torch.linalg.lstsq(equations, values[:, None]).solution[:, 0]
-    return point
+    corners = np.concatenate([np.stack([columns + x, rows + y], 1) for x in (0, 1) for y in (0, 1)])
+    hull = cv2.convexHull(corners.astype(np.int32))[:, 0] / (len(mask) / 2) - 1
+    return hull * [1.0, -1.0]

@@ -19,13 +19,13 @@ too.
 
 
 class Register(Weightless[Cameras]):
-    """Every picture scaled and moved until all show the object's two ends where the bundle's cameras would.
+    """Every picture scaled and moved until the planes that touch the object touch all silhouettes.
 
     Writes `<side>_rgba.png` for the front and each side that was given. How well the silhouettes agree is among the
     facts: the share of each that the shape carved from all of them does not fill.
     """
 
-    stage, name, version = "sides", "register", 1
+    stage, name, version = "sides", "register", 2
     settings = Cameras
     reads = ("preprocess/image_rgba.png",)
     takes = TAKES
