@@ -21,7 +21,7 @@ FRAMES = ((0.9, 0.0, -0.1), (0.6, 0.2, -0.1), (0.8, -0.1, 0.05), (0.7, 0.1, 0.1)
 def photos() -> list[torch.Tensor]:
     """A long animal: its head is high and near to the front camera, which so shows it higher than any other does.
 
-    In the middle of all pictures, as the placed one will be: nearer to a camera it would be larger in its picture alone.
+    In the middle of all pictures, as the placed one will be: nearer to one camera it would be larger there alone.
     """
     parts = [((0.0, -0.3, -0.075), (0.3, 0.35, 0.875)), ((-0.1, 0.25, 0.7), (0.2, 0.35, 0.25))]
     balls = [trimesh.creation.icosphere(4) for _ in parts]
