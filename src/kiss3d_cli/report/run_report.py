@@ -12,6 +12,7 @@ from kiss3d_cli.core.files import write_durably
 from kiss3d_cli.geometry.cameras import bundle_cameras
 from kiss3d_cli.image.views import VIEW_NAMES
 from kiss3d_cli.pipeline import config as configuration
+from kiss3d_cli.pipeline.inputs import SIDES
 from kiss3d_cli.pipeline.run_folder import RunFolder
 from kiss3d_cli.report.chart import Bar, bars
 from kiss3d_cli.report.drawings import draw_colors, draw_normals, draw_vertex_colors
@@ -143,11 +144,29 @@ def _result(run: RunView, shape: Shape | None, errors: Errors | None, notes: lis
     if given is not None:
         right += figure(_or_note(lambda: file_uri(given, 512), "the picture", notes), "The picture", "fit")
     right += figure(_thumbnail(run, "preprocess/image_rgba.png", 384, notes), "Cut out", "cutout fit") + "</div>"
+    right += _other_sides(run, notes)
     words = run.json("caption/caption.json").get("caption")
     if isinstance(words, str):
         right += f"<blockquote>{text(words)}</blockquote>"
     right += _shape_facts(run, shape)
     return section("Result", f'<div class="split"><div>{left}</div><div>{right}</div></div>' if left else right)
+
+
+def _other_sides(run: RunView, notes: list[str]) -> str:
+    """The pictures of other sides, as they were given, and how they were brought to one scale with the front."""
+    pictures = {side: path for side in SIDES if (path := run.input(side)) is not None}
+    if not pictures:
+        return ""
+    tiles = "".join(
+        figure(_or_note(lambda path=path: file_uri(path, 320), f"the {side} picture", notes), side.capitalize(), "fit")
+        for side, path in pictures.items()
+    )
+    body = f'<h3>Pictures of other sides</h3><div class="three">{tiles}</div>'
+    matched = "".join(
+        figure(_thumbnail(run, f"sides/{side}_rgba.png", 320, notes), side.capitalize(), "cutout fit")
+        for side in VIEW_NAMES
+    )
+    return body + (f'<h3>Brought to one scale</h3><div class="four">{matched}</div>' if matched else "")
 
 
 def _viewer(shape: Shape, errors: Errors | None) -> str:
@@ -213,10 +232,11 @@ def _shape_facts(run: RunView, shape: Shape | None) -> str:
         if value is not None:
             rows.append([name, _told(value)])
     rows += _check_rows(run)
-    names = [name for name in ("mesh.glb", "mesh.obj", "mesh.ply") if run.artifact(f"refine/{name}") is not None]
-    if names:
-        folder = run.folder.folder("refine").name
-        rows.append(["files", ", ".join(f'<a href="{folder}/{name}">{name}</a>' for name in names)])
+    for stage, title in (("refine", "files"), ("place", "where the given mesh lay")):
+        names = [name for name in ("mesh.glb", "mesh.obj", "mesh.ply") if run.artifact(f"{stage}/{name}") is not None]
+        if names:
+            folder = run.folder.folder(stage).name
+            rows.append([title, ", ".join(f'<a href="{folder}/{name}">{name}</a>' for name in names)])
     return "<h3>Mesh</h3>" + table((), rows)
 
 

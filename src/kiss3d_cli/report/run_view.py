@@ -14,6 +14,7 @@ from kiss3d_cli.core.records import BadRecord, parse_json
 from kiss3d_cli.core.shell import typed
 from kiss3d_cli.methods.registry import methods
 from kiss3d_cli.pipeline import config as configuration
+from kiss3d_cli.pipeline.inputs import kinds
 from kiss3d_cli.pipeline.run_folder import RunFolder, RunRecord
 from kiss3d_cli.pipeline.stages import stages
 from kiss3d_cli.pipeline.status import StageStatus, read_status
@@ -173,10 +174,11 @@ def _stand_ins(key: str, value: Any) -> set[str | None]:
 
 def _again(record: RunRecord, changed: dict[str, tuple[Any, Any]]) -> str:
     words = ["kiss3d", "run"]
-    for name, option in (("picture", None), ("bundle", "--bundle"), ("ground_truth", "--gt")):
+    for name, kind in kinds().items():
         entry = record.inputs.get(name)
         if entry is not None:
-            words += [entry.path] if option is None else [option, entry.path]
+            given = entry.source if kind.typed else entry.path
+            words += [kind.option, given] if kind.option.startswith("--") else [given]
     words += ["--preset", record.preset]
     for key, (_before, now) in changed.items():
         if key == "bundle.method" and now == "file":  # --bundle says so

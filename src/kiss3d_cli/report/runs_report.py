@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from kiss3d_cli.core.errors import BadInput, Kiss3dError
-from kiss3d_cli.core.files import write_durably
+from kiss3d_cli.core.files import read_bytes, write_durably
+from kiss3d_cli.core.records import BadRecord, parse_json
 from kiss3d_cli.geometry.cameras import orbit_cameras
+from kiss3d_cli.pipeline.many_runs import REPORTS
 from kiss3d_cli.pipeline.measure import columns_of
 from kiss3d_cli.pipeline.run_folder import RunFolder, find_runs
 from kiss3d_cli.report.drawings import draw_colors, draw_normals
@@ -20,6 +24,9 @@ from kiss3d_cli.report.run_view import RunView, own_file, read_run
 from kiss3d_cli.report.shape import read_shape
 
 INDEX = "index.html"
+MESHES = ("mesh.glb", "mesh.obj", "mesh.ply")
+_LARGEST = 64 * 2**20
+"""Bytes of what a thousand runs are told in."""
 _THUMBNAIL = 144
 _AZIMUTH, _ELEVATION = 25.0, 10.0
 _GIB = 2**30
@@ -61,10 +68,24 @@ def runs_report(parent: Path, announce: Callable[[str], None] = lambda _text: No
         raise BadInput(
             "this is neither a run folder nor a folder of runs", place=str(parent), hint="kiss3d report outputs"
         )
+    jobs = _jobs(parent)
+    place = {Path(str(job.get("run_dir"))).name: number for number, job in reversed([*enumerate(jobs)])}
     rows = []
     for number, run in enumerate(runs, 1):
         announce(f"{number} of {len(runs)}: {run.path.name}")
-        rows.append(_row(run))
+        rows.append((place.get(run.path.name, len(jobs)), _row(run)))
+    names = {run.path.name for run in runs}
+    for number, job in enumerate(jobs):
+        if job["status"] == "same" or Path(str(job.get("run_dir"))).name not in names:
+            rows.append((number, _row_without_folder(job)))
+    rows.sort(key=lambda row: row[0])
+    title = f"{_some(len(runs), 'run')} in {root.name}"
+    header = f'<header><h1>{text(title)}</h1><span class="meta">{text(_counts(rows))}</span></header>'
+    body = f"<main>{header}{section('Runs', _table([cells for _, cells in rows]))}</main>"
+    return page(f"{title} - kiss3d", body)
+
+
+def _table(rows: Sequence[Mapping[str, Cell]]) -> str:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     head = "".join(f'<th><button type="button">{text(name)}</button></th>' for name in columns)
     lines = []
@@ -73,13 +94,34 @@ def runs_report(parent: Path, announce: Callable[[str], None] = lambda _text: No
         lines.append(
             "<tr>" + "".join(f'<td data-value="{text(cell.key)}">{cell.html}</td>' for cell in cells) + "</tr>"
         )
-    table = (
+    return (
         f'<div class="wide"><table class="runs sortable"><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
-    title = f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} in {root.name}"
-    body = f"<main><header><h1>{text(title)}</h1></header>{section('Runs', table)}</main>"
-    return page(f"{title} - kiss3d", body)
+
+
+def _counts(rows: Sequence[tuple[int, Mapping[str, Cell]]]) -> str:
+    counts = Counter(row["status"].key for _, row in rows)
+    return " · ".join(f"{count} {state}" for state, count in counts.most_common())
+
+
+def _jobs(parent: Path) -> list[dict[str, Any]]:
+    """What the last `kiss3d run` of many pictures said of each, in their order; empty where there was none."""
+    try:
+        told = parse_json(read_bytes(parent / REPORTS, _LARGEST, within=parent))
+    except (OSError, BadRecord):
+        return []
+    found = told.get("runs") if isinstance(told, dict) else None
+    jobs = found if isinstance(found, list) else []
+    return [job for job in jobs if isinstance(job, dict) and {"name", "status"} <= job.keys()]
+
+
+def _row_without_folder(job: Mapping[str, Any]) -> dict[str, Cell]:
+    """A picture that no run could be made of, or that shows what another one does."""
+    name, status = str(job["name"]), str(job["status"])
+    state, words = ("done", job.get("notes")) if status == "same" else ("failed", job.get("error"))
+    told = f'<span class="badge {state}">{text(status)}</span>' + (f"<p>{text(words)}</p>" if words else "")
+    return {"picture": Cell(""), "mesh": Cell(""), "run": Cell(text(name), name), "status": Cell(told, status)}
 
 
 def _row(folder: RunFolder) -> dict[str, Cell]:
@@ -98,12 +140,16 @@ def _row(folder: RunFolder) -> dict[str, Cell]:
     linked = text(name)
     if own_file(folder.path, REPORT) is not None:
         linked = f'<a href="{quote(name)}/{REPORT}">{linked}</a>'
+    linked += _files(run)
     made = [stage.manifest for stage in run.stages if stage.manifest is not None]
     cells = {
         "picture": Cell(_picture(run)),
         "mesh": Cell(_mesh(run)),
         "run": Cell(linked, name),
-        "status": Cell(f'<span class="badge {run.state}">{STATES[run.state]}</span>{_failure(run)}', STATES[run.state]),
+        "status": Cell(
+            f'<span class="badge {run.state}">{STATES[run.state]}</span>{_failure(run)}{_warnings(run)}',
+            STATES[run.state],
+        ),
         "preset": Cell(text(run.record.preset), run.record.preset),
         "started": Cell(text(run.record.created[:16].replace("T", " ")), run.record.created),
         "time": _number(run.seconds, f"{run.seconds:.1f} s"),
@@ -114,9 +160,16 @@ def _row(folder: RunFolder) -> dict[str, Cell]:
     video = [manifest.peak_vram_bytes for manifest in made if manifest.peak_vram_bytes is not None]
     if video:
         cells["video memory"] = _number(max(video) / _GIB, f"{max(video) / _GIB:.2f} GiB")
+    check = _check(run)
+    if check is not None:
+        cells["front match"] = check
     for metric, value in _metrics(run).items():
         cells[metric.replace("_", " ")] = _number(value, f"{value:.4f}")
     return cells
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _number(value: float, shown: str) -> Cell:
@@ -133,7 +186,40 @@ def _metrics(run: RunView) -> dict[str, float]:
 
 
 def _failure(run: RunView) -> str:
-    return "".join(f'<br><span class="soft">{text(failure.error)}</span>' for failure in run.failures)
+    return "".join(
+        f"<p>{text(failure.stage)}: {text(failure.error.removeprefix(f'stage {failure.stage}: '))}</p>"
+        for failure in run.failures
+    )
+
+
+def _warnings(run: RunView) -> str:
+    found = [f"{stage.status.stage}: {warning}" for stage in run.stages for warning in stage.status.warnings]
+    if not found:
+        return ""
+    items = "".join(f"<li>{text(line)}</li>" for line in found)
+    return f"<details><summary>{_some(len(found), 'warning')}</summary><ul>{items}</ul></details>"
+
+
+def _files(run: RunView) -> str:
+    """Links to the result, in the frame of the mesh that the run started from if any."""
+    for stage in ("place", "refine"):
+        names = [name for name in MESHES if run.artifact(f"{stage}/{name}") is not None]
+        if names:
+            folder = f"{quote(run.folder.path.name)}/{run.folder.folder(stage).name}"
+            links = [f'<a href="{folder}/{name}">{Path(name).suffix[1:].upper()}</a>' for name in names]
+            return f"<p>{' · '.join(links)}</p>"
+    return ""
+
+
+def _check(run: RunView) -> Cell | None:
+    """How well the mesh's front covers the object in its picture, and whether that is as it should be."""
+    manifest = run.stage("check").manifest
+    found = None if manifest is None else manifest.facts.get("check")
+    iou = found.get("mask_iou") if isinstance(found, dict) else None
+    if not isinstance(iou, int | float):
+        return None
+    kind, words = ("done", "like its picture") if found.get("within_limits") else ("stale", "differs")
+    return Cell(f'<span class="number">{iou:.0%}</span><br><span class="{kind}">{words}</span>', repr(float(iou)))
 
 
 def _picture(run: RunView) -> str:
