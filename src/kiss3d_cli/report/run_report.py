@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -158,7 +159,7 @@ def _other_sides(run: RunView, notes: list[str]) -> str:
     if not pictures:
         return ""
     tiles = "".join(
-        figure(_or_note(lambda path=path: file_uri(path, 320), f"the {side} picture", notes), side.capitalize(), "fit")
+        figure(_or_note(partial(file_uri, path, 320), f"the {side} picture", notes), side.capitalize(), "fit")
         for side, path in pictures.items()
     )
     body = f'<h3>Pictures of other sides</h3><div class="three">{tiles}</div>'

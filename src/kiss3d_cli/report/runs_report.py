@@ -215,8 +215,7 @@ def _check(run: RunView) -> Cell | None:
     """How well the mesh's front covers the object in its picture, and whether that is as it should be."""
     manifest = run.stage("check").manifest
     found = None if manifest is None else manifest.facts.get("check")
-    iou = found.get("mask_iou") if isinstance(found, dict) else None
-    if not isinstance(iou, int | float):
+    if not isinstance(found, dict) or not isinstance(iou := found.get("mask_iou"), int | float):
         return None
     kind, words = ("done", "like its picture") if found.get("within_limits") else ("stale", "differs")
     return Cell(f'<span class="number">{iou:.0%}</span><br><span class="{kind}">{words}</span>', repr(float(iou)))
