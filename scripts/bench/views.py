@@ -77,7 +77,7 @@ def load_part(root: Path, part: str, device: DeviceInfo) -> Any:
     }
     folder = root / ZERO123PLUS
     if part == "UNet":
-        unet = pipeline._empty_unet(folder)
+        unet = pipeline.empty_unet(folder)
         load_weights(unet, root / PARTS[part], **where)
         return unet
     if part == "Florence-2":

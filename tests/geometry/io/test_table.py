@@ -141,3 +141,17 @@ def test_data_that_are_there_without_compression_need_no_decoder(
     mesh = read_geometry(tmp_path / "a.glb", torch.float64).mesh
     assert mesh is not None
     np.testing.assert_array_equal(mesh.vertices.numpy(), VERTICES)
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".mtl", "/".join(["b" * 200] * 40) + "/a.mtl"], ids=["name", "path"])
+def test_a_library_whose_name_is_too_long_for_any_file_is_as_one_that_is_not_there(tmp_path: Path, name: str) -> None:
+    outcomes = []
+    for library in ("gone.mtl", name):
+        path = tmp_path / "a.obj"
+        face = "v 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nusemtl x\nf 1/1 2/1 3/1\n"
+        path.write_text(f"mtllib {library}\n{face}", encoding="utf-8")
+        try:
+            outcomes.append(" ".join(read_geometry(path, textures=True).notes).replace(library, ""))
+        except Kiss3dError as error:
+            outcomes.append(error.cause.replace(library, ""))
+    assert outcomes[0] == outcomes[1]
