@@ -18,7 +18,7 @@ OUTRO = """
 A command that works on many pictures or items ends with the code of the first failure, after it has tried all of them.
 
 A file or folder that can't be read or written is bad input (2). A full disk counts as something missing (3).
-A symbolic link or a pipe in the place of a record is damage (5). A message that standard error can't take is lost and
+A symbolic link or a pipe where a record should be is damage (5). A message that standard error can't take is lost and
 changes nothing.
 
 After any code but 0, `kiss3d resume RUN_DIR` continues a run that has begun; the message names the command.

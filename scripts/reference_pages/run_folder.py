@@ -75,9 +75,9 @@ the records that let any failure be resumed. `kiss3d status RUN_DIR` compares th
 The frames, the bundle's layout and the encoding of normals are described in [conventions](../conventions.md).
 """
 BETWEEN = """
-Every finished stage also has a `manifest.json`: the stage's key, the hashes of everything it read, its settings, the
-models with their identities, start, end, seconds, peak memory, the size and SHA-256 of every file, warnings and
-measurements ([its keys](json.md#manifestjson)).
+Every finished stage also has a `manifest.json` ([its keys](json.md#manifestjson)). It records the stage's key,
+its settings, the hashes of everything it read and wrote, and the identities of the models. It also has start, end,
+seconds, peak memory, warnings and measurements.
 
 ## While a stage runs, and after it failed
 

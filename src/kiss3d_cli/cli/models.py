@@ -50,7 +50,7 @@ def pull(
         bool, typer.Option("--contents", help="Read what is here whole, to find damage in it: a minute for 12gb.")
     ] = False,
 ) -> None:
-    """Download model weights, also in the place of damaged files. What was begun before goes on where it stopped."""
+    """Download model weights, and replace damaged files. An interrupted download is resumed."""
     import sys
 
     from kiss3d_cli.models.store import preflight

@@ -21,11 +21,11 @@ HELD_OUT = Path("outputs/prior/held-out")
 def data(
     objects: Annotated[
         Path | None,
-        typer.Option(help="A folder of meshes, or of zip files beside their index.json; none: made-up objects alone."),
+        typer.Option(help="A folder of meshes, or of zip files beside their index.json; none: procedural ones alone."),
     ] = None,
     out: Annotated[Path, typer.Option(help="The folder of views; what is there is kept.")] = VIEWS,
     shards: Annotated[int, typer.Option(min=1, max=99_999, help="Files of 64 views.")] = 400,
-    procedural: Annotated[float, typer.Option(min=0, max=1, help="Share of views of made-up objects.")] = 0.5,
+    procedural: Annotated[float, typer.Option(min=0, max=1, help="Share of views of procedural objects.")] = 0.5,
     split: Annotated[
         str, typer.Option(help="`train`, `held-out`, or one held-out family: views that are never trained on.")
     ] = "train",

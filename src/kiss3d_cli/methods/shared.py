@@ -30,7 +30,7 @@ class Device(Settings):
     name: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`; `auto` takes a GPU if there is one, else the CPU."""
     memory_limit: float | None = Field(None, ge=1)
-    """Video memory that may be used, in GiB; empty means what is free."""
+    """VRAM that may be used, in GiB; empty means what is free."""
 
 
 class Models(Settings):

@@ -213,7 +213,7 @@ KINDS = (
     InputKind(
         "mesh",
         "--mesh",
-        "Enhance this mesh instead of starting from a picture: redrawn by Flux, or with draft meshed anew.",
+        "Enhance this mesh instead of starting from a picture: redrawn by Flux, or with draft remeshed.",
         _mesh,
         metavar="MESH",
         starts=True,

@@ -35,7 +35,7 @@ class Recipe:
 
     Attributes:
         objects: a folder of objects, or None for made-up ones alone.
-        procedural: share of views of made-up objects, in [0, 1].
+        procedural: share of views of procedural objects, in [0, 1].
         seed: of everything drawn.
     """
 

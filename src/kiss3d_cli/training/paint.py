@@ -1,4 +1,4 @@
-"""Colours of made-up objects, sRGB-encoded."""
+"""Colours of procedural objects, sRGB-encoded."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Given(Settings):
 
 class Expanded(Given):
     expand: bool = False
-    """Let a language model expand the caption to describe four views, as every published run does; off because it is
+    """Let a language model expand the caption to describe four views, as every published run does. It is off: it takes
     15 GB of weights and half a minute for words that repeat what the reference bundle shows."""
     expand_model: str = "Qwen/Qwen2-7B-Instruct"
     """The chat model that expands the caption."""

@@ -1,4 +1,4 @@
-"""A given mesh in the place of a picture: in the world, meshed anew, and seen from the front."""
+"""A given mesh instead of a picture: in the world frame, remeshed, and seen from the front."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class MeshSettings(Framed, Cameras):
     up: Literal["y", "z"] = "y"
     """Upward axis of a given mesh, where its format does not state it; with `z`, its front looks along -y."""
     edge: float = Field(0.02, ge=0.005, le=0.2)
-    """Length of the edges that a given mesh is meshed anew with, in world units: half its longest side is 0.7."""
+    """Edge length to which a given mesh is remeshed, in world units: half its longest side is 0.7."""
 
 
 class Mesh(Weightless[MeshSettings]):
