@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 
 from kiss3d_cli.core.errors import Missing
@@ -47,7 +48,10 @@ def _library_versions() -> Mapping[str, str]:
         "transformers",
     ):
         try:
-            found[name] = version(name)
+            written = distribution(name).read_text("METADATA") or ""
         except PackageNotFoundError:
             continue
+        # `importlib.metadata.version` parses the whole file, of which the first lines are wanted
+        if line := re.search(r"^Version: *(\S+)", written, re.MULTILINE):
+            found[name] = line[1]
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -13,7 +14,7 @@ from scipy import ndimage
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.cameras import Cameras
 from kiss3d_cli.geometry.mesh import Mesh
-from kiss3d_cli.geometry.rasterize import rasterize
+from kiss3d_cli.geometry.rasterize import BUILT_IN
 from kiss3d_cli.geometry.render import render_colors, render_texture
 from kiss3d_cli.geometry.silhouette import pieces_of, thin_parts
 from kiss3d_cli.geometry.surface.intersections import bent_edges, self_intersections
@@ -26,6 +27,8 @@ HIGHEST_PSNR = 99.0
 """Decibels written for two pictures that do not differ."""
 
 REGISTRATIONS = 3
+SETTLED = 0.05
+"""Pixels that a registration's step moves the picture's border at least, or it is the last."""
 BLUR = 2.0
 """Standard deviation in pixels over which two silhouettes are brought together."""
 
@@ -126,7 +129,7 @@ def _fitted(
     to a small share of a pixel.
     """
     size = (len(mask), len(mask))
-    now, scale, shown = camera, 1.0, rasterize(camera.clip(mesh.vertices), mesh.faces, size).mask[0].numpy()
+    now, scale, shown = camera, 1.0, _silhouette(mesh, camera, size)
     best = now, scale, shown
     if _iou(shown, mask) > 0.995 or not shown.any():
         return best
@@ -135,23 +138,29 @@ def _fitted(
     shift = wanted - factor * middle
     for _ in range(1 + REGISTRATIONS):
         now, scale = _moved(now, factor, shift), scale * factor
-        shown = rasterize(now.clip(mesh.vertices), mesh.faces, size).mask[0].numpy()
+        shown = _silhouette(mesh, now, size)
         if _iou(shown, mask) > _iou(best[2], mask):
             best = now, scale, shown
         factor, shift = _registered(shown, mask)
-        if not 0.5 < factor < 2:
+        if not 0.5 < factor < 2 or max(abs(factor - 1), *abs(shift)) < SETTLED / (len(mask) / 2):
             break
     return best
 
 
+def _silhouette(mesh: Mesh, camera: Cameras, size: tuple[int, int]) -> Bool[np.ndarray, "S S"]:
+    found: Bool[np.ndarray, "S S"] = (BUILT_IN.find(camera.clip(mesh.vertices), mesh.faces, size)[0] >= 0).numpy()
+    return found
+
+
 def _registered(shown: Bool[np.ndarray, "S S"], mask: Bool[np.ndarray, "S S"]) -> tuple[float, Float[np.ndarray, " 2"]]:
     """Factor and shift, in half sides to the right and up, that bring one picture closer to the other."""
-    soft, aim = (ndimage.gaussian_filter(picture.astype(np.float64), BLUR) for picture in (shown, mask))
+    soft, aim = (cv2.GaussianBlur(picture.astype(np.float64), (0, 0), BLUR) for picture in (shown, mask))
     side = len(mask)
     line = (np.arange(side) + 0.5) * 2 / side - 1
     down, right = (slope * side / 2 for slope in np.gradient(soft))
     slopes = np.stack([right * line + down * line[:, None], right, -down], -1).reshape(-1, 3)
-    growth, *shift = -np.linalg.lstsq(slopes, (aim - soft).reshape(-1), rcond=None)[0]
+    # three unknowns: the normal equations are well-conditioned, and pinv bears a picture without slopes
+    growth, *shift = -np.linalg.pinv(slopes.T @ slopes) @ (slopes.T @ (aim - soft).reshape(-1))
     return 1 + float(growth), np.array(shift)
 
 

@@ -5,12 +5,15 @@ Nothing here or at the top of a method's file imports torch, so that a plan, a s
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
+import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -34,10 +37,14 @@ class Settings(BaseModel):
         extra="forbid",
         allow_inf_nan=False,
         coerce_numbers_to_str=True,
-        use_attribute_docstrings=True,
         protected_namespaces=(),
     )
     section: ClassVar[str | None] = None
+
+    @classmethod
+    def sentence(cls, field: str) -> str:
+        """The one about a field: the string under it in the class that declares it."""
+        return next((found[field] for found in map(_sentences, cls.__mro__) if field in found), "")
 
     def faults(self) -> Iterator[str]:
         """What is fine alone and wrong together, each as `field: sentence`."""
@@ -47,6 +54,21 @@ class Settings(BaseModel):
     def keys(cls, stage: str) -> dict[str, str]:
         """The dotted key of every field, by its name."""
         return dict(_keys(cls, stage))
+
+
+@cache
+def _sentences(owner: type) -> Mapping[str, str]:
+    """Read from the source when someone asks: pydantic's `use_attribute_docstrings` would read all at every start."""
+    if not (issubclass(owner, Settings) and owner is not Settings):
+        return {}
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
+    assert isinstance(tree, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(below.value.value)
+        for field, below in pairwise(tree.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str)
+    }
 
 
 @cache

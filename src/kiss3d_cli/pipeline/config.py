@@ -12,7 +12,7 @@ import difflib
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property, lru_cache, partial
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -119,13 +119,21 @@ class Form:
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """One documented setting, as it was declared: its type, its default and its bounds."""
+    """One documented setting, as it was declared: its type, its default and its bounds.
+
+    Attributes:
+        told: the sentence about it, asked for when it is needed.
+    """
 
     key: str
-    help: str
     annotation: Any
     default: Any
     bounds: tuple[Any, ...] = ()
+    told: Callable[[], str] = dataclasses.field(default=str, compare=False)
+
+    @property
+    def help(self) -> str:
+        return self.told()
 
     @cached_property
     def form(self) -> Form:
@@ -151,7 +159,7 @@ def settings() -> Mapping[str, Setting]:
     for stage in stages():
         names = (*stage.methods, *(("none",) if stage.optional else ()))
         key = f"{stage.name}.method"
-        found[key] = Setting(key, stage.help, Literal[names], stage.default)
+        found[key] = Setting(key, Literal[names], stage.default, told=partial(str, stage.help))
         for method in stage.methods.values():
             _declare(found, method.settings, stage.name)
     return found
@@ -162,7 +170,7 @@ def _declare(found: dict[str, Setting], owner: type[Settings], stage: str) -> No
         field = owner.model_fields[name]
         if field.is_required():  # it is declared elsewhere, as the method of another stage is
             continue
-        setting = Setting(key, field.description or "", field.annotation, field.default, tuple(field.metadata))
+        setting = Setting(key, field.annotation, field.default, tuple(field.metadata), partial(owner.sentence, name))
         if found.setdefault(key, setting) != setting:
             raise ValueError(f"the setting {key} is declared twice, in two ways")
 

@@ -196,9 +196,13 @@ class RunFolder:
     def _name(self, stage: Stage | str) -> str:
         """The name of a stage's folder: the stage's, or that with a number, where an older kiss3d left anything."""
         name = stage if isinstance(stage, str) else stage.name
+        # asked for hundreds of times a run: names that can't be meant are dropped before any pattern is tried
+        alike: list[str] = []
+        with contextlib.suppress(OSError), os.scandir(self.path) as there:
+            alike = [one.name for one in there if name in one.name and one.name.removeprefix(".")[:1].isdigit()]
         numbered = re.compile(rf"\.?(\d\d-{re.escape(name)})(\.partial|\.old|\.scratch|\.failed)?")
-        found = (numbered.fullmatch(path.name) for path in self.path.glob("*"))
-        return min((match[1] for match in found if match is not None), default=name)
+        matches = (numbered.fullmatch(found) for found in alike)
+        return min((match[1] for match in matches if match is not None), default=name)
 
     def inspect(self, stage: Stage) -> StageState:
         """The state of a stage, every artifact's hash checked. Changes nothing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,18 +71,14 @@ def run_report(folder: RunFolder) -> str:
     errors = None
     if shape is not None and shape.title == "the final mesh":
         errors = _or_note(lambda: measure_errors(run, shape.mesh), "the error heat map", notes)
-    parts = [
-        _header(run),
-        _failures(run),
-        _result(run, shape, errors, notes),
-        _drawings(run, shape, errors),
-        _measured(run),
-        _work(run, notes),
-        _times(run),
-        _stages(run),
-        _again(run),
-        _settings(run),
-    ]
+    # decoding, drawing and encoding let go of the interpreter: two at a time take little more than half the time
+    told: list[list[str]] = [[], []]
+    with ThreadPoolExecutor(2) as pool:
+        drawings = pool.submit(_drawings, run, shape, errors)
+        result, work = pool.submit(_result, run, shape, errors, told[0]), pool.submit(_work, run, told[1])
+        parts = [_header(run), _failures(run), result.result(), drawings.result(), _measured(run), work.result()]
+    notes += [note for several in told for note in several]
+    parts += [_times(run), _stages(run), _again(run), _settings(run)]
     parts.insert(2, _notes(run, notes))
     body = "<main>" + "\n".join(part for part in parts if part) + "</main>" + LARGE_PICTURE
     return page(f"{run.record.name} - kiss3d", body, [] if shape is None else ["viewer.js"])

@@ -80,14 +80,14 @@ def measure_errors(run: RunView, mesh: Mesh) -> Errors | None:
     Raises:
         BadInput, OutOfMemory: the ground truth can't be read.
     """
-    from scipy.spatial import KDTree
+    metrics, path = run.json("eval/metrics.json"), run.input("ground_truth")
+    if not metrics or path is None:
+        return None
+    from scipy.spatial import KDTree  # slow to import
 
     from kiss3d_cli.evaluation.files import read_truth
     from kiss3d_cli.evaluation.metrics import sample_surface
 
-    metrics, path = run.json("eval/metrics.json"), run.input("ground_truth")
-    if not metrics or path is None:
-        return None
     try:
         to_common = [np.array(metrics[name]["to_common_frame"], float) for name in ("prediction", "ground_truth")]
         scale = max(float(score["threshold"]) for score in metrics["metrics"]["f_scores"])

@@ -19,6 +19,7 @@ from scipy import ndimage, sparse
 from scipy.sparse.linalg import splu
 
 from kiss3d_cli.geometry.inflate.double_sheet import LEVEL, crossings
+from kiss3d_cli.geometry.silhouette import depth_inside
 
 SYMMETRY = (0.82, 0.9)
 """Intersection over union of the silhouette and its mirror image, between not turned at all and fully turned."""
@@ -173,9 +174,9 @@ def _turned(u: Float[np.ndarray, "H W"], coverage: Float[np.ndarray, "H W"]) -> 
     thickest = float(np.sqrt(u.max()))
     if share == 0 or thickest < 4:
         return u
-    distance = ndimage.distance_transform_edt(inside)
+    distance = depth_inside(inside)
     radius = TRUNK * float(distance.max())
-    trunk = ndimage.distance_transform_edt(distance < radius) < radius
+    trunk = depth_inside(distance < radius) < radius
     disc = _level_discs(np.where(trunk, np.maximum(coverage, 0.51), 0))
     disc = ndimage.gaussian_filter1d(disc, 0.2 * radius, axis=0)
     # a tenth is within what smoothing does to a disc

@@ -8,6 +8,8 @@ from jaxtyping import Bool, Float
 from scipy import ndimage, sparse
 from scipy.sparse.linalg import splu
 
+from kiss3d_cli.geometry.silhouette import depth_inside
+
 FRINGE = 0.008
 """Share of the picture's side, inwards from the outline, where a picture's colours hold some of its background."""
 SEAM = 0.003
@@ -45,7 +47,7 @@ def unfringed(
     pale = (rgb.min(-1) > PALE) & ~_even_bands(rgb, alpha)
     width = np.where(pale, max(halo, fringe), fringe) * len(solid)
     # beyond the picture nothing is known: an object that is cut off there has no fringe
-    distance = ndimage.distance_transform_edt(np.pad(solid, 1, mode="edge"))[1:-1, 1:-1]
+    distance = depth_inside(np.pad(solid, 1, mode="edge"))[1:-1, 1:-1]
     thickness = half_thickness(distance, 2 * float(width.max()))
     own = solid & (distance > np.minimum(np.maximum(width, 1), 0.6 * thickness))
     nearest = ndimage.distance_transform_edt(~own, return_distances=False, return_indices=True)
@@ -73,7 +75,7 @@ def half_thickness(distance: Float[np.ndarray, "S S"], limit: float) -> Float[np
     radius = distance.copy()
     step = 1.0
     while step < 1.34 * limit and (distance >= step).any():
-        covered = ndimage.distance_transform_edt(distance < step) < step
+        covered = depth_inside(distance < step) < step
         radius[covered] = np.maximum(radius[covered], step)
         step *= 4 / 3
     return np.asarray(np.where(distance > 0, radius, 0))
@@ -96,7 +98,7 @@ def continued(
     side = min(side, size)
     edge, middle = (_without_details(rgb, round(share * size), side) for share in (DETAIL, FEATURE))
     inside = cv2.resize(solid.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA) > 0.3
-    distance = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
+    distance = depth_inside(np.pad(inside, 1))[1:-1, 1:-1]
     rim = inside & (distance <= max(1.5, RIM * side))
     spread = _spread(np.where(rim[..., None], edge, middle), np.where(rim, 10.0, ANCHOR), inside)
     nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)

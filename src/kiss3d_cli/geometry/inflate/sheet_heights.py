@@ -16,6 +16,7 @@ from scipy.sparse.linalg import splu
 
 from kiss3d_cli.geometry.inflate.double_sheet import LEVEL, DoubleSheet
 from kiss3d_cli.geometry.inflate.heights import height_field
+from kiss3d_cli.geometry.silhouette import depth_inside
 
 COARSE = 256
 """Pixels a side of the grid for what is smooth."""
@@ -93,7 +94,7 @@ def _coarse(
     if known.any() and not known.all():
         nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
         # a part that the coarse grid does not have is narrow: beyond the neighbourhood it is a rod
-        far = ndimage.distance_transform_edt(~known) > 2
+        far = depth_inside(~known) > 2
         source = np.where(far, _ROD, source[nearest[0], nearest[1]])
     return source, extra
 

@@ -6,7 +6,6 @@ splits vertices along texture seams, which opens a closed mesh.
 
 from __future__ import annotations
 
-import io
 import json
 import struct
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from PIL import Image
 
 from kiss3d_cli.core.color_space import srgb_to_linear
 from kiss3d_cli.core.errors import BadInput
@@ -85,12 +83,6 @@ def _bytes_of_colors(mesh: Mesh) -> np.ndarray | None:
     return (mesh.colors.detach().cpu().double().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 
 
-def _png(texture: Texture) -> bytes:
-    data = io.BytesIO()
-    Image.fromarray(texture.image.cpu().numpy()).save(data, "PNG", compress_level=6)
-    return data.getvalue()
-
-
 def ply(mesh: Mesh) -> bytes:
     """Binary PLY with sRGB-encoded vertex colours, as viewers expect them."""
     vertices, faces = _arrays(mesh)
@@ -140,7 +132,7 @@ def obj(mesh: Mesh, texture: Texture | None, stem: str) -> dict[str, bytes]:
     text = f"mtllib {stem}.mtl\n" + _lines("v %.9g %.9g %.9g", vertices) + _lines("vt %.7g %.7g", uv)
     text += "usemtl surface\n" + _lines("f %d/%d %d/%d %d/%d", pairs)
     material = f"newmtl surface\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {stem}.png\n"
-    return {".obj": text.encode(), ".mtl": material.encode(), ".png": _png(texture)}
+    return {".obj": text.encode(), ".mtl": material.encode(), ".png": texture.png}
 
 
 def _lines(form: str, rows: np.ndarray) -> str:
@@ -178,7 +170,7 @@ def glb(mesh: Mesh, texture: Texture | None) -> bytes:
         "materials": [{"pbrMetallicRoughness": material, "doubleSided": True}],
     }
     if texture is not None:
-        document["images"] = [{"bufferView": binary.view(_png(texture)), "mimeType": "image/png"}]
+        document["images"] = [{"bufferView": binary.view(texture.png), "mimeType": "image/png"}]
         document["samplers"] = [
             {"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAP_LINEAR, "wrapS": _CLAMP_TO_EDGE, "wrapT": _CLAMP_TO_EDGE}
         ]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
-from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.geometry.io.gltf.document import open_document
+from kiss3d_cli.geometry.io.gltf.materials import Painter
+from kiss3d_cli.geometry.io.gltf.primitives import read_primitive
+from kiss3d_cli.geometry.io.picture import NoPicture
+from kiss3d_cli.geometry.io.source import Source
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.texture.texture import Texture
 
@@ -19,27 +20,25 @@ def read_textured_glb(path: Path) -> tuple[Mesh, Texture] | None:
     """A GLB written by `write_mesh`, with its texture; None if it has none. Vertices are split at seams.
 
     Raises:
-        BadInput: the file is damaged.
+        BadInput: the file is damaged, or holds more than one mesh.
     """
-    import trimesh  # slow to import
-
+    document = open_document(Source(path, alone=True))
+    entries = document.array(document.entry("meshes", 0), "primitives")
+    if document.count("meshes") != 1 or len(entries) != 1 or not isinstance(entries[0], dict):
+        raise document.wrong("it is not one mesh of one part")
+    primitive = read_primitive(document, entries[0], [])
     try:
-        scene = trimesh.load_scene(io.BytesIO(path.read_bytes()), file_type="glb", process=False)
-        (found,) = scene.geometry.values()
-        uv = getattr(found.visual, "uv", None)
-        image: Any = getattr(getattr(found.visual, "material", None), "baseColorTexture", None)
-        if uv is None or not isinstance(image, Image.Image):
-            return None
-        faces = torch.from_numpy(np.array(found.faces, dtype=np.int64))
-        mesh = Mesh(torch.from_numpy(np.array(found.vertices, dtype=np.float32)), faces)
-        upright = np.array(uv, dtype=np.float32) * [1, -1] + [0, 1]  # trimesh turns v around
-        pixels = torch.from_numpy(np.array(image.convert("RGB")))
-    except MemoryError:
-        raise
-    except Exception as error:  # trimesh's readers raise whatever the damage leads to
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise BadInput(f"the mesh can't be read ({reason})", place=path.name) from error
-    return mesh, Texture(torch.from_numpy(upright.astype(np.float32)), faces, pixels)
+        pixels = Painter(document).picture(primitive)
+    except NoPicture as error:
+        raise document.wrong(f"its texture {error}") from error
+    uv = primitive.attributes.get("TEXCOORD_0")
+    if pixels is None or uv is None:
+        return None
+    if uv.shape[1] != 2 or not all(np.isfinite(values).all() for values in (uv, primitive.positions)):
+        raise document.wrong("its positions or texture coordinates are not finite numbers")
+    faces = torch.from_numpy(primitive.faces)
+    mesh = Mesh(torch.from_numpy(primitive.positions.astype(np.float32)), faces)
+    return mesh, Texture(torch.from_numpy(uv.astype(np.float32)), faces, torch.from_numpy(pixels.copy()))
 
 
 def without_seams(mesh: Mesh) -> Mesh:

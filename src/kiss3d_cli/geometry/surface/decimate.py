@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
@@ -100,5 +99,7 @@ def nearest_colors(vertices: Float[Tensor, "N 3"], source: Mesh) -> Float[Tensor
     """For each vertex the colour of the nearest one of `source`; None if that has none."""
     if source.colors is None:
         return None
+    from scipy.spatial import cKDTree  # slow to import
+
     _, index = cKDTree(source.vertices.detach().cpu().numpy()).query(vertices.detach().cpu().numpy())
     return source.colors[torch.from_numpy(index.astype(np.int64)).to(source.colors.device)]

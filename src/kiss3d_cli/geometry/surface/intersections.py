@@ -23,14 +23,18 @@ def self_intersections(vertices: Float[np.ndarray, "N 3"], faces: Int[np.ndarray
         vertices: of any scale.
         faces: with or without faults.
     """
-    welded = weld(vertices)[faces]
+    # columns of their own: gathering from one is several times faster than gathering rows
+    welded = np.ascontiguousarray(weld(vertices)[faces].T)
     corners = vertices[faces].astype(np.float64)
     low, high = corners.min(1), corners.max(1)
+    bounds = list(zip(np.ascontiguousarray(low.T), np.ascontiguousarray(high.T), strict=True))
     count = 0
     for first, second in _neighbours(low, high):
-        meet = ((low[first] <= high[second]) & (low[second] <= high[first])).all(1)
-        first, second = first[meet], second[meet]
-        apart = (welded[first][:, :, None] != welded[second][:, None, :]).all((1, 2))
+        for begin, end in bounds:
+            meet = (begin[first] <= end[second]) & (begin[second] <= end[first])
+            first, second = first[meet], second[meet]
+        mine, others = ([column[number] for column in welded] for number in (first, second))
+        apart = np.logical_and.reduce([one != other for one in mine for other in others])
         first, second = first[apart], second[apart]
         crossing = _straddles(corners[first], corners[second]) & _straddles(corners[second], corners[first])
         a, b = corners[first[crossing]], corners[second[crossing]]
@@ -52,8 +56,9 @@ def _neighbours(low: Float[np.ndarray, "F 3"], high: Float[np.ndarray, "F 3"]) -
     steps = np.stack([place // (size[:, 1] * size[:, 2]), place // size[:, 2] % size[:, 1], place % size[:, 2]], 1)
     cells = begin[owner] + steps
     key = (cells[:, 0] * _FINEST + cells[:, 1]) * _FINEST + cells[:, 2]
-    order = np.argsort(key, kind="stable")
+    order = np.argsort(key)
     key, owner, cells = key[order], owner[order], cells[order]
+    lowest, places = np.ascontiguousarray(begin.T), np.ascontiguousarray(cells.T)
     # Two boxes share many cells; the pair belongs to the one in which the later of their lower corners lies.
     found: list[tuple[np.ndarray, np.ndarray]] = []
     here = np.arange(len(key))
@@ -65,7 +70,9 @@ def _neighbours(low: Float[np.ndarray, "F 3"], high: Float[np.ndarray, "F 3"]) -
         for start in range(0, len(here), _PAIRS_AT_ONCE):
             at = here[start : start + _PAIRS_AT_ONCE]
             first, second = owner[at], owner[at + offset]
-            ours = (np.maximum(begin[first], begin[second]) == cells[at]).all(1)
+            ours = np.logical_and.reduce(
+                [np.maximum(b[first], b[second]) == c[at] for b, c in zip(lowest, places, strict=True)]
+            )
             found.append((first[ours], second[ours]))
     return found
 

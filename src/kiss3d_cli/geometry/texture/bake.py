@@ -2,59 +2,79 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt
+from jaxtyping import Bool, UInt8
 
 from kiss3d_cli.core.errors import BadInput
-from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
-from kiss3d_cli.geometry.rasterize import interpolate, rasterize
+from kiss3d_cli.geometry.mesh import Mesh
+from kiss3d_cli.geometry.rasterize import rasterize
 from kiss3d_cli.geometry.texture.charts import Atlas
-from kiss3d_cli.geometry.texture.diffuse import diffuse
 from kiss3d_cli.geometry.texture.project import Photographs, Projector
 from kiss3d_cli.geometry.texture.texture import Texture
 
-_TEXELS_AT_ONCE = 1 << 18
+_TEXELS_AT_ONCE = 1 << 16
 
 
-def bake(mesh: Mesh, photographs: Photographs, atlas: Atlas, size: int = 2048) -> Texture:
+def bake(mesh: Mesh, photographs: Photographs | Projector, atlas: Atlas, size: int = 2048) -> Texture:
     """Paints every texel from the photographs that show it.
 
     Texels that no photograph shows take the mesh's colours spread by diffusion (`project.project_colors`), those in
     between a blend. Where no photograph counts at all, all take the colours of the mesh's vertices. Texels outside all
-    charts repeat the nearest one inside, so that neither filtering nor mipmaps bring a seam to light.
+    charts have the mean of those inside next to them, so that neither filtering nor mipmaps bring a seam to light.
 
     Args:
+        photographs: of the mesh; a projector of them saves its work being done again.
         size: pixels a side.
     """
     if size < 1:
         raise BadInput(f"A texture cannot have {size} pixels a side.", hint="Ask for 1024 or 2048.")
-    projector = Projector(mesh, photographs)
-    normals = vertex_normals(mesh.vertices, mesh.faces)
-    sighting = projector.look(mesh.vertices, normals)
-    if bool(sighting.trust.any()) or mesh.colors is None:
-        spread = diffuse(mesh.vertices, mesh.faces, sighting.colors, sighting.trust)
-    else:
-        spread = mesh.colors
+    projector = photographs if isinstance(photographs, Projector) else Projector(mesh, photographs)
+    seen_at_all = bool(projector.at_vertices.trust.any())
+    spread = projector.spread if seen_at_all or mesh.colors is None else mesh.colors
     # The atlas is a picture like any other: w = 1 everywhere, and v runs down as rows do.
     flat = torch.cat([atlas.uv * 2 - 1, torch.zeros_like(atlas.uv)], 1)
     flat[:, 1] *= -1
     flat[:, 3] = 1
     fragments = rasterize(flat[None].to(mesh.vertices), atlas.corners.to(mesh.faces.device), (size, size))
-    points = interpolate(torch.cat([mesh.vertices, normals, spread], 1), mesh.faces, fragments).reshape(-1, 9)
     inside = fragments.mask.reshape(-1)
     if not bool(inside.any()):
         raise BadInput("No face of the mesh is large enough for the texture.", hint="Ask for a larger texture.")
     covered = inside.nonzero()[:, 0]
-    image = points.new_zeros(size * size, 3)
-    for start in range(0, len(covered), _TEXELS_AT_ONCE):
-        part = covered[start : start + _TEXELS_AT_ONCE]
-        place, normal, own = torch.tensor_split(points.index_select(0, part), 3, dim=1)
+    attributes = torch.cat([mesh.vertices, projector.normals, spread], 1)
+    shares, face_id = fragments.barycentric.reshape(-1, 3), fragments.face_id.reshape(-1)
+    image = attributes.new_zeros(size * size, 3)
+    for part in covered.split(_TEXELS_AT_ONCE):
+        corners = mesh.faces.index_select(0, face_id.index_select(0, part))
+        weight = shares.index_select(0, part)
+        mixed = sum(attributes.index_select(0, corners[:, i]) * weight[:, i, None] for i in range(3))
+        place, normal, own = torch.tensor_split(torch.as_tensor(mixed), 3, dim=1)
         seen = projector.look(place, torch.nn.functional.normalize(normal, dim=1))
         image[part] = torch.lerp(own, seen.colors, seen.trust[:, None])
-    nearest = distance_transform_edt(
-        ~inside.reshape(size, size).cpu().numpy(), return_distances=False, return_indices=True
-    )
-    source = torch.from_numpy(nearest[0].astype(np.int64) * size + nearest[1]).reshape(-1).to(image.device)
-    painted = (image.clamp(0, 1) * 255).round().to(torch.uint8).index_select(0, source).reshape(size, size, 3)
-    return Texture(atlas.uv, atlas.corners, painted)
+    painted = (image.clamp(0, 1) * 255).round().to(torch.uint8).reshape(size, size, 3).cpu().numpy()
+    filled = _filled(painted, inside.reshape(size, size).cpu().numpy())
+    return Texture(atlas.uv, atlas.corners, torch.from_numpy(filled))
+
+
+def _filled(image: UInt8[np.ndarray, "H W 3"], inside: Bool[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
+    """The image with means of its inside around it: of 2 x 2 pixels, of 4 x 4 where those hold none, and so on.
+
+    That is what mipmaps mix (pull and push: Gortler et al. 1996, 4.3).
+
+    Args:
+        image: zero outside.
+        inside: anything but empty.
+    """
+    colors, weights = [image.astype(np.float32)], [inside.astype(np.float32)]
+    while not weights[-1].all():
+        height, width = weights[-1].shape
+        half = ((width + 1) // 2, (height + 1) // 2)
+        colors.append(cv2.resize(colors[-1], half, interpolation=cv2.INTER_AREA))
+        weights.append(cv2.resize(weights[-1], half, interpolation=cv2.INTER_AREA))
+    wide = colors[-1] / weights[-1][..., None]
+    for color, weight in zip(colors[-2:0:-1], weights[-2:0:-1], strict=True):
+        wide = cv2.resize(wide, weight.shape[::-1], interpolation=cv2.INTER_NEAREST)
+        wide = np.where(weight[..., None] > 0, color / np.maximum(weight, 1e-6)[..., None], wide)
+    outside = cv2.resize(np.rint(wide).astype(np.uint8), inside.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    return np.where(inside[..., None], image, outside)

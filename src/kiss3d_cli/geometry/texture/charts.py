@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
@@ -20,7 +20,7 @@ from torch import Tensor
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.cameras import Cameras
 from kiss3d_cli.geometry.mesh import Mesh, face_normals
-from kiss3d_cli.geometry.rasterize import rasterize
+from kiss3d_cli.geometry.rasterize import BUILT_IN
 from kiss3d_cli.geometry.texture.packing import pack
 
 FRONT = 0.25
@@ -176,23 +176,41 @@ def _layers(
     flat = places * places.new_tensor([2.0, -2.0]) + places.new_tensor([-1.0, 1.0])
     behind = float(depths.max()) + float(depths.min())
 
-    def drawn(numbers: Int[np.ndarray, " K"], depth: Float[Tensor, " N"]) -> Int[np.ndarray, " P"]:
+    def drawn(numbers: Int[np.ndarray, " K"], depth: Float[Tensor, " N"]) -> Int[np.ndarray, "S S"]:
         clip = torch.cat([flat * depth[:, None], torch.zeros_like(depth)[:, None], depth[:, None]], 1)
-        picture = rasterize(clip[None], faces[numbers], (_LAYER_SIZE, _LAYER_SIZE)).face_id
-        return np.where(picture.numpy() < 0, -1, numbers[picture.numpy()]).reshape(-1)
+        picture = BUILT_IN.find(clip[None], faces[numbers], (_LAYER_SIZE, _LAYER_SIZE))[0].numpy()
+        return np.where(picture < 0, -1, numbers[picture])
 
+    boxes = _pixel_boxes(places.numpy()[faces.numpy()] * _LAYER_SIZE)
     here = np.arange(len(faces))
     for number in range(_LAYERS):
-        kept = here
+        kept, contested = here, np.ones((_LAYER_SIZE, _LAYER_SIZE), bool)
         while True:
-            farthest = drawn(kept, behind - depths)
-            nearest = drawn(kept, depths)
-            hidden = np.unique(farthest[(nearest != farthest) & (nearest >= 0) & (farthest >= 0)])
+            farthest, nearest = drawn(kept, behind - depths), drawn(kept, depths)
+            contested &= nearest != farthest
+            hidden = np.unique(farthest[contested])
             if not len(hidden):
                 break
             layer[hidden] = number + 1
+            # where one face is left, none is hidden any more: only the others are drawn again
             kept = kept[layer[kept] == number]
+            kept = kept[_touch(boxes[kept], contested)]
         here = here[layer[here] == number + 1]
         if not len(here):
             break
     return layer
+
+
+def _pixel_boxes(corners: Float[np.ndarray, "F 3 2"]) -> Int[np.ndarray, "F 2 2"]:
+    """First pixel and the one after the last of each triangle's box in a picture of `_LAYER_SIZE`, column and row."""
+    low, high = np.floor(corners.min(1)), np.floor(corners.max(1)) + 1
+    return np.stack([low, high], 1).clip(0, _LAYER_SIZE).astype(np.int64)
+
+
+def _touch(boxes: Int[np.ndarray, "F 2 2"], pixels: Bool[np.ndarray, "S S"]) -> Bool[np.ndarray, " F"]:
+    """Which boxes hold any of these pixels."""
+    before = np.zeros((len(pixels) + 1, len(pixels) + 1), np.int64)
+    before[1:, 1:] = pixels.cumsum(0).cumsum(1)
+    (left, top), (right, bottom) = boxes[:, 0].T, boxes[:, 1].T
+    inside = before[bottom, right] - before[top, right] - before[bottom, left] + before[top, left]
+    return np.asarray(inside > 0)

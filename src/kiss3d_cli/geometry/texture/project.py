@@ -9,6 +9,7 @@ depth is that of the rendered mesh and it faces the camera.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -86,7 +87,7 @@ class Projector:
         if not bool(photographs.masks.any()):
             raise BadInput("The masks of all views are empty.", hint="Check the pictures' background.")
         self._images = _spread(photographs) if photographs.exact else photographs.images
-        self._photographs = photographs
+        self._mesh, self._photographs = mesh, photographs
         size = (RESOLUTION, RESOLUTION)
         fragments = rasterize(photographs.cameras.clip(mesh.vertices.detach()), mesh.faces, size)
         depth = torch.where(fragments.mask, fragments.depth, torch.inf)
@@ -121,6 +122,21 @@ class Projector:
             total = total + gain[:, None] * _sample(self._images[view].permute(2, 0, 1), grid)
             weight = weight + gain
         return Sighting(total / torch.where(weight > 0, weight, 1)[:, None], weight)
+
+    @cached_property
+    def normals(self) -> Float[Tensor, "N 3"]:
+        """Of the mesh's vertices."""
+        return vertex_normals(self._mesh.vertices, self._mesh.faces)
+
+    @cached_property
+    def at_vertices(self) -> Sighting:
+        return self.look(self._mesh.vertices, self.normals)
+
+    @cached_property
+    def spread(self) -> Float[Tensor, "N 3"]:
+        """Colours of the vertices; those that no picture shows are filled by diffusion."""
+        seen = self.at_vertices
+        return diffuse(self._mesh.vertices, self._mesh.faces, seen.colors, seen.trust)
 
 
 def _sample(image: Float[Tensor, "C H W"], grid: Float[Tensor, "1 1 P 2"]) -> Float[Tensor, "P C"]:
@@ -164,5 +180,4 @@ def _margins(depth: Float[Tensor, "V R R"], photographs: Photographs) -> Float[T
 
 def project_colors(mesh: Mesh, photographs: Photographs) -> Float[Tensor, "N 3"]:
     """sRGB-encoded colours of all vertices in [0, 1]; those that no picture shows are filled by diffusion."""
-    sighting = Projector(mesh, photographs).look(mesh.vertices, vertex_normals(mesh.vertices, mesh.faces))
-    return diffuse(mesh.vertices, mesh.faces, sighting.colors, sighting.trust).clamp(0, 1)
+    return Projector(mesh, photographs).spread.clamp(0, 1)

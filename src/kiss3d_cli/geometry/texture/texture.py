@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
+from functools import cached_property
 
 from jaxtyping import Float, Int, UInt8
+from PIL import Image
 from torch import Tensor
 
 
@@ -23,3 +26,10 @@ class Texture:
     uv: Float[Tensor, "M 2"]
     corners: Int[Tensor, "F 3"]
     image: UInt8[Tensor, "H W 3"]
+
+    @cached_property
+    def png(self) -> bytes:
+        """The image as a file."""
+        data = io.BytesIO()
+        Image.fromarray(self.image.cpu().numpy()).save(data, "PNG", compress_level=6)
+        return data.getvalue()

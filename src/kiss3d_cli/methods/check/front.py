@@ -16,7 +16,7 @@ FACTS = "check"
 class Front(Weightless[Cameras]):
     """The front view at the picture's resolution, and what is wrong with the surface; below limits it is said."""
 
-    stage, name, version = "check", "front", 1
+    stage, name, version = "check", "front", 2
     settings = Cameras
     reads = ("preprocess/image_rgba.png", "preprocess/mask.png", "refine/mesh.ply", "refine/mesh.glb")
     writes = ("check.json",)

@@ -116,7 +116,7 @@ class Isomer(Weightless[IsomerSettings]):
         from kiss3d_cli.geometry.surface.topology import report
         from kiss3d_cli.geometry.texture.bake import bake
         from kiss3d_cli.geometry.texture.charts import unwrap
-        from kiss3d_cli.geometry.texture.project import Photographs, project_colors
+        from kiss3d_cli.geometry.texture.project import Photographs, Projector
         from kiss3d_cli.methods.bundle.drawn import drawn
         from kiss3d_cli.methods.bundle.elsewhere import cameras_of, weights_of
 
@@ -145,16 +145,17 @@ class Isomer(Weightless[IsomerSettings]):
         photographs = Photographs(cameras, bundle.rgb, bundle.mask, weights, exact=refined.unchanged)
         if own is not None:
             mesh = mesh.with_colors(nearest_colors(mesh.vertices, read_mesh(own)))
-            photographs = dataclasses.replace(photographs, weights=torch.zeros_like(weights))
+            projector = Projector(mesh, dataclasses.replace(photographs, weights=torch.zeros_like(weights)))
             context.facts["colors"] = "of the given mesh"
         else:
-            mesh = mesh.with_colors(project_colors(mesh, photographs))
+            projector = Projector(mesh, photographs)
+            mesh = mesh.with_colors(projector.spread.clamp(0, 1))
         texture = None
         if settings.texture:
             context.progress(0.75, "unwrapping")
             atlas = unwrap(mesh, cameras, settings.texture_size)
             context.progress(0.85, "baking the texture")
-            texture = bake(mesh, photographs, atlas, settings.texture_size)
+            texture = bake(mesh, projector, atlas, settings.texture_size)
         context.progress(0.95, "writing")
         for suffix in ("glb", "obj", "ply"):
             write_mesh(context.output / f"mesh.{suffix}", mesh, texture)

@@ -56,6 +56,17 @@ class Painter:
                 return None
         return encoded(linear)
 
+    def picture(self, primitive: Primitive) -> UInt8[np.ndarray, "H W 3"] | None:
+        """The texture of its base colour as it is, row 0 on top, sRGB-encoded; None without one.
+
+        Raises:
+            NoPicture: it can't be read.
+        """
+        if primitive.material is None:
+            return None
+        texture = self._base(self.document.entry("materials", primitive.material))[1]
+        return None if texture is None else self._pixels(self.document.entry("textures", texture.get("index")))
+
     def _base(self, material: dict[str, Any]) -> tuple[Float[np.ndarray, " 3"] | None, dict[str, Any] | None]:
         """Factor and texture of the surface's own colour."""
         document = self.document
