@@ -117,6 +117,17 @@ def extrusion(case: Case, thickness: float) -> Mesh:
     return Mesh(torch.from_numpy(vertices).float(), torch.from_numpy(faces))
 
 
+def guesses(case: Case) -> list[Mesh]:
+    width, height, _, _ = case.box
+    longest = max(width, height)
+    return [
+        ellipsoid(case, (longest / 2,) * 3),
+        ellipsoid(case, (width / 2, height / 2, width / 2)),
+        extrusion(case, 0.1 * longest),
+        extrusion(case, 0.25 * longest),
+    ]
+
+
 def draft(case: Case) -> Mesh:
     return inflate(torch.from_numpy(case.framed.rgba[..., 3] / 255)).mesh
 
@@ -138,24 +149,21 @@ def main() -> None:
     parser.add_argument("--names", nargs="+", default=["spot", "stanford-bunny", "cow"], help="files in --meshes")
     parser.add_argument("--points", type=int, help="samples on each surface; the protocol's own by default")
     parser.add_argument("--pipeline", action="store_true", help="add the whole draft preset")
+    parser.add_argument(
+        "--guesses", action=argparse.BooleanOptionalAction, default=True, help="measure the simpler ones"
+    )
     options = parser.parse_args()
     cases = [example_case(folder) for folder in sorted(options.examples.glob("*")) if (folder / "mesh.ply").exists()]
     meshes = [options.meshes / f"{name}.obj" for name in options.names]
     cases += [mesh_case(path) for path in meshes if path.exists()]
-    names = ["sphere", "ellipsoid", "thin extrusion", "thick extrusion", "inflated"]
+    names = ["sphere", "ellipsoid", "thin extrusion", "thick extrusion"] if options.guesses else []
+    names += ["inflated"]
     names += ["draft preset"] if options.pipeline else []
     print("| object | " + " | ".join(names) + " |")
     print("|---|" + "---|" * len(names))
     for case in cases:
-        width, height, _, _ = case.box
-        longest = max(width, height)
-        surfaces = [
-            ellipsoid(case, (longest / 2,) * 3),
-            ellipsoid(case, (width / 2, height / 2, width / 2)),
-            extrusion(case, 0.1 * longest),
-            extrusion(case, 0.25 * longest),
-            draft(case),
-        ]
+        surfaces = guesses(case) if options.guesses else []
+        surfaces += [draft(case)]
         surfaces += [pipeline(case)] if options.pipeline else []
         cells = []
         for surface in surfaces:

@@ -4,7 +4,7 @@ import torch
 import trimesh
 
 from kiss3d_cli.core.errors import BadInput
-from kiss3d_cli.evaluation.front_check import check_front
+from kiss3d_cli.evaluation.front_check import check_front, lost_parts
 from kiss3d_cli.geometry.cameras import bundle_cameras
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.render import render_colors
@@ -113,3 +113,29 @@ def test_nothing_to_compare_is_an_error():
         check_front(mesh, picture, np.zeros_like(mask), FRONT)
     with pytest.raises(BadInput, match="no faces"):
         check_front(Mesh(mesh.vertices, mesh.faces[:0]), picture, mask, FRONT)
+
+
+def test_a_part_that_the_front_does_not_show_is_told_with_its_place():
+    mask = np.zeros((256, 256), bool)
+    mask[80:200, 80:200] = True
+    shown = mask.copy()
+    mask[20:80, 100:102] = True  # a mast of two pixels
+    mask[120:124, 200:250] = True  # an arm
+    assert lost_parts(mask, mask) == ()
+    assert lost_parts(mask, shown) == ("right", "upper")
+    assert lost_parts(mask, shown | (np.arange(256)[:, None] < 80) & mask) == ("right",)
+
+
+def test_neither_a_shifted_outline_nor_a_hair_is_a_lost_part():
+    mask = np.zeros((256, 256), bool)
+    mask[60:200, 60:200] = True
+    assert lost_parts(mask, np.roll(mask, 3, 1)) == ()
+    hair = mask.copy()
+    hair[10:60, 100] = True
+    assert lost_parts(hair, mask) == ()
+
+
+def test_nothing_shown_is_all_lost():
+    mask = np.zeros((128, 128), bool)
+    mask[50:80, 50:80] = True
+    assert lost_parts(mask, np.zeros_like(mask)) == ("in the middle",)

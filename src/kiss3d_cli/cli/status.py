@@ -60,6 +60,8 @@ def check_line(check: Mapping[str, Any]) -> str:
         told.append(f"colours {check['color_psnr']:.1f} dB")
     if check.get("thin_kept") is not None:
         told.append(f"thin parts {check['thin_kept']:.0%} kept")
+    if check.get("lost_parts"):
+        told.append(f"missing: {', '.join(map(str, check['lost_parts']))}")
     told.append(f"{check['pieces']} of {check['mask_pieces']} pieces")
     told.append("watertight" if check["watertight"] else "not watertight")
     told.append(f"{check['self_intersections']} self-intersections")

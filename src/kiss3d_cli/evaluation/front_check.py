@@ -16,7 +16,7 @@ from kiss3d_cli.geometry.cameras import Cameras
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.rasterize import BUILT_IN
 from kiss3d_cli.geometry.render import render_colors, render_texture
-from kiss3d_cli.geometry.silhouette import pieces_of, thin_parts
+from kiss3d_cli.geometry.silhouette import depth_inside, pieces_of, thin_parts
 from kiss3d_cli.geometry.surface.intersections import bent_edges, self_intersections
 from kiss3d_cli.geometry.surface.topology import report
 from kiss3d_cli.geometry.texture.texture import Texture
@@ -27,6 +27,9 @@ HIGHEST_PSNR = 99.0
 """Decibels written for two pictures that do not differ."""
 
 REGISTRATIONS = 3
+REACH = 1 / 64
+"""Share of the picture's side: what is missing so far from all that a front shows is a part, not a shifted outline."""
+MOST_TOLD = 4
 SETTLED = 0.05
 """Pixels that a registration's step moves the picture's border at least, or it is the last."""
 BLUR = 2.0
@@ -43,6 +46,8 @@ class FrontCheck:
             show counts as white; None if the mesh has neither a texture nor colours.
         thin_kept: share of the mask's thin parts (under 6 pixels of 512) that the front shows, to a pixel; None if
             there are none.
+        lost_parts: where in the picture parts of the mask are that the front does not show ("upper left"), the largest
+            first: regions wider than a pixel that reach `REACH` away from all that it shows.
         pieces: separate parts of the mesh.
         mask_pieces: separate parts of the mask, specks of a pixel left out.
         watertight: every edge belongs to exactly two faces.
@@ -55,6 +60,7 @@ class FrontCheck:
     mask_iou: float
     color_psnr: float | None
     thin_kept: float | None
+    lost_parts: tuple[str, ...]
     pieces: int
     mask_pieces: int
     watertight: bool
@@ -110,6 +116,7 @@ def check_front(
         mask_iou=_iou(shown, mask),
         color_psnr=psnr,
         thin_kept=float(near[thin].mean()) if thin.any() else None,
+        lost_parts=lost_parts(mask, shown),
         pieces=found.components,
         mask_pieces=len(pieces_of(mask)),
         watertight=found.watertight,
@@ -118,6 +125,24 @@ def check_front(
         faces=len(faces),
         scale=scale,
     )
+
+
+def lost_parts(mask: Bool[np.ndarray, "S S"], shown: Bool[np.ndarray, "S S"]) -> tuple[str, ...]:
+    """Where parts of a mask are that a front does not show, in words, largest first, at most `MOST_TOLD` of them."""
+    wide = ndimage.binary_opening(mask, np.ones((2, 2), bool))
+    away = depth_inside(~shown)
+    labels, count = ndimage.label(wide & (away > 1.5), np.ones((3, 3)))
+    numbers = np.arange(1, count + 1)
+    reach = np.atleast_1d(ndimage.maximum(away, labels, numbers)) if count else np.zeros(0)
+    lost = numbers[reach > REACH * len(mask)]
+    areas = np.bincount(labels.reshape(-1), minlength=count + 1)[lost]
+    found = []
+    for number in lost[np.argsort(-areas, kind="stable")][:MOST_TOLD]:
+        row, column = (float(np.mean(where)) / len(mask) for where in np.nonzero(labels == number))
+        upright = "upper" if row < 1 / 3 else "lower" if row > 2 / 3 else ""
+        across = "left" if column < 1 / 3 else "right" if column > 2 / 3 else ""
+        found.append(f"{upright} {across}".strip() or "in the middle")
+    return tuple(found)
 
 
 def _fitted(

@@ -212,7 +212,9 @@ def _check_rows(run: RunView) -> list[list[str]]:
         "ragged edges per 1,000": ("ragged_edges", "{:.2f}"),
     }
     values = ((name, found.get(key), form) for name, (key, form) in told.items())
-    return [[name, form.format(value)] for name, value, form in values if isinstance(value, int | float)]
+    rows = [[name, form.format(value)] for name, value, form in values if isinstance(value, int | float)]
+    lost = found.get("lost_parts")
+    return [*rows, ["missing parts", text(", ".join(map(str, lost)))]] if isinstance(lost, list) and lost else rows
 
 
 def _shape_facts(run: RunView, shape: Shape | None) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import ClassVar
 
-from kiss3d_cli.methods.base import Context, Machine, Weightless
+from kiss3d_cli.methods.base import Context, Machine, Settings, Weightless
 from kiss3d_cli.methods.cost import GIB, Cost, Surroundings
 from kiss3d_cli.methods.shared import Cameras
 
@@ -13,20 +14,42 @@ FACTS = "check"
 """Under which the numbers stand in the manifest."""
 
 
-class Front(Weightless[Cameras]):
+class Reconstruction(Settings):
+    section: ClassVar[str] = "reconstruct"
+
+    method: str
+    resolution: int
+
+
+class Refinement(Settings):
+    section: ClassVar[str] = "refine"
+
+    integrate: bool
+    steps: int
+    texture: bool
+    texture_size: int
+
+
+class FrontSettings(Reconstruction, Refinement, Cameras):
+    """Where the camera stands, and how the mesh was made: advice names no setting that did nothing."""
+
+    section: ClassVar[str] = "check"
+
+
+class Front(Weightless[FrontSettings]):
     """The front view at the picture's resolution, and what is wrong with the surface; below limits it is said."""
 
     stage, name, version = "check", "front", 2
-    settings = Cameras
+    settings = FrontSettings
     reads = ("preprocess/image_rgba.png", "preprocess/mask.png", "refine/mesh.ply", "refine/mesh.glb")
     writes = ("check.json",)
 
-    def cost(self, settings: Cameras, around: Surroundings) -> Cost:
+    def cost(self, settings: FrontSettings, around: Surroundings) -> Cost:
         return Cost(host_seconds=1.5, memory=0.2 * GIB)
 
-    def work(self, settings: Cameras, machine: Machine, context: Context) -> None:
+    def work(self, settings: FrontSettings, machine: Machine, context: Context) -> None:
         from kiss3d_cli.evaluation.front_check import check_front
-        from kiss3d_cli.evaluation.judgement import LIMITS, judge
+        from kiss3d_cli.evaluation.judgement import LIMITS, Route, judge
         from kiss3d_cli.geometry.cameras import bundle_cameras
         from kiss3d_cli.geometry.io.load import read_mesh
         from kiss3d_cli.geometry.io.textured import read_textured_glb, without_seams
@@ -46,7 +69,14 @@ class Front(Weightless[Cameras]):
             bundle_cameras(settings.radius)[[0]],
             texture,
         )
-        said = judge(found)
+        route = Route(
+            drawn=settings.method == "lrm",
+            resolution=settings.resolution if settings.method in ("lrm", "hull") else None,
+            integrate=settings.integrate,
+            steps=settings.steps,
+            texture=settings.texture_size if settings.texture else None,
+        )
+        said = judge(found, route)
         record = {**dataclasses.asdict(found), "within_limits": said is None, "limits": LIMITS}
         context.facts[FACTS] = record
         if said is not None:
