@@ -28,7 +28,7 @@ SIDEWAYS = 0.12
 """How easily colours spread up and down, against sideways: things stand upright, and their bands run around them."""
 ANCHOR = 0.03
 """How strongly the middle of the back is held to the picture, against 1 for the pull of a neighbouring pixel."""
-GRAZING, FACING = 0.03, 0.2
+GRAZING, FACING = 0.02, 0.1
 """Cosines between the surface and its ray: below the first the picture is stretched too far to be used."""
 
 
