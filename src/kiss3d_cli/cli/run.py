@@ -11,6 +11,7 @@ import typer
 
 from kiss3d_cli.cli.plan import show_plan
 from kiss3d_cli.cli.report import end_with_report
+from kiss3d_cli.cli.spread import Spread
 from kiss3d_cli.cli.status import BELOW_LIMITS, check_line
 from kiss3d_cli.cli.terminal import Bars, command_line, error_record, handles_errors, note, print_json, show, shown_path
 from kiss3d_cli.cli.views_option import METAVAR, bundle_of_views
@@ -103,6 +104,20 @@ def run(
     normals: Annotated[
         list[str] | None, typer.Option(NORMALS, metavar=METAVAR, help="Their normal maps.", show_default=False)
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N", help="Many pictures: begin with this share of them; one process each.", show_default=False
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]",
+            help="Many pictures: on the machines of this Ray cluster; without an address, on this one.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help=STRICT_HELP)] = False,
@@ -133,17 +148,20 @@ def run(
             until=until,
             command=command_line(),
         )
+        spread = Spread(shard, ray)
+        if spread and not many and plan is None and view != "all":
+            raise BadInput("there is one run to do", place=spread.option, hint="give many pictures, or --plan")
         if dataset is not None or item is not None or view is not None or plan is not None:
             from kiss3d_cli.cli.run_many import run_dataset
 
             if many:
                 raise BadInput("the data set has its own pictures", place="PICTURE", hint="leave them out")
-            run_dataset(request, dataset, item, view, plan, dry_run, json_output, strict)
+            run_dataset(request, dataset, item, view, plan, dry_run, json_output, strict, spread)
             return
         if many:
             from kiss3d_cli.cli.run_many import run_pictures
 
-            run_pictures(request, pictures or [], dry_run, json_output, strict)
+            run_pictures(request, pictures or [], dry_run, json_output, strict, spread)
             return
         prepared = launch.prepare(request)
         note(f"preset {prepared.record.preset} ({prepared.record.preset_reason}), on {prepared.device.model}")

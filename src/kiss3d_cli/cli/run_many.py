@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from kiss3d_cli.cli.report import end_with_index, end_with_report
+from kiss3d_cli.cli.spread import Spread
 from kiss3d_cli.cli.status import BELOW_LIMITS
 from kiss3d_cli.cli.terminal import Bars, note, print_json, show, shown_path
 from kiss3d_cli.core.errors import BadInput
+
+ONE = Spread()
 
 if TYPE_CHECKING:
     from kiss3d_cli.pipeline.jobs import Job
@@ -29,6 +32,7 @@ def run_dataset(
     dry_run: bool,
     json_output: bool,
     strict: bool = False,
+    spread: Spread = ONE,
 ) -> None:
     """Find the pictures and ground truths, run them all, and end with one table."""
     _check(request, root, item, view, plan)
@@ -43,11 +47,16 @@ def run_dataset(
     if dry_run:
         _show(jobs, folder, json_output)
         return
-    _carry_out(jobs, request, folder, json_output, strict)
+    _carry_out(jobs, request, folder, json_output, strict, spread)
 
 
 def run_pictures(
-    request: Request, pictures: Sequence[Path], dry_run: bool, json_output: bool, strict: bool = False
+    request: Request,
+    pictures: Sequence[Path],
+    dry_run: bool,
+    json_output: bool,
+    strict: bool = False,
+    spread: Spread = ONE,
 ) -> None:
     """A run for every picture, one page and one table of them all."""
     from kiss3d_cli.pipeline.inputs import option_of
@@ -63,18 +72,24 @@ def run_pictures(
     if dry_run:
         _show(jobs, folder, json_output)
         return
-    _carry_out(jobs, request, folder, json_output, strict, once=True)
+    _carry_out(jobs, request, folder, json_output, strict, spread, once=True)
 
 
 def _carry_out(
-    jobs: list[Job | RunReport], request: Request, folder: Path, json_output: bool, strict: bool, once: bool = False
+    jobs: list[Job | RunReport],
+    request: Request,
+    folder: Path,
+    json_output: bool,
+    strict: bool,
+    spread: Spread,
+    once: bool = False,
 ) -> None:
-    from kiss3d_cli.pipeline.many_runs import run_many, runs_table
+    from kiss3d_cli.pipeline.many_runs import runs_table
     from kiss3d_cli.pipeline.stages import stages
 
     doing = {stage.name: stage.doing for stage in stages()}
-    finished = run_many(
-        jobs, request, folder, lambda name: Bars(doing, name), announce=note, ended=end_with_report, once=once
+    finished = spread.run(
+        jobs, request, folder, once, reporter=lambda name: Bars(doing, name), announce=note, ended=end_with_report
     )
     end_with_index(folder)
     if json_output:

@@ -9,6 +9,7 @@ from typing import Any
 
 from typer.core import TyperCommand
 
+from kiss3d_cli.cli.spread import with_address
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.pipeline.inputs import Given
 from kiss3d_cli.pipeline.joined_views import NORMALS, VIEWS, joined_views
@@ -17,10 +18,10 @@ METAVAR = "VIEW=PNG ..."
 
 
 class ViewsCommand(TyperCommand):
-    """A command whose `--views` and `--normals` take several values, up to the next option."""
+    """A command whose `--views` and `--normals` take several values, up to the next option, and `--ray` one or none."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, repeated(args))
+        return super().parse_args(ctx, repeated(with_address(args)))
 
 
 def repeated(args: Sequence[str]) -> list[str]:

@@ -126,7 +126,7 @@ def run_many(
     """
     launch.check_settings(request)
     folder.mkdir(parents=True, exist_ok=True)
-    many = _Many(jobs, request, folder, once, announce, ended)
+    many = ManyRuns(jobs, request, folder, once, announce, ended)
     waiting = [job for job in range(len(jobs)) if many.reports[job] is None]
     try:
         for start in range(0, len(waiting), TOGETHER):
@@ -136,10 +136,10 @@ def run_many(
         reports = many.all_reports()
     finally:
         many.write_reports()
-    return _finish(folder, reports, request)
+    return finish(folder, reports, request)
 
 
-class _Many:
+class ManyRuns:
     """The jobs at work: what is known of each so far."""
 
     def __init__(
@@ -153,14 +153,7 @@ class _Many:
     ) -> None:
         self._jobs, self._request, self._folder, self._once = jobs, request, folder, once
         self._announce, self._ended = announce, ended
-        self._earlier: dict[str, RunFolder] = {}
-        for run in reversed(find_runs(folder)):  # the newest last, so that it stays
-            try:
-                record = run.record()
-            except Kiss3dError:
-                continue
-            given = {name: entry.sha256 for name, entry in record.inputs.items()}
-            self._earlier[self._key(given, record)] = run
+        self._earlier = self._found(find_runs(folder))
         self._first: dict[str, int] = {}
         self._written = -math.inf
         self._twin: dict[int, int] = {}
@@ -182,13 +175,14 @@ class _Many:
             if self._once and self._first.setdefault(key, number) != number:
                 self._twin[number] = self._first[key]
                 return None
-            run = self._earlier.get(key)
+            run = self._take(number, key, stack)
             if run is not None and _is_done(run, own.until):
                 _settle(run)
                 self._tell(number, _report(_blank(job), run, "skipped", 0.0))
                 return None
             if run is None:
                 run = launch.open_run(prepared)
+                self._made(number, run)
                 opened = launch.begun(run, prepared.models, own.until, reporter(job.name), cancelled)
             else:
                 opened = launch.taken_up(
@@ -197,8 +191,9 @@ class _Many:
             task = stack.enter_context(opened)
         except (Kiss3dError, OSError, MemoryError) as error:
             known = from_exception(error)
-            if known is None or isinstance(known, Interrupted):
+            if known is None or isinstance(known, Interrupted) or (isinstance(known, RunInUse) and run is None):
                 raise
+            self._went_wrong(number, known)
             self._tell(number, _failed(_blank(job), run, known))
             return None
         task.ended = lambda task: self._end(number, task)
@@ -210,8 +205,35 @@ class _Many:
             seconds = sum(outcome.seconds for outcome in task.outcomes)
             self._tell(number, _report(blank, task.folder, "done", seconds))
         else:
+            self._went_wrong(number, task.error)
             self._tell(number, _failed(blank, task.folder, task.error))
         self._ended(task.folder)
+
+    def is_twin(self, number: int) -> bool:
+        """Whether a job is the same as another one of them."""
+        return number in self._twin
+
+    def _found(self, runs: Sequence[RunFolder]) -> dict[str, RunFolder]:
+        """Run folders that are there, the newest first, by the key of the job that they belong to."""
+        found = {}
+        for run in reversed(runs):  # the newest last, so that it stays
+            try:
+                record = run.record()
+            except Kiss3dError:
+                continue
+            given = {name: entry.sha256 for name, entry in record.inputs.items()}
+            found[self._key(given, record)] = run
+        return found
+
+    def _take(self, number: int, key: str, stack: ExitStack) -> RunFolder | None:  # noqa: ARG002
+        """The run folder that there is for a job."""
+        return self._earlier.get(key)
+
+    def _made(self, number: int, run: RunFolder) -> None:
+        """A run folder was made for a job."""
+
+    def _went_wrong(self, number: int, error: Kiss3dError) -> None:
+        """A job failed."""
 
     def _tell(self, number: int, report: RunReport) -> None:
         self.reports[number] = report
@@ -292,7 +314,8 @@ def _metrics_file(run: RunFolder) -> Path:
     return run.folder("eval") / "metrics.json"
 
 
-def _finish(folder: Path, reports: tuple[RunReport, ...], request: Request) -> ManyFinished:
+def finish(folder: Path, reports: tuple[RunReport, ...], request: Request) -> ManyFinished:
+    """Write the tables of runs that have all ended."""
     table = make_table(
         f"{len(reports)} runs in {folder.name}",
         [_score(report) for report in reports],
