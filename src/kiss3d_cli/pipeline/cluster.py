@@ -73,7 +73,7 @@ def run_on_cluster(
         cause = f"no Ray cluster answers there: {' '.join(str(error).split())[:200]}"
         raise BadInput(cause, place="--ray", hint="ray start --head on one machine, and its address here") from None
     try:
-        there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        there: dict[str, float] = ray.cluster_resources()
         gpus = 0 if _wants_cpu(request) else int(there.get("GPU", 0))
         processors = max(1, min(processors, int(there.get("CPU", 1))))
         count = workers or gpus or max(1, int(there.get("CPU", 1)) // processors)
