@@ -31,7 +31,7 @@ def test_a_page_that_was_changed_by_hand_is_noticed(tmp_path) -> None:
 def test_every_setting_and_every_command_has_its_place() -> None:
     page = (FOLDER / "settings.md").read_text(encoding="utf-8")
     assert sorted(re.findall(r"^### (\S+)$", page, re.MULTILINE)) == sorted(settings())
-    assert "A whole number from 0 to 1000; default `50`; presets: draft `0`; read by refine.isomer." in page
+    assert "A whole number from 0 to 1000; default `50`; presets: draft `0`; read by refine.isomer" in page
     page = (FOLDER / "commands.md").read_text(encoding="utf-8")
     for name, command in commands.commands():
         section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
