@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -68,6 +69,10 @@ def test_a_request_that_is_sent_twice_makes_one_run(server, picture):
     assert other.status_code == 422
     assert other.json()["place"] == "Idempotency-Key"
     assert send(server, picture, {"Idempotency-Key": "another"}).json()["id"] != first.json()["id"]
+    with ThreadPoolExecutor(4) as threads:
+        at_once = list(threads.map(lambda _: send(server, picture, {"Idempotency-Key": "at once"}), range(4)))
+    assert len({answer.json()["id"] for answer in at_once}) == 1
+    assert sorted(answer.status_code for answer in at_once) == [200, 200, 200, 202]
 
 
 @pytest.mark.parametrize(
@@ -122,6 +127,7 @@ def test_other_bad_bodies(server, picture):
         (server.client.get("/elsewhere"), 404),
         (server.client.get("/v1/health", headers={"host": "evil.example"}), 403),
         (server.client.get("/v1/health", headers={"origin": "https://evil.example"}), 403),
+        (server.client.get("/v1/health", headers={"origin": "http://[evil"}), 403),
         (post("/send", content=b"{"), 422),
         (post("/send", json={"image": "@@"}), 422),
         (post("/generate", json={"image": base64.b64encode(b"text").decode()}), 422),
@@ -217,6 +223,8 @@ def test_killed_and_started_again_it_goes_on(tmp_path, picture):
         assert {server.ended(run)["state"] for run in runs} == {"done"}
         assert not any(worker.is_running() for worker in workers), "the workers went with their service"
         assert len(list(server.out.glob("[!.]*/run.json"))) == 4
+        attempts = [server.client.get(f"/v1/runs/{run}").json()["attempts"] for run in runs]
+        assert attempts == [1, 1, 1, 1], "that the service was killed is no fault of a run"
         second = call("serve", "--out", server.out, "--port", "1")
         assert second.code == 6, "one service in a folder"
     finally:

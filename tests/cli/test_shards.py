@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -58,6 +59,10 @@ def test_two_processes_share_the_work_and_tell_the_same(pictures: Path, tmp_path
     assert table.count("| p") == 5 + 1, "five rows and the head"
     again = call("run", pictures, "--out", out, *QUICK, "--shard", "2/3", "--json")
     assert {run["status"] for run in again.json["runs"]} == {"skipped", "failed"}
+    shutil.rmtree(next(out.glob("p3-*")))
+    anew = call("run", pictures, "--out", out, *QUICK, "--shard", "2/3", "--json")
+    assert {run["name"]: run["status"] for run in anew.json["runs"]}["p3"] == "done"
+    assert runs(out) == ["p0", "p1", "p2", "p3", "p4"]
 
 
 def test_what_a_killed_process_claimed_is_done_by_the_other(pictures: Path, tmp_path: Path) -> None:

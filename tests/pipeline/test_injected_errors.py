@@ -36,18 +36,23 @@ def _quick_collections():
     gc.unfreeze()
 
 
-def test_every_call_of_a_run_may_fail(tmp_path):
+def undisturbed(tmp_path: Path) -> tuple[int, dict[str, str]]:
+    """How many calls a run makes, and what it makes."""
     whole = tmp_path / "whole"
     whole.mkdir()
     folder = toy.create(whole)
     count = Injector(folder.path)
     with count.at_work():
         toy.run(folder)
-    expected = toy.artifacts(folder)
-    assert count.seen > 80
+    return count.seen, toy.artifacts(folder)
+
+
+def test_every_call_of_a_run_may_fail(tmp_path):
+    calls, expected = undisturbed(tmp_path)
+    assert calls > 80
     turn = itertools.cycle([errno.EIO, errno.EACCES, errno.ENOSPC, *ERRORS])
     failed = 0
-    for number in range(1, count.seen + 1):
+    for number in range(1, calls + 1):
         place = tmp_path / str(number)
         place.mkdir()
         folder = toy.create(place)
@@ -56,7 +61,7 @@ def test_every_call_of_a_run_may_fail(tmp_path):
             failed += outcome(lambda folder=folder: toy.run(folder)) != "done"
         toy.run(folder)
         assert toy.artifacts(folder) == expected, f"call {number}, {errno.errorcode[injector.error]}"
-    assert failed > count.seen / 2
+    assert failed > calls / 2
 
 
 @pytest.mark.slow
@@ -64,14 +69,8 @@ def test_every_call_of_a_run_may_fail(tmp_path):
 @pytest.mark.parametrize("number", TOLD_APART, ids=errno.errorcode.get)
 def test_every_call_of_a_run_may_fail_with_any_error_that_is_told_apart(tmp_path, number):
     assert 25 < len(TOLD_APART) < len(ERRORS)
-    whole = tmp_path / "whole"
-    whole.mkdir()
-    folder = toy.create(whole)
-    count = Injector(folder.path)
-    with count.at_work():
-        toy.run(folder)
-    expected = toy.artifacts(folder)
-    for call in range(1, count.seen + 1):
+    calls, expected = undisturbed(tmp_path)
+    for call in range(1, calls + 1):
         place = tmp_path / str(call)
         place.mkdir()
         folder = toy.create(place)

@@ -126,6 +126,11 @@ def resolve(name: str = "auto", memory_limit: float | None = None) -> DeviceInfo
     return DeviceInfo("cpu", "CPU", f"auto: {_no_cuda()}")
 
 
+def modelled_gpu(model: str, limit_bytes: int | None) -> DeviceInfo:
+    """A GPU that costs are estimated for, and that need not be here."""
+    return DeviceInfo("cuda:0", model, "modelled", limit_bytes=limit_bytes)
+
+
 def free_video_memory() -> int | None:
     """Bytes free on the current GPU; None where this process has not begun to use one."""
     torch = sys.modules.get("torch")

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kiss3d_cli.core.device import DeviceInfo
+from kiss3d_cli.core.device import DeviceInfo, modelled_gpu
 from kiss3d_cli.core.manifest import Manifest
 from kiss3d_cli.methods.base import Method
 from kiss3d_cli.methods.cost import GIB, GIGA, Cost, Surroundings
@@ -153,7 +153,7 @@ def rates_here(device: DeviceInfo) -> Rates | None:
 def estimate(config: Config, rates: Rates) -> Estimate:
     """A whole run from a picture, on a card with the memory that the configuration allows."""
     limit = None if config["device.memory_limit"] is None else config["device.memory_limit"] * GIB
-    card = DeviceInfo("cuda:0", rates.name, "modelled", limit_bytes=None if limit is None else int(limit))
+    card = modelled_gpu(rates.name, None if limit is None else int(limit))
     return estimate_plan(_whole(config), config, card, lambda: rates)
 
 

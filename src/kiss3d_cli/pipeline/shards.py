@@ -33,7 +33,7 @@ from kiss3d_cli.pipeline.jobs import Job
 from kiss3d_cli.pipeline.launch import Request
 from kiss3d_cli.pipeline.lock import is_locked, locked
 from kiss3d_cli.pipeline.many_runs import TOGETHER, ManyFinished, ManyRuns, RunReport, finish
-from kiss3d_cli.pipeline.run_folder import RunFolder, find_runs
+from kiss3d_cli.pipeline.run_folder import RUN, RunFolder, find_runs
 from kiss3d_cli.pipeline.runner import Task
 from kiss3d_cli.pipeline.stages import stages
 
@@ -151,7 +151,9 @@ class _Claimed(ManyRuns):
         if failure is not None:
             raise failure
         try:
-            return RunFolder(self._folder / Path(read_bytes(claim / "run", _LARGEST).decode()).name)
+            run = RunFolder(self._folder / Path(read_bytes(claim / "run", _LARGEST).decode()).name)
+            if (run.path / RUN).is_file():  # else someone has removed it
+                return run
         except (OSError, ValueError):
             pass
         if known:  # who claimed it may have been killed before it could say which run folder it made

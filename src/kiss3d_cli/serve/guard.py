@@ -89,7 +89,7 @@ class Guard:
         if self._hosts and _name_of(host) not in self._hosts:
             return Problem(403, "this service is not known under that name", place="Host", hint="ask 127.0.0.1")
         origin = headers.get(b"origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _site_of(origin) != host:
             return Problem(403, "a page of another site may not ask this service", place="Origin")
         client = (scope.get("client") or ("",))[0]
         if self._tokens and scope["path"] not in OPEN_PATHS:
@@ -156,3 +156,10 @@ def _too_large(largest: int) -> Problem:
 
 def _name_of(host: str) -> str:
     return host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() and not host.endswith("]") else host
+
+
+def _site_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None

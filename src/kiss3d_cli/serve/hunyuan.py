@@ -24,7 +24,7 @@ from kiss3d_cli.pipeline.launch import mesh_of
 from kiss3d_cli.report.run_view import own_file
 from kiss3d_cli.serve.answers import ProblemAnswer
 from kiss3d_cli.serve.forms import decoded
-from kiss3d_cli.serve.problems import JSON, Problem, problem_of
+from kiss3d_cli.serve.problems import JSON, Problem
 from kiss3d_cli.serve.service import View
 
 if TYPE_CHECKING:
@@ -128,13 +128,10 @@ async def _fields(intake: Intake, request: Any) -> tuple[dict[str, Any], dict[st
     if not isinstance(given, dict):
         raise Problem(422, "the body is not a JSON object", code=2)
     files = {}
-    try:
-        if given.get("image") is not None:
-            files["picture"] = ("image", decoded(given["image"], "image"))
-        if given.get("mesh") is not None:
-            files["mesh"] = ("mesh.glb", decoded(given["mesh"], "mesh"))
-    except Exception as error:
-        raise problem_of(error) or error from None
+    if given.get("image") is not None:
+        files["picture"] = ("image", decoded(given["image"], "image"))
+    if given.get("mesh") is not None:
+        files["mesh"] = ("mesh.glb", decoded(given["mesh"], "mesh"))
     return {name: value for name, value in given.items() if name not in ("image", "mesh")}, files
 
 

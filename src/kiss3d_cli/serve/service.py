@@ -84,6 +84,7 @@ class Service:
         self._workers: dict[str, threading.Thread] = {}
         self._processes: dict[str, subprocess.Popen[str]] = {}
         self._closed = False
+        self._keys: dict[str, threading.Lock] = {}
         self.lost: list[str] = []
         self.seconds: Counter[str] = Counter()
         self.stage_runs: Counter[str] = Counter()
@@ -99,7 +100,9 @@ class Service:
         """Go on with everything that was accepted and has not ended."""
         for run in sorted(self._runs.values(), key=lambda run: run.ticket.order):
             if not run.ticket.ended:
-                self._enqueue(run)
+                with self._moves:  # that the service was stopped is no fault of the run
+                    self._become(run, state="waiting", attempts=0)
+                    self._enqueue(run)
 
     def close(self) -> None:
         """Stop at once; what is at work is taken up again by the next service on this folder."""
@@ -131,13 +134,27 @@ class Service:
         Raises:
             BadInput, Missing: as `launch.prepare` and `launch.open_run`; QueueFull.
         """
-        if key is not None and (bound := self._tickets.bound(key)) is not None:
-            name, earlier = bound
-            if earlier != digest:
-                hint = "use a new key for a new request"
-                raise BadInput("this key was used for another request", place="Idempotency-Key", hint=hint)
-            if (view := self.view(name)) is not None:
-                return view, False
+        with contextlib.ExitStack() as stack:
+            if key is not None:
+                with self._changed:
+                    own = self._keys.setdefault(key, threading.Lock())
+                stack.enter_context(own)  # the same request may come twice at a time
+                stack.callback(self._keys.pop, key, None)
+                if (known := self._bound(key, digest)) is not None:
+                    return known, False
+            return self._accept(request, dict(options or {}), key, digest), True
+
+    def _bound(self, key: str, digest: str) -> View | None:
+        """The run that a key stands for already."""
+        if (bound := self._tickets.bound(key)) is None:
+            return None
+        name, earlier = bound
+        if earlier != digest:
+            hint = "use a new key for a new request"
+            raise BadInput("this key was used for another request", place="Idempotency-Key", hint=hint)
+        return self.view(name)
+
+    def _accept(self, request: Request, options: dict[str, str], key: str | None, digest: str) -> View:
         with self._changed:
             if sum(map(len, self._waiting.values())) >= self.longest_queue:
                 raise QueueFull(f"{self.longest_queue} runs wait already", hint="try again later")
@@ -145,19 +162,17 @@ class Service:
         folder = launch.open_run(prepared)
         with self._changed:
             order = next(self._order)
-        ticket = Ticket(
-            folder.path.name, order, now(), prepared.device.name, until=request.until, options=dict(options or {})
-        )
-        self._tickets.write(ticket)
-        if key is not None:
+        ticket = Ticket(folder.path.name, order, now(), prepared.device.name, until=request.until, options=options)
+        if key is not None:  # first: a key without a ticket stands for nothing
             self._tickets.bind(key, ticket.id, digest)
+        self._tickets.write(ticket)
         run = _Run(ticket)
         with self._changed:
             self._runs[ticket.id] = run
         self._enqueue(run)
         view = self.view(ticket.id)
         assert view is not None
-        return view, True
+        return view
 
     def view(self, name: str) -> View | None:
         """What is known of a run now; None if it did not come through this service."""
@@ -291,7 +306,13 @@ class Service:
 
     def _spawn(self, device: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            _WORKER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", bufsize=1
+            _WORKER,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            bufsize=1,
+            start_new_session=True,  # Ctrl-C is for the service, which ends its workers itself
         )
         with self._changed:
             self._processes[device] = process

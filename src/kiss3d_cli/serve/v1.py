@@ -55,7 +55,7 @@ def routes(intake: Intake) -> Any:
         headers = {"location": f"/v1/runs/{view.ticket.id}"}
         return JSONResponse(run_answer(service, view), 202 if new else 200, headers)
 
-    async def listed(
+    def listed(
         state: str | None = Query(None, description=f"Only those in this state: {', '.join(STATES)}."),
         limit: int = Query(100, ge=1, le=1000),
         offset: int = Query(0, ge=0, le=10**9),
