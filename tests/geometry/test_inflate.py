@@ -128,6 +128,17 @@ def test_a_symmetric_trunk_is_turned_and_a_lopsided_one_is_not() -> None:
     assert deep[0] > 1.25 * deep[1]
 
 
+def test_the_underside_of_a_turned_cap_is_nearly_flat() -> None:
+    """A half disc on a stem, as a mushroom is: turned about its axis it is a dome, as deep at its rim as it is wide."""
+    row, column = np.mgrid[:128, :128] + 0.5
+    cap = (np.hypot(column - 64, row - 70) < 40) & (row < 70)
+    stem = (abs(column - 64) < 8) & (row >= 70) & (row < 110)
+    found = inflate(torch.from_numpy((cap | stem).astype(np.float32)))
+    at, depth = found.on_picture * 128, found.mesh.vertices[:, 2].numpy()
+    rim = (abs(at[:, 0] - 84) < 3) & (at[:, 1] > 65) & (at[:, 1] < 67.5)
+    assert depth[rim].max() > 0.7 * depth.max()
+
+
 @pytest.mark.parametrize("resolution", [32, 96, 300])
 def test_it_is_closed_and_keeps_its_openings(resolution: int) -> None:
     mesh = as_trimesh(inflate(lopsided(), resolution=resolution).mesh)

@@ -71,12 +71,12 @@ def run_report(folder: RunFolder) -> str:
     errors = None
     if shape is not None and shape.title == "the final mesh":
         errors = _or_note(lambda: measure_errors(run, shape.mesh), "the error heat map", notes)
-    # decoding, drawing and encoding let go of the interpreter: two at a time take little more than half the time
+    # decoding and encoding let go of the interpreter; torch draws in this thread, in another it would start its own
     told: list[list[str]] = [[], []]
-    with ThreadPoolExecutor(2) as pool:
-        drawings = pool.submit(_drawings, run, shape, errors)
+    with ThreadPoolExecutor(1) as pool:
         result, work = pool.submit(_result, run, shape, errors, told[0]), pool.submit(_work, run, told[1])
-        parts = [_header(run), _failures(run), result.result(), drawings.result(), _measured(run), work.result()]
+        drawings = _drawings(run, shape, errors)
+        parts = [_header(run), _failures(run), result.result(), drawings, _measured(run), work.result()]
     notes += [note for several in told for note in several]
     parts += [_times(run), _stages(run), _again(run), _settings(run)]
     parts.insert(2, _notes(run, notes))

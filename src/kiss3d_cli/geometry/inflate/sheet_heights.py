@@ -22,6 +22,9 @@ COARSE = 256
 """Pixels a side of the grid for what is smooth."""
 _ROD = 2.0
 """The source that makes round rods of strips."""
+_STEEP = 3
+"""Times the squared height near the outline that turning a trunk adds at most: the underside of a cap is nearly flat,
+and of a larger factor come only sharper bends along its rim."""
 _SMALLEST = 40
 """Coarse pixels; of smaller pieces nobody can say how round they are."""
 _LEAST = 0.35
@@ -59,7 +62,7 @@ def sheet_heights(coverage: Float[np.ndarray, "H W"], sheet: DoubleSheet) -> She
     gradient = _gradient(sheet, faces, solved)
     turned = np.maximum(ndimage.map_coordinates(extra, at, order=1, mode="constant"), 0) * factor**2
     # near the outline the coarse grid's part goes to 0 as the height does
-    squared = solved + turned * np.minimum(1, solved / np.maximum(turned, 1e-9)) * (sheet.side != 0)
+    squared = solved + np.minimum(turned, _STEEP * solved) * (sheet.side != 0)
     twin = np.arange(len(sheet.side))
     front = int((sheet.side == 1).sum())
     twin[front : 2 * front] = np.arange(front)
