@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -53,10 +55,10 @@ def test_one_view_that_differs_is_enough(views: tuple[torch.Tensor, torch.Tensor
 
 def test_other_normals_are_another_surface(views: tuple[torch.Tensor, torch.Tensor]) -> None:
     for degrees, same in ((DEGREES / 2, True), (2 * DEGREES, False)):
-        angle = torch.deg2rad(torch.tensor(degrees))
-        turn = torch.tensor([[angle.cos(), -angle.sin(), 0], [angle.sin(), angle.cos(), 0], [0, 0, 1]])
+        cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        turn = torch.tensor([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
         turned = views[0] @ turn  # about the line of sight: every normal moves by at most so much
-        tilt = torch.tensor([[angle.cos(), 0, angle.sin()], [0, 1, 0], [-angle.sin(), 0, angle.cos()]])
+        tilt = torch.tensor([[cosine, 0.0, sine], [0.0, 1.0, 0.0], [-sine, 0.0, cosine]])
         assert shows_already(egg(), turned @ tilt, views[1], CAMERAS) == same
 
 
