@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 
 from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.core.threads import both
 from kiss3d_cli.geometry.cameras import Cameras
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.rasterize import BUILT_IN
@@ -96,6 +98,29 @@ def check_front(
         raise BadInput("the picture's mask is empty", hint="look at mask.png of the preprocess stage")
     if not len(mesh.faces):
         raise BadInput("the mesh has no faces", hint="run the stages before again")
+    vertices, faces = mesh.vertices.double().numpy(), mesh.faces.numpy()
+    front, crossings = both(
+        lambda: _front(mesh, picture, mask, camera, texture), lambda: self_intersections(vertices, faces)
+    )
+    found = report(vertices, faces)
+    return FrontCheck(
+        **front,
+        pieces=found.components,
+        watertight=found.watertight,
+        self_intersections=crossings,
+        ragged_edges=bent_edges(vertices, faces, BENT),
+        faces=len(faces),
+    )
+
+
+def _front(
+    mesh: Mesh,
+    picture: UInt8[np.ndarray, "S S 3"],
+    mask: Bool[np.ndarray, "S S"],
+    camera: Cameras,
+    texture: Texture | None,
+) -> dict[str, Any]:
+    """The fields of `FrontCheck` that compare pictures; see `check_front`."""
     size = (len(mask), len(mask))
     fitted, scale, shown = _fitted(mesh, camera, mask)
     psnr = None
@@ -110,21 +135,14 @@ def check_front(
         psnr = HIGHEST_PSNR if error <= 0 else min(HIGHEST_PSNR, -10 * math.log10(error))
     thin = thin_parts(mask)
     near = ndimage.binary_dilation(shown, np.ones((3, 3), bool))
-    vertices, faces = mesh.vertices.double().numpy(), mesh.faces.numpy()
-    found = report(vertices, faces)
-    return FrontCheck(
-        mask_iou=_iou(shown, mask),
-        color_psnr=psnr,
-        thin_kept=float(near[thin].mean()) if thin.any() else None,
-        lost_parts=lost_parts(mask, shown),
-        pieces=found.components,
-        mask_pieces=len(pieces_of(mask)),
-        watertight=found.watertight,
-        self_intersections=self_intersections(vertices, faces),
-        ragged_edges=bent_edges(vertices, faces, BENT),
-        faces=len(faces),
-        scale=scale,
-    )
+    return {
+        "mask_iou": _iou(shown, mask),
+        "color_psnr": psnr,
+        "thin_kept": float(near[thin].mean()) if thin.any() else None,
+        "lost_parts": lost_parts(mask, shown),
+        "mask_pieces": len(pieces_of(mask)),
+        "scale": scale,
+    }
 
 
 def lost_parts(mask: Bool[np.ndarray, "S S"], shown: Bool[np.ndarray, "S S"]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from kiss3d_cli.core.color_space import srgb_to_linear
 from kiss3d_cli.core.errors import BadInput
 
 COLOR_NAMES: dict[str, tuple[int, int, int]] = {
@@ -44,6 +45,10 @@ COLOR_NAMES: dict[str, tuple[int, int, int]] = {
 LEAST_SHARE = 0.06
 """Share of the object that a colour must cover to be named."""
 MOST_COLORS = 4
+_TO_XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
+"""Linear sRGB to XYZ (IEC 61966-2-1)."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,14 @@ def describe(rgb: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"]) -> 
 
 
 def _lab(rgb: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
-    return np.asarray(cv2.cvtColor(rgb.astype(np.float32)[None], cv2.COLOR_RGB2LAB)[0])
+    """CIELAB under D65 (CIE 15), of sRGB-encoded colours in [0, 1].
+
+    For a few thousand colours: OpenCV takes a quarter of a second to fill its tables before the first.
+    """
+    light = srgb_to_linear(rgb) @ _TO_XYZ.T / _TO_XYZ.sum(1)
+    root = np.where(light > (6 / 29) ** 3, np.cbrt(light), light / (3 * (6 / 29) ** 2) + 4 / 29)
+    x, y, z = root.T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
 
 
 def _name_colors(rgb: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"]) -> tuple[tuple[str, float], ...]:
@@ -103,10 +115,13 @@ def _name_colors(rgb: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"])
     smooth = cv2.medianBlur(rgb, 5)
     pixels = smooth[inner if inner.any() else mask]
     # shading moves a surface's lightness more than its hue: lightness counts for less
-    weights = np.array([0.6, 1.0, 1.0], np.float32)
+    weights = np.array([0.6, 1.0, 1.0])
     # 32 levels a channel are enough to tell names apart
-    values, counts = np.unique(pixels >> 3, axis=0, return_counts=True)
-    centers = _lab((values.astype(np.float32) * 8 + 4) / 255)
+    levels = (pixels >> 3).astype(np.int64) @ [32 * 32, 32, 1]
+    counts = np.bincount(levels)
+    there = np.flatnonzero(counts)
+    counts = counts[there]
+    centers = _lab((np.stack([there // (32 * 32), there // 32 % 32, there % 32], 1) * 8 + 4) / 255)
     distance = np.linalg.norm((centers[:, None] - table[None]) * weights, axis=-1)
     shares = np.bincount(distance.argmin(1), weights=counts, minlength=len(names)) / counts.sum()
     return tuple((names[i], round(float(shares[i]), 3)) for i in _pick(shares, table))

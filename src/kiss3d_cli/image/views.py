@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from kiss3d_cli.core.threads import side_by_side
 from kiss3d_cli.image.png import read_png, write_png
 
 VIEW_NAMES = ("front", "right", "back", "left")
@@ -29,10 +30,9 @@ def write_views(folder: Path, views: Mapping[str, UInt8[np.ndarray, "S S 3"]]) -
     Args:
         views: each view's picture, by its name.
     """
-    for name in VIEW_NAMES:
-        write_png(folder / f"{name}.png", views[name])
     rows = [np.concatenate([views[name] for name in GRID_ORDER[start : start + 2]], 1) for start in (0, 2)]
-    write_png(folder / "grid.png", np.concatenate(rows, 0))
+    pictures = {"grid": np.concatenate(rows, 0), **{name: views[name] for name in VIEW_NAMES}}
+    side_by_side(lambda name: write_png(folder / f"{name}.png", pictures[name]), pictures)
 
 
 def split_grid(grid: UInt8[np.ndarray, "H W 3"]) -> dict[str, UInt8[np.ndarray, "S S 3"]]:

@@ -34,6 +34,7 @@ def show_surface(
     alpha: Float[Tensor, "S S"],
     cameras: Cameras,
     size: tuple[int, int],
+    colors: SheetColors | None = None,
 ) -> ShownSurface:
     """The colours are looked up for every pixel, so that they are as sharp as the picture on any triangles.
 
@@ -45,16 +46,17 @@ def show_surface(
         alpha: coverage, in [0, 1].
         cameras: the first is the one that saw the picture.
         size: (H, W) of the views, in pixels.
+        colors: of `rgb` and `alpha`, where they are known.
     """
     mesh = surface.mesh
-    colors = SheetColors(rgb.double().numpy(), alpha.double().numpy())
+    known = colors or SheetColors(rgb.double().numpy(), alpha.double().numpy())
     towards = normalize(cameras.centers[0] - mesh.vertices, dim=-1)
     facing = (vertex_normals(mesh.vertices, mesh.faces) * towards).sum(-1, keepdim=True)
     attributes = torch.cat([torch.from_numpy(surface.on_picture).to(facing), facing], 1)
 
     def shade(found: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:
         values = found.double().numpy()
-        return torch.from_numpy(colors.at(values[:, :2], values[:, 2])).float()
+        return torch.from_numpy(known.at(values[:, :2], values[:, 2])).float()
 
     views = render_shaded(mesh, attributes, shade, cameras, size).colors
     return ShownSurface(views, shade(attributes))

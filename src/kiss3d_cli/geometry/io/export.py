@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from kiss3d_cli.core.color_space import srgb_to_linear
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
+from kiss3d_cli.geometry.surface.sorting import distinct
 from kiss3d_cli.geometry.texture.texture import Texture
 
 SUFFIXES = (".glb", ".obj", ".ply", ".stl")
@@ -150,10 +151,10 @@ def glb(mesh: Mesh, texture: Texture | None) -> bytes:
     attributes = {"POSITION": vertices, "NORMAL": normals}
     material: dict[str, Any] = {"metallicFactor": 0, "roughnessFactor": 1}
     if texture is not None:
-        corners = texture.corners.cpu().numpy().reshape(-1)
-        pairs, index = np.unique(np.stack([faces.reshape(-1), corners], 1), axis=0, return_inverse=True)
-        attributes = {name: values[pairs[:, 0]] for name, values in attributes.items()}
-        attributes["TEXCOORD_0"] = texture.uv.detach().cpu().numpy()[pairs[:, 1]]
+        corners, places = texture.corners.cpu().numpy().reshape(-1), len(texture.uv)
+        pairs, _, index = distinct(faces.reshape(-1) * places + corners, len(vertices) * places)
+        attributes = {name: values[pairs // places] for name, values in attributes.items()}
+        attributes["TEXCOORD_0"] = texture.uv.detach().cpu().numpy()[pairs % places]
         faces = index.reshape(-1, 3)
         material["baseColorTexture"] = {"index": 0}
     elif mesh.colors is not None:

@@ -13,6 +13,7 @@ from kiss3d_cli.geometry.io.gltf.primitives import read_primitive
 from kiss3d_cli.geometry.io.picture import NoPicture
 from kiss3d_cli.geometry.io.source import Source
 from kiss3d_cli.geometry.mesh import Mesh
+from kiss3d_cli.geometry.surface.topology import weld
 from kiss3d_cli.geometry.texture.texture import Texture
 
 
@@ -43,5 +44,7 @@ def read_textured_glb(path: Path) -> tuple[Mesh, Texture] | None:
 
 def without_seams(mesh: Mesh) -> Mesh:
     """The mesh with one vertex where seams of its texture have several; its faces stay in their order."""
-    vertices, index = mesh.vertices.unique(dim=0, return_inverse=True)
-    return Mesh(vertices, index[mesh.faces])
+    number = weld(mesh.vertices.double().numpy())
+    one_of = np.zeros(int(number.max(initial=-1)) + 1, np.int64)
+    one_of[number] = np.arange(len(number))
+    return Mesh(mesh.vertices[torch.from_numpy(one_of)], torch.from_numpy(number)[mesh.faces])

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput, Missing
+from kiss3d_cli.core.threads import side_by_side
 from kiss3d_cli.geometry.rasterize.coverage import visible_faces
 from kiss3d_cli.geometry.rasterize.near_plane import cut_at_near_plane
 
@@ -37,11 +38,13 @@ class Backend:
 
 
 def _built_in(clip: Float[Tensor, "V N 4"], faces: Int[Tensor, "F 3"], size: tuple[int, int]) -> Int[Tensor, "V H W"]:
-    found = torch.full((clip.shape[0], size[0] * size[1]), -1, dtype=torch.int64, device=clip.device)
-    for view, points in enumerate(clip):
+    def seen(points: Float[Tensor, "N 4"]) -> Int[Tensor, " P"]:
         front = cut_at_near_plane(points, faces)
-        found[view] = visible_faces(front.clip, front.faces, front.owner, size)
-    return found.reshape(-1, *size)
+        return visible_faces(front.clip, front.faces, front.owner, size)
+
+    if not len(clip):
+        return torch.empty((0, *size), dtype=torch.int64, device=clip.device)
+    return torch.stack(side_by_side(seen, clip, clip.device)).reshape(-1, *size)
 
 
 BUILT_IN = Backend("torch", _built_in)

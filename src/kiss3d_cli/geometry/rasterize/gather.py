@@ -6,7 +6,7 @@ directions, and nothing but the inputs is kept in between. Sums over pixels run 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from kiss3d_cli.core.threads import side_by_side
 from kiss3d_cli.geometry.rasterize.chunks import chunk_size
 
 
@@ -34,11 +35,27 @@ class _Pixels:
 
 def _covered(face_id: Int[Tensor, "V H W"], faces: Int[Tensor, "F 3"]) -> Iterator[_Pixels]:
     corner_of = faces.T.contiguous()
-    for view, shown in enumerate(face_id.flatten(1)):
-        for flat in torch.split((shown >= 0).nonzero()[:, 0], chunk_size(face_id.device)):
-            face = shown.index_select(0, flat)
-            a, b, c = (corner.index_select(0, face) for corner in corner_of)
-            yield _Pixels(view, flat, (a, b, c))
+    for view in range(len(face_id)):
+        yield from _covered_in(view, face_id, corner_of)
+
+
+def _covered_in(view: int, face_id: Int[Tensor, "V H W"], corner_of: Int[Tensor, "3 F"]) -> Iterator[_Pixels]:
+    shown = face_id[view].flatten()
+    for flat in torch.split((shown >= 0).nonzero()[:, 0], chunk_size(face_id.device)):
+        face = shown.index_select(0, flat)
+        a, b, c = (corner.index_select(0, face) for corner in corner_of)
+        yield _Pixels(view, flat, (a, b, c))
+
+
+def _for_each_view(draw: Callable[[_Pixels], None], face_id: Int[Tensor, "V H W"], faces: Int[Tensor, "F 3"]) -> None:
+    """Views side by side: `draw` writes to what belongs to its pixels alone."""
+    corner_of = faces.T.contiguous()
+
+    def draw_view(view: int) -> None:
+        for pixels in _covered_in(view, face_id, corner_of):
+            draw(pixels)
+
+    side_by_side(draw_view, range(len(face_id)), face_id.device)
 
 
 def _planes(values: Float[Tensor, "... N C"]) -> Float[Tensor, "C K N"]:
@@ -113,10 +130,13 @@ class SurfacePoints(torch.autograd.Function):
         views, height, width = face_id.shape
         barycentric = clip.new_zeros(views, height * width, 3)
         depth = clip.new_zeros(barycentric.shape[:2])
-        for pixels in _covered(face_id, faces):
+
+        def draw(pixels: _Pixels) -> None:
             at = _weights_at(columns[:, pixels.view], pixels, (height, width))
             barycentric[pixels.view].index_copy_(0, pixels.flat, torch.stack(at.weights, 1))
             depth[pixels.view].index_copy_(0, pixels.flat, _dot(at.weights, at.w))
+
+        _for_each_view(draw, face_id, faces)
         return barycentric.reshape(*face_id.shape, 3), depth.reshape(face_id.shape)
 
     @staticmethod
@@ -158,13 +178,16 @@ class Mixture(torch.autograd.Function):
         channels = _planes(attributes).expand(-1, len(face_id), -1)
         weights = barycentric.flatten(1, 2)
         image = attributes.new_zeros(*weights.shape[:2], len(channels))
-        for pixels in _covered(face_id, faces):
+
+        def draw(pixels: _Pixels) -> None:
             weight = weights[pixels.view].index_select(0, pixels.flat).T.contiguous()
             mixed = [
                 _dot(weight.unbind(), [channel.index_select(0, corner) for corner in pixels.corners])
                 for channel in channels[:, pixels.view]
             ]
             image[pixels.view].index_copy_(0, pixels.flat, torch.stack(mixed, 1))
+
+        _for_each_view(draw, face_id, faces)
         return image.reshape(*face_id.shape, len(channels))
 
     @staticmethod

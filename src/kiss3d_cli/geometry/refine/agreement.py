@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import max_pool2d
 
 from kiss3d_cli.geometry.cameras import Cameras
 from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
@@ -28,7 +27,7 @@ def shows_already(mesh: Mesh, normals: Float[Tensor, "V S S 3"], mask: Bool[Tens
     size = (mask.shape[1], mask.shape[2])
     found = rasterize(cameras.clip(mesh.vertices), mesh.faces, size)
     # a soft edge makes a mask wider by a pixel
-    near = max_pool2d(found.mask[:, None].float(), 3, 1, 1)[:, 0] > 0
+    near = _wider(_wider(found.mask, 1), 2)
     for inner, outer in ((found.mask, mask), (mask, near)):
         count = inner.flatten(1).sum(1)
         if bool(((inner & outer).flatten(1).sum(1) < SHARE * count).any()) or not bool(count.all()):
@@ -37,3 +36,12 @@ def shows_already(mesh: Mesh, normals: Float[Tensor, "V S S 3"], mask: Bool[Tens
     shown = cameras.normals_to_camera(vertex_normals(mesh.vertices, mesh.faces))
     cosine = torch.cosine_similarity(interpolate(shown, mesh.faces, found)[both], normals[both], dim=-1)
     return float(torch.rad2deg(cosine.clamp(-1, 1).acos()).median()) < DEGREES
+
+
+def _wider(mask: Bool[Tensor, "V H W"], axis: int) -> Bool[Tensor, "V H W"]:
+    """By a pixel to both sides along an axis."""
+    found = mask.clone()
+    count = mask.shape[axis] - 1
+    found.narrow(axis, 1, count).logical_or_(mask.narrow(axis, 0, count))
+    found.narrow(axis, 0, count).logical_or_(mask.narrow(axis, 1, count))
+    return found

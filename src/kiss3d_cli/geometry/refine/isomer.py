@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -20,6 +19,7 @@ from torch.nn import functional
 from torch.nn.functional import normalize
 
 from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.core.threads import side_by_side
 from kiss3d_cli.geometry.cameras import Cameras
 from kiss3d_cli.geometry.depth.fuse import fuse_depths
 from kiss3d_cli.geometry.depth.integrate import IntegrationSettings, integrate_normals
@@ -331,8 +331,7 @@ def _differentiate(
 ) -> float:
     """Mean over all views of a loss, which is itself a mean over some, and its gradient in the optimiser's vertices.
 
-    On a CPU each half has a thread of its own: most of what rendering calls is too small for torch to spread, and the
-    halves, and so the result, are the same on any number of threads.
+    On a CPU each half has a thread of its own; the halves, and so the result, are the same on any number of threads.
     """
 
     def differentiate(part: _Views) -> tuple[float, Tensor]:
@@ -341,16 +340,7 @@ def _differentiate(
         (gradient,) = torch.autograd.grad(value, leaf)
         return float(value.detach()), gradient
 
-    parts, threads = views.parts(), torch.get_num_threads()
-    if optimizer.vertices.device.type == "cpu" and threads > 1:
-        torch.set_num_threads(1)
-        try:
-            with ThreadPoolExecutor(min(threads, len(parts))) as pool:
-                found = list(pool.map(differentiate, parts))
-        finally:
-            torch.set_num_threads(threads)
-    else:
-        found = [differentiate(part) for part in parts]
+    found = side_by_side(differentiate, views.parts(), optimizer.vertices.device)
     values, gradients = zip(*found, strict=True)
     optimizer.vertices.grad = torch.stack(gradients).sum(0)
     return sum(values)

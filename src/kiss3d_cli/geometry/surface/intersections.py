@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from kiss3d_cli.geometry.surface.sorting import distinct, stable_order
 from kiss3d_cli.geometry.surface.topology import weld
 
 _PAIRS_AT_ONCE = 1 << 20
@@ -119,7 +120,7 @@ def edges_of(faces: Int[np.ndarray, "F 3"]) -> tuple[Int[np.ndarray, "E 2"], Int
     """All edges, and each face's: those from its first corner to the second, second to third, third to first."""
     start, end = faces.astype(np.int64), np.roll(faces, -1, 1).astype(np.int64)
     count = int(faces.max(initial=0)) + 1
-    keys, of_face = np.unique(np.minimum(start, end) * count + np.maximum(start, end), return_inverse=True)
+    keys, _, of_face = distinct((np.minimum(start, end) * count + np.maximum(start, end)).reshape(-1), count**2)
     return np.stack([keys // count, keys % count], -1), of_face.reshape(-1, 3)
 
 
@@ -135,8 +136,8 @@ def which_bend(
     normals = np.cross(b - a, c - a)
     length = np.linalg.norm(normals, axis=1)
     unit = normals / np.where(length > 0, length, 1)[:, None]
-    order = np.argsort(of_face.reshape(-1), kind="stable")
     uses = np.bincount(of_face.reshape(-1))
+    order = stable_order(of_face.reshape(-1), len(uses))
     begin = (np.cumsum(uses) - uses)[uses == 2]
     one, other = order[begin] // 3, order[begin + 1] // 3
     flat = (length[one] == 0) | (length[other] == 0)

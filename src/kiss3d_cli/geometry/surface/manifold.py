@@ -11,6 +11,8 @@ from scipy import sparse
 from scipy.sparse import csgraph
 from torch import Tensor
 
+from kiss3d_cli.geometry.surface.sorting import distinct, stable_order
+
 
 @dataclass(frozen=True)
 class Edges:
@@ -57,16 +59,10 @@ def find_edges(faces: Int[Tensor, "F 3"]) -> Edges:
 
 
 def sorted_order(keys: Int[Tensor, " K"], limit: int) -> Int[Tensor, " K"]:
-    """`keys.argsort(stable=True)` for keys in [0, limit).
-
-    On a CPU keys and places are sorted as one number each, which numpy does several times faster than an argsort.
-    """
-    bits = max(1, (len(keys) - 1).bit_length())
-    if keys.device.type != "cpu" or limit << bits > torch.iinfo(torch.int64).max:
+    """`keys.argsort(stable=True)` for keys in [0, limit)."""
+    if keys.device.type != "cpu":
         return keys.argsort(stable=True)
-    packed = ((keys << bits) | torch.arange(len(keys))).numpy()
-    packed.sort()
-    return torch.from_numpy(packed) & ((1 << bits) - 1)
+    return torch.from_numpy(stable_order(keys.numpy(), limit))
 
 
 @dataclass(frozen=True)
@@ -97,20 +93,26 @@ class Defects:
 def find_defects(faces: Int[Tensor, "F 3"]) -> Defects:
     """Count the defects of any triangle list."""
     array = faces.cpu().numpy()
+    if not len(array):
+        return Defects(0, 0, 0, 0, 0)
+    span = int(array.max()) + 1
     a, b, c = array.T
     degenerate = (a == b) | (b == c) | (c == a)
-    duplicates = len(array) - len(np.unique(np.sort(array, 1), axis=0))
+    low, high = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
+    # the corner that is neither is what is left of the sum
+    edges, _, opposite = distinct(low * span + high, span**2)
+    triples = distinct(opposite * span + (a + b + c - low - high), len(edges) * span)[0]
     start, end = array.flatten(), np.roll(array, -1, 1).flatten()
-    edges, which = np.unique(np.stack([np.minimum(start, end), np.maximum(start, end)], 1), axis=0, return_inverse=True)
-    count = np.bincount(which.reshape(-1), minlength=len(edges))
-    balance = np.bincount(which.reshape(-1), np.where(start < end, 1, -1), minlength=len(edges))
+    edges, _, which = distinct(np.minimum(start, end) * span + np.maximum(start, end), span**2)
+    count = np.bincount(which, minlength=len(edges))
+    balance = np.bincount(which, np.where(start < end, 1, -1), minlength=len(edges))
     fans = vertex_fans(faces)
     return Defects(
         int(degenerate.sum()),
-        duplicates,
+        len(array) - len(triples),
         int((count == 1).sum()),
         int((count > 2).sum() + ((count == 2) & (balance != 0)).sum()),
-        int(fans.max()) + 1 - len(np.unique(array)) if len(array) else 0,
+        int(fans.max()) + 1 - int((np.bincount(start) > 0).sum()),
     )
 
 
@@ -124,7 +126,8 @@ def vertex_fans(faces: Int[Tensor, "F 3"]) -> Int[Tensor, "F 3"]:
     after = np.roll(array, -1, 1).flatten()
     start = array.flatten()
     low, high = np.minimum(start, after), np.maximum(start, after)
-    order = np.lexsort((high, low))
+    span = int(array.max(initial=0)) + 1
+    order = stable_order(low * span + high, span**2)
     same = (low[order][1:] == low[order][:-1]) & (high[order][1:] == high[order][:-1])
     first, second = order[:-1][same], order[1:][same]
     following = np.roll(corner, -1, 1).flatten()

@@ -9,6 +9,8 @@ from jaxtyping import Float, Int, UInt64
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from kiss3d_cli.geometry.surface.sorting import stable_order
+
 
 @dataclass(frozen=True)
 class MeshReport:
@@ -74,7 +76,7 @@ def report(vertices: Float[np.ndarray, "N 3"], faces: Int[np.ndarray, "F 3"]) ->
     tail, head = solid.reshape(-1), np.roll(solid, -1, 1).reshape(-1)
     number = np.int64(len(vertices))
     key = np.minimum(tail, head) * number + np.maximum(tail, head)
-    order = np.argsort(key)
+    order = stable_order(key, int(number) ** 2)
     first = np.flatnonzero(np.r_[True, np.diff(key[order]) != 0]) if len(key) else np.zeros(0, np.int64)
     uses = np.diff(np.r_[first, len(key)])
     forward = np.add.reduceat((tail < head)[order].astype(np.int64), first) if len(first) else uses

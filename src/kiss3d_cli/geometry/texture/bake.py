@@ -5,9 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Int, UInt8
+from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.core.threads import side_by_side
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.rasterize import rasterize
 from kiss3d_cli.geometry.texture.charts import Atlas
@@ -45,13 +47,16 @@ def bake(mesh: Mesh, photographs: Photographs | Projector, atlas: Atlas, size: i
     attributes = torch.cat([mesh.vertices, projector.normals, spread], 1)
     shares, face_id = fragments.barycentric.reshape(-1, 3), fragments.face_id.reshape(-1)
     image = attributes.new_zeros(size * size, 3)
-    for part in covered.split(_TEXELS_AT_ONCE):
+
+    def paint(part: Int[Tensor, " P"]) -> None:
         corners = mesh.faces.index_select(0, face_id.index_select(0, part))
         weight = shares.index_select(0, part)
         mixed = sum(attributes.index_select(0, corners[:, i]) * weight[:, i, None] for i in range(3))
         place, normal, own = torch.tensor_split(torch.as_tensor(mixed), 3, dim=1)
         seen = projector.look(place, torch.nn.functional.normalize(normal, dim=1))
         image[part] = torch.lerp(own, seen.colors, seen.trust[:, None])
+
+    side_by_side(paint, covered.split(_TEXELS_AT_ONCE), covered.device)
     painted = (image.clamp(0, 1) * 255).round().to(torch.uint8).reshape(size, size, 3).cpu().numpy()
     filled = _filled(painted, inside.reshape(size, size).cpu().numpy())
     return Texture(atlas.uv, atlas.corners, torch.from_numpy(filled))

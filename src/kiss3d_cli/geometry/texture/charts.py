@@ -18,9 +18,11 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.core.threads import side_by_side
 from kiss3d_cli.geometry.cameras import Cameras
 from kiss3d_cli.geometry.mesh import Mesh, face_normals
 from kiss3d_cli.geometry.rasterize import BUILT_IN
+from kiss3d_cli.geometry.surface.sorting import distinct, stable_order
 from kiss3d_cli.geometry.texture.packing import pack
 
 FRONT = 0.25
@@ -66,19 +68,23 @@ def unwrap(mesh: Mesh, cameras: Cameras, size: int = 2048) -> Atlas:
     if mesh.faces.shape[0] == 0:
         raise BadInput("The mesh has no faces to unwrap.", hint="Check the stage before.")
     flat = _projections(mesh, cameras)
-    label = _labels(mesh, flat)
+    faces = mesh.faces.numpy()
+    pairs = _pairs(faces)
+    label = _labels(flat, pairs)
     layer = np.zeros(len(label), np.int64)
-    for direction in range(len(flat.places)):
+
+    def find_layers(direction: int) -> None:
         chosen = np.flatnonzero(label == direction)
         layer[chosen] = _layers(flat.places[direction], flat.depths[direction], mesh.faces[chosen])
-    chart = _components(_pairs(mesh.faces.numpy()), label * (_LAYERS + 1) + layer)
+
+    side_by_side(find_layers, range(len(flat.places)))
+    chart = _components(pairs, label * (_LAYERS + 1) + layer)
     # what is left after the last layer lies in too many: each of its faces is a chart of its own
     lost = np.flatnonzero(layer == _LAYERS)
     chart[lost] = chart.max() + 1 + np.arange(len(lost))
-    _, first, chart = np.unique(chart, return_index=True, return_inverse=True)
-    faces = mesh.faces.numpy()
-    key = chart.reshape(-1, 1) * len(mesh.vertices) + faces
-    rows, corners = np.unique(key, return_inverse=True)
+    _, first, chart = distinct(chart, int(chart.max()) + 1)
+    key = chart[:, None] * len(mesh.vertices) + faces
+    rows, _, corners = distinct(key.reshape(-1), len(first) * len(mesh.vertices))
     of_row, vertex = rows // len(mesh.vertices), rows % len(mesh.vertices)
     places = np.stack([place.double().numpy() for place in flat.places])[label[first][of_row], vertex]
     placed = pack(places, of_row, label[first] == 0, size)
@@ -123,20 +129,23 @@ def _pairs(faces: Int[np.ndarray, "F 3"]) -> Int[np.ndarray, "P 2"]:
     """Faces on the two sides of every edge."""
     start, end = faces.reshape(-1), np.roll(faces, -1, 1).reshape(-1)
     key = np.minimum(start, end) * (int(faces.max()) + 1) + np.maximum(start, end)
-    order = np.argsort(key, kind="stable")
+    order = stable_order(key, (int(faces.max()) + 1) ** 2)
     same = key[order][1:] == key[order][:-1]
     return np.stack([order[:-1][same] // 3, order[1:][same] // 3], 1)
 
 
-def _labels(mesh: Mesh, flat: _Projections) -> Int[np.ndarray, " F"]:
-    """The direction of each face: the one that sees it best, evened out over neighbours."""
+def _labels(flat: _Projections, pairs: Int[np.ndarray, "P 2"]) -> Int[np.ndarray, " F"]:
+    """The direction of each face: the one that sees it best, evened out over neighbours.
+
+    Args:
+        pairs: the neighbours.
+    """
     cosines = flat.cosines.double().numpy().T
     score = cosines.copy()
     score[:, 0] += np.where(cosines[:, 0] > FRONT, 1.0, 0.0)
     usable = cosines > GRAZING
     score = np.where(usable | ~usable.any(1, keepdims=True), score, -np.inf)
     label = score.argmax(1)
-    pairs = _pairs(mesh.faces.numpy())
     both = np.concatenate([pairs, pairs[:, ::-1]])
     count, kinds = score.shape
     for _ in range(_ROUNDS):
@@ -187,8 +196,9 @@ def _layers(
         kept, contested = here, np.ones((_LAYER_SIZE, _LAYER_SIZE), bool)
         while True:
             farthest, nearest = drawn(kept, behind - depths), drawn(kept, depths)
-            contested &= nearest != farthest
-            hidden = np.unique(farthest[contested])
+            # the two depths may put a pixel at the rim in or out
+            contested &= (nearest != farthest) & (farthest >= 0)
+            hidden = np.flatnonzero(np.bincount(farthest[contested], minlength=len(faces)))
             if not len(hidden):
                 break
             layer[hidden] = number + 1

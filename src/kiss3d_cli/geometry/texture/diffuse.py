@@ -10,6 +10,8 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
+from kiss3d_cli.geometry.surface.sorting import distinct
+
 
 def diffuse(
     vertices: Float[Tensor, "N 3"],
@@ -35,7 +37,9 @@ def diffuse(
         return values
     mean = (given * t[:, None]).sum(0) / t.sum()
     points, corners = vertices.detach().cpu().double().numpy(), faces.cpu().numpy()
-    ends = np.unique(np.sort(corners[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), 1), axis=0)
+    start, end = corners.reshape(-1), np.roll(corners, -1, 1).reshape(-1)
+    edges = distinct(np.minimum(start, end) * count + np.maximum(start, end), count**2)[0]
+    ends = np.stack([edges // count, edges % count], 1)
     ends = ends[ends[:, 0] != ends[:, 1]]
     lengths = np.linalg.norm(points[ends[:, 0]] - points[ends[:, 1]], axis=1)
     typical = np.median(lengths) if len(lengths) else 1.0

@@ -20,6 +20,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.core.threads import side_by_side
 from kiss3d_cli.geometry.cameras import Cameras
 from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
 from kiss3d_cli.geometry.rasterize import rasterize
@@ -93,7 +94,8 @@ class Projector:
         depth = torch.where(fragments.mask, fragments.depth, torch.inf)
         # A point lies between four pixel centres; it is hidden if it lies behind all of them.
         padded = torch.nn.functional.pad(depth, (1, 1, 1, 1), value=torch.inf)
-        self._deepest = torch.nn.functional.max_pool2d(padded, 2, stride=1)
+        below = torch.maximum(padded[:, :-1], padded[:, 1:])
+        self._deepest = torch.maximum(below[..., :-1], below[..., 1:]).contiguous()
         self._margin = _margins(depth, photographs)
 
     def look(self, points: Float[Tensor, "P 3"], normals: Float[Tensor, "P 3"]) -> Sighting:
@@ -152,30 +154,35 @@ def _pixel(distance: Any, projection: Float[Tensor, "4 4"]) -> Any:
 
 def _spread(photographs: Photographs) -> Float[Tensor, "V H W 3"]:
     """The pictures with the nearest of the object's colours around it, so that no background is filtered in."""
-    found = []
-    for image, mask in zip(photographs.images, photographs.masks.cpu().numpy(), strict=True):
-        if mask.any():
-            row, column = distance_transform_edt(~mask, return_distances=False, return_indices=True)
-            image = image[torch.from_numpy(row).long(), torch.from_numpy(column).long()]
-        found.append(image)
-    return torch.stack(found)
+    masks = photographs.masks.cpu().numpy()
+
+    def spread(view: int) -> Float[Tensor, "H W 3"]:
+        image = photographs.images[view]
+        if not masks[view].any():
+            return image
+        row, column = distance_transform_edt(~masks[view], return_distances=False, return_indices=True)
+        return image[torch.from_numpy(row).long(), torch.from_numpy(column).long()]
+
+    return torch.stack(side_by_side(spread, range(len(masks)), photographs.images.device))
 
 
 def _margins(depth: Float[Tensor, "V R R"], photographs: Photographs) -> Float[Tensor, "V R R"]:
     """From 0 at outlines and jumps in depth to 1 in the clear."""
     near, far = EXACT_MARGIN if photographs.exact else MARGIN
-    found = []
-    masks, projections = photographs.masks.cpu().numpy(), photographs.cameras.projection
-    for surface, mask, projection in zip(depth.cpu().numpy(), masks, projections, strict=True):
-        wide = cv2.resize(mask.astype(np.uint8), surface.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    masks, surfaces = photographs.masks.cpu().numpy(), depth.cpu().numpy()
+
+    def margin(view: int) -> Float[np.ndarray, "R R"]:
+        surface, projection = surfaces[view], photographs.cameras.projection[view]
+        wide = cv2.resize(masks[view].astype(np.uint8), surface.shape[::-1], interpolation=cv2.INTER_NEAREST)
         # What lies deeper than the flattest slope that counts explains is another surface.
         solid = np.where(np.isfinite(surface), surface, 1e6)
         across = cv2.dilate(solid, np.ones((3, 3))) - cv2.erode(solid, np.ones((3, 3)))
         clear = (wide > 0) & (across <= 2 * _pixel(solid, projection) / MIN_COSINE) & np.isfinite(surface)
         clear[[0, -1]] = clear[:, [0, -1]] = False  # the border of the picture is an outline too
         distance = cv2.distanceTransform(clear.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        found.append(np.clip((distance - near) / (far - near), 0, 1))
-    return torch.from_numpy(np.stack(found)).to(depth)
+        return np.asarray(np.clip((distance - near) / (far - near), 0, 1))
+
+    return torch.from_numpy(np.stack(side_by_side(margin, range(len(masks))))).to(depth)
 
 
 def project_colors(mesh: Mesh, photographs: Photographs) -> Float[Tensor, "N 3"]:

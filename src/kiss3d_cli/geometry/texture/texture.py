@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,5 +32,5 @@ class Texture:
     def png(self) -> bytes:
         """The image as a file."""
         data = io.BytesIO()
-        Image.fromarray(self.image.cpu().numpy()).save(data, "PNG", compress_level=6)
+        Image.fromarray(self.image.cpu().numpy()).save(data, "PNG", compress_level=6, compress_type=zlib.Z_RLE)
         return data.getvalue()

@@ -10,7 +10,7 @@ from kiss3d_cli.methods.cost import Cost, Surroundings
 class Describe(Weightless[Given]):
     """The user's own words, or a description measured from the picture."""
 
-    stage, name, version = "caption", "describe", 1
+    stage, name, version = "caption", "describe", 2
     settings = Given
     reads = READS
     writes = WRITES

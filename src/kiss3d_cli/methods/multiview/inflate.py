@@ -21,7 +21,7 @@ class Inflate(Weightless[InflateSettings]):
     Where pictures of other sides were given, the surface that all silhouettes allow; the given views stay as they are.
     """
 
-    stage, name, version = "multiview", "inflate", 5
+    stage, name, version = "multiview", "inflate", 6
     settings = InflateSettings
     reads = ("preprocess/image_rgba.png",)
     takes = SIDES_TAKEN
@@ -34,8 +34,10 @@ class Inflate(Weightless[InflateSettings]):
         import torch
         from jaxtyping import Float
 
+        from kiss3d_cli.core.threads import both
         from kiss3d_cli.geometry.cameras import bundle_cameras
         from kiss3d_cli.geometry.inflate.inflate import inflate
+        from kiss3d_cli.geometry.inflate.sheet_colors import SheetColors
         from kiss3d_cli.geometry.inflate.views import show_surface
         from kiss3d_cli.geometry.io.export import write_mesh
         from kiss3d_cli.geometry.mesh import Mesh
@@ -56,9 +58,13 @@ class Inflate(Weightless[InflateSettings]):
             write_given(context, show_given(given, cameras, settings.tile, guess), given)
             return
         context.progress(0.1, "inflating the silhouette")
-        surface = inflate(rgba[..., 3], cameras[[0]], views=cameras, depth=settings.depth)
+        rgb, alpha = rgba[..., :3], rgba[..., 3]
+        surface, colors = both(
+            lambda: inflate(alpha, cameras[[0]], views=cameras, depth=settings.depth),
+            lambda: SheetColors(rgb.double().numpy(), alpha.double().numpy()),
+        )
         context.progress(0.6, "rendering four views")
-        shown = show_surface(surface, rgba[..., :3], rgba[..., 3], cameras, (settings.tile, settings.tile))
+        shown = show_surface(surface, rgb, alpha, cameras, (settings.tile, settings.tile), colors)
         write_views(context.output, dict(zip(VIEW_NAMES, to_bytes(shown.views), strict=True)))
         mesh = surface.mesh.with_colors(shown.vertices)
         write_mesh(context.output / "surface.ply", mesh)
