@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -30,3 +32,25 @@ def test_what_torch_keeps_unused_is_free(card: None, limit: float | None, expect
     device = resolve("auto", limit)
     assert device.name == "cuda:0"
     assert device.limit_bytes == expected * GIB
+
+
+_MEANWHILE = """
+import sys, threading
+from kiss3d_cli.core import device
+found = device.resolve("auto")
+early = "torch" in sys.modules
+device.import_meanwhile()
+for thread in threading.enumerate():
+    if thread.name == "torch":
+        thread.join()
+import torch  # of a thread that failed this would be the first import, and tell why
+print(early, "torch" in sys.modules, found == device.resolve("auto"), torch.ones(2).sum().item())
+"""
+
+
+@pytest.mark.skipif(
+    torch.version.cuda is not None or sys.platform != "linux", reason="torch must be asked for its GPUs"
+)
+def test_without_a_gpu_torch_is_not_waited_for() -> None:
+    done = subprocess.run([sys.executable, "-c", _MEANWHILE], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "True", "2.0"]

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import dataclasses
 import gc
 import re
 import sys
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+from runpy import run_path
 from typing import TYPE_CHECKING
 
 from kiss3d_cli.core.errors import BadInput, Missing
@@ -14,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 GIB = 2**30
+_BUILT_WITHOUT = "this torch is built without CUDA"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +87,40 @@ def _import_torch() -> None:
             gc.enable()
 
 
+def _knows_no_gpu() -> bool:
+    """Whether the torch that is installed was built for no GPU at all, without importing it."""
+    if "torch" in sys.modules:
+        return False
+    found = find_spec("torch")
+    try:
+        told = (
+            {} if found is None or found.origin is None else run_path(str(Path(found.origin).with_name("version.py")))
+        )
+    except (OSError, SyntaxError):
+        return False
+    return "cuda" in told and all(told.get(kind) is None for kind in ("cuda", "hip", "xpu")) and sys.platform == "linux"
+
+
+def import_meanwhile() -> None:
+    """Begin to import torch in a thread of its own, where nothing needs it for the next second.
+
+    Its libraries are loaded first, by a call that lets the interpreter go on. What goes wrong comes up again where
+    torch is imported next.
+    """
+    if not _knows_no_gpu():
+        return  # it is there already, or has been asked for its GPUs
+
+    def load() -> None:
+        found = find_spec("torch")
+        with contextlib.suppress(Exception):
+            if found is not None and found.origin is not None:
+                ctypes.CDLL(str(Path(found.origin).with_name("lib") / "libtorch_python.so"))
+        with contextlib.suppress(Exception):
+            _import_torch()
+
+    threading.Thread(target=load, name="torch").start()
+
+
 def resolve(name: str = "auto", memory_limit: float | None = None) -> DeviceInfo:
     """Turn a device's name into the device.
 
@@ -91,9 +132,6 @@ def resolve(name: str = "auto", memory_limit: float | None = None) -> DeviceInfo
         BadInput: the name is not one of those.
         Missing: the device was asked for and is not there; `auto` never raises.
     """
-    _import_torch()
-    import torch
-
     kind, _, index = name.partition(":")
     if kind not in ("auto", "cpu", "cuda", "mps") or (
         index and (kind != "cuda" or re.fullmatch(r"[0-9]{1,4}", index) is None)
@@ -103,6 +141,11 @@ def resolve(name: str = "auto", memory_limit: float | None = None) -> DeviceInfo
         )
     if kind == "cpu":
         return DeviceInfo("cpu", "CPU", "asked for")
+    if kind == "auto" and _knows_no_gpu():
+        return DeviceInfo("cpu", "CPU", f"auto: {_BUILT_WITHOUT}")
+    _import_torch()
+    import torch
+
     if kind == "cuda" or (kind == "auto" and torch.cuda.is_available()):
         if not torch.cuda.is_available():
             raise Missing(
@@ -164,7 +207,7 @@ def generators(device: torch.device) -> list[torch.device]:
 def _no_cuda() -> str:
     import torch
 
-    return "this torch is built without CUDA" if torch.version.cuda is None else "no CUDA device is visible"
+    return _BUILT_WITHOUT if torch.version.cuda is None else "no CUDA device is visible"
 
 
 def reset_peak_memory(device: DeviceInfo) -> None:
