@@ -36,6 +36,7 @@ from typing import Any
 from kiss3d_cli.core import files
 from kiss3d_cli.core.errors import BadInput, DamagedRun
 from kiss3d_cli.core.files import is_link, make_folder, move, remove, sync_folder, write_durably
+from kiss3d_cli.core.folders import entries
 from kiss3d_cli.core.hashing import file_sha256
 from kiss3d_cli.core.manifest import Manifest, UntrustedManifest, damage, read_manifest
 from kiss3d_cli.core.records import BadRecord, Fields, parse_json, whole_text, write_json
@@ -310,7 +311,10 @@ def _names(parent: Path, name: str) -> Iterator[Path]:
 
 def _remove_old_attempts(parent: Path) -> None:
     """Remove what kills left of runs that were being made, a day later. None of it was ever a run."""
-    for entry in parent.glob(".*-????????-??????-????????.partial"):
+    old: list[Path] = []
+    with contextlib.suppress(OSError):
+        old = entries(parent, ".*-????????-??????-????????.partial")
+    for entry in old:
         with contextlib.suppress(OSError):
             if time.time() - entry.lstat().st_mtime > _STALE:
                 remove(entry)
@@ -329,8 +333,6 @@ def _now() -> str:
 
 def find_runs(parent: Path) -> list[RunFolder]:
     """Every run folder in a folder, the newest first; none that a link leads away from it."""
-    if not parent.is_dir():
-        return []
-    found = [path.parent for path in parent.glob(f"*/{RUN}")]
+    found = [path for path in entries(parent) if os.path.lexists(path / RUN)]
     found = [path for path in found if not path.name.startswith(".") and not is_link(path)]
     return [RunFolder(path) for path in sorted(found, key=lambda path: (created(path), path.name), reverse=True)]

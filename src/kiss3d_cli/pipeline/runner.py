@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kiss3d_cli.core import device as devices
 from kiss3d_cli.core.errors import Kiss3dError, from_exception
+from kiss3d_cli.core.folders import all_below
 from kiss3d_cli.core.hashing import file_sha256
 from kiss3d_cli.core.manifest import MANIFEST, Artifact, Manifest
 from kiss3d_cli.core.memory import PeakMemory
@@ -224,7 +225,7 @@ def input_path(folder: RunFolder, record: RunRecord, reference: str) -> Path:
 
 
 def _artifacts(output: Path, promised: Sequence[str]) -> tuple[Artifact, ...]:
-    found = sorted(path for path in output.rglob("*") if path.is_file() and path.name != MANIFEST)
+    found = [path for path in all_below(output) if path.is_file() and path.name != MANIFEST]
     names = {path.relative_to(output).as_posix() for path in found}
     absent = [name for name in promised if name not in names]
     assert not absent, f"the stage did not write {', '.join(absent)}"

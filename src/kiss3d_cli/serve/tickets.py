@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from kiss3d_cli.core.files import make_folder, write_durably
+from kiss3d_cli.core.folders import entries
 from kiss3d_cli.core.records import BadRecord, Fields, read_sealed, seal
 
 SCHEMA_VERSION = 1
@@ -81,7 +82,7 @@ class Tickets:
 
     def read_all(self) -> Iterator[tuple[str, Ticket | None]]:
         """The id of every record, and its ticket; None where the record can't be trusted."""
-        for path in sorted(self._runs.glob("*.json")):
+        for path in entries(self._runs, "*.json"):
             if path.name.startswith("."):
                 continue
             try:

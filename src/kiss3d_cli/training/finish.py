@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from kiss3d_cli.core.folders import entries
 from kiss3d_cli.core.records import BadRecord, parse_json
 from kiss3d_cli.models.prior.weights import export
 from kiss3d_cli.training.checkpoints import read_checkpoint, under
@@ -57,7 +58,7 @@ def _page(folder: Path, facts: dict[str, str]) -> str:
         "inflation alone, held out": [(step, row["inflation"]) for step, row in held],
     }
     others = {key: _smoothed([(step, row[key]) for step, row in losses]) for key in ("normals", "back", "sides", "gap")}
-    sheets = sorted(folder.glob("sheet-*.png"))
+    sheets = entries(folder, "sheet-*.png")
     shown = [sheets[i] for i in sorted({0, len(sheets) // 2, len(sheets) - 1})] if sheets else []
     parts = [f"<tr><th>{html.escape(key)}</th><td>{html.escape(value)}</td></tr>" for key, value in facts.items()]
     pictures = "".join(

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 
 from kiss3d_cli.core.errors import BadInput, Kiss3dError, Missing
+from kiss3d_cli.core.folders import all_below
 from kiss3d_cli.core.records import read_json
 from kiss3d_cli.geometry.io.load import read_mesh
 from kiss3d_cli.geometry.mesh import Mesh, face_normals
@@ -113,7 +114,7 @@ def _from_index(folder: Path, index: Path) -> ObjectSet:
 
 
 def _from_meshes(folder: Path) -> ObjectSet:
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    paths = [path for path in all_below(folder) if path.suffix.lower() in SUFFIXES and path.is_file()]
     return ObjectSet(
         [
             Entry(

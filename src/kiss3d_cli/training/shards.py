@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from kiss3d_cli.core.errors import BadInput, Missing
+from kiss3d_cli.core.folders import entries
 from kiss3d_cli.training.views import Sample
 
 FORMAT = "kiss3d-prior-1"
@@ -61,7 +62,7 @@ def find_shards(folder: Path) -> list[Path]:
     Raises:
         Missing: there are none.
     """
-    found = sorted(folder.glob("views-*.safetensors"))
+    found = entries(folder, "views-*.safetensors")
     if not found:
         raise Missing("there are no views to train on", place=str(folder), hint="make some: kiss3d train data")
     return found

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from kiss3d_cli.core.errors import Missing
+from kiss3d_cli.core.folders import entries
 from kiss3d_cli.models.flux import keys, networks
 from kiss3d_cli.models.flux.loading import place_lora_in, transformer_file
 from kiss3d_cli.models.flux.redux import empty_redux
@@ -85,7 +86,7 @@ def _check_dev(sources: FluxFiles, opened: Callable[[Path], WeightFile], finding
 
 
 def _check_schnell(folder: Path, findings: Findings) -> nn.Module | None:
-    candidates = [folder] if folder.is_file() else sorted(folder.glob("*.safetensors"))
+    candidates = [folder] if folder.is_file() else entries(folder, "*.safetensors")
     place = candidates[0] if len(candidates) == 1 else folder
     path = findings.attempt(place, lambda: transformer_file(folder))
     return None if path is None else findings.attempt(path, lambda: check_transformer(WeightFile(path)))

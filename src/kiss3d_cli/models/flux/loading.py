@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from kiss3d_cli.core.errors import BadInput, Missing
+from kiss3d_cli.core.folders import entries
 from kiss3d_cli.models.flux import keys, networks, prepare
 from kiss3d_cli.models.flux.lora import fold_module, read_lora
 from kiss3d_cli.models.flux.lora_names import LoraLayer, Network, place_lora
@@ -34,7 +35,7 @@ def transformer_file(folder: Path) -> Path:
     """The file of a folder that holds Flux's transformer, or that file itself. Raises Missing if none does."""
     if folder.is_file():
         return folder
-    candidates = sorted(folder.glob("*.safetensors"))
+    candidates = entries(folder, "*.safetensors")
     for path in candidates:
         if keys.transformer_prefix(WeightFile(path).shapes) is not None:
             return path

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kiss3d_cli.core.errors import BadInput, Missing
+from kiss3d_cli.core.folders import all_below
 from kiss3d_cli.core.records import parse_json
 from kiss3d_cli.models.store.registry import MODELS
 
@@ -164,7 +165,7 @@ class _Folder:
     def _files(self, kind: str) -> Iterator[Path]:
         for name in _FOLDERS[kind]:
             folder = self._base / name
-            yield from sorted(path for path in folder.rglob("*.safetensors") if path.is_file())
+            yield from (path for path in all_below(folder, "*.safetensors") if path.is_file())
 
     def _header(self, path: Path) -> Header:
         if path not in self._headers:

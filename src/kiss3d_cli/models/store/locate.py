@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kiss3d_cli.core.errors import Missing
 from kiss3d_cli.core.files import open_given
+from kiss3d_cli.core.folders import all_below
 from kiss3d_cli.core.hashing import json_sha256
 from kiss3d_cli.core.records import LIMIT, parse_json
 from kiss3d_cli.core.shell import typed
@@ -58,7 +59,7 @@ def identify(model: Model, folder: Path) -> str:
 
 def needed_files(model: Model, folder: Path) -> list[str]:
     """Names of the needed files that are there, sorted. Hidden folders are the download tool's own."""
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    names = sorted(path.relative_to(folder).as_posix() for path in all_below(folder) if path.is_file())
     names = [name for name in names if not name.startswith(".")]
     return [name for name in names if is_needed(model, name)]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kiss3d_cli.core.errors import Kiss3dError, Missing
+from kiss3d_cli.core.folders import all_below
 from kiss3d_cli.core.packages import EXTRAS
 from kiss3d_cli.core.shell import typed
 from kiss3d_cli.models.store import locate
@@ -166,14 +167,14 @@ def check_whole(model: Model, folder: Path, findings: Findings) -> None:
         return
     exact = (folder / name for name in model.files if not locate.is_pattern(name))
     # also what is no file: a link that leads nowhere, or a folder in a file's place
-    there = (path for path in folder.rglob("*") if locate.is_needed(model, path.relative_to(folder).as_posix()))
+    there = (path for path in all_below(folder) if locate.is_needed(model, path.relative_to(folder).as_posix()))
     for path in sorted({*exact, *there}):
         findings.attempt(path, lambda path=path: readers.get(path.suffix, look)(path))  # type: ignore[misc]
 
 
 def _state(model: Model, folder: Path) -> Iterable[tuple[object, ...]]:
     """Changes whenever a file of the model or one beside it does."""
-    for path in sorted(folder.rglob("*")) or [folder]:
+    for path in all_below(folder) or [folder]:
         try:
             status = path.stat()
             yield (path, status.st_size, status.st_mtime_ns, status.st_mode, status.st_ino)
