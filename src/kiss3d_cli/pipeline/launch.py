@@ -190,9 +190,9 @@ def begun(
 ) -> Iterator[Task]:
     """The task of a new run, under its folder's lock."""
     with locked(folder.path):
-        devices.import_meanwhile()
         record = folder.record()
         device = devices.resolve(record.config["device.name"], record.config["device.memory_limit"])
+        devices.import_meanwhile()
         yield Task(folder, record, models, device, until, force_from, reporter or Silent(), cancelled)
 
 
