@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import kiss3d_cli
 from kiss3d_cli import Run, evaluate, resume, run
@@ -27,6 +29,17 @@ def test_a_picture_becomes_a_mesh(made):
     assert made.stages["refine"] == "done"
     assert made.stages["eval"] == "off"
     assert made.file("bundle/bundle.png").is_file()
+
+
+def test_a_run_is_drawn_from_any_side(made, tmp_path):
+    image = made.draw((0, 90), size=32)
+    assert (image.size, image.mode) == ((64, 32), "RGBA")
+    front = np.asarray(image)[:, :32]
+    drawn, given = (front[..., 3] > 127).mean(), np.asarray(Image.open(made.file("preprocess/mask.png"))) > 127
+    assert drawn == pytest.approx(given.mean(), rel=0.15)
+    assert not np.array_equal(front, np.asarray(image)[:, 32:])
+    with pytest.raises(BadInput, match="no mesh yet"):
+        run(draw_figure(tmp_path / "figure.png"), preset="draft", until="preprocess", out=tmp_path).draw()
 
 
 def test_a_mesh_is_measured_against_itself(made):

@@ -27,6 +27,10 @@ def test_the_site_is_built(tmp_path) -> None:
     assert 'name="viewport"' in page  # a phone shows it at its own width
     assert "reference/settings.html" in page
     assert not [part for part in page.split('"') if part.startswith("http") and "fonts" in part]
+    assert 'href="quickstart.html"' in page
+    notebook = (tmp_path / "quickstart.html").read_text(encoding="utf-8")
+    assert notebook.count('src="data:image/png;base64,') >= 5
+    assert 'href="reference/settings.html"' in notebook
 
 
 def test_every_page_is_in_the_menu() -> None:
@@ -40,4 +44,7 @@ def test_every_page_is_in_the_menu() -> None:
         return [page for part in inner for page in listed(part)]
 
     pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    pages |= {
+        path.relative_to(ROOT / "docs").with_suffix(".md").as_posix() for path in (ROOT / "docs").rglob("*.ipynb")
+    }
     assert set(listed(menu)) == pages

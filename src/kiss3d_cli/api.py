@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kiss3d_cli.core.progress import Reporter
 from kiss3d_cli.evaluation.compare import Evaluation
@@ -14,6 +14,9 @@ from kiss3d_cli.pipeline.inputs import Given, kinds
 from kiss3d_cli.pipeline.measure import MeasureOptions, measure_pair
 from kiss3d_cli.pipeline.run_folder import RunFolder
 from kiss3d_cli.pipeline.status import read_status
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Settings = Mapping[str, object]
 """Settings by their dotted keys, as `--set` takes them."""
@@ -48,6 +51,27 @@ class Run:
         """The path of a stage's file, for example `bundle/bundle.png`, whether it is there or not."""
         stage, _, path = reference.partition("/")
         return RunFolder(self.folder).folder(stage) / path
+
+    def draw(self, azimuths: Sequence[float] = (0, 90, 180, 270), elevation: float = 5, size: int = 256) -> Image:
+        """The most finished mesh that there is, from several sides, for a look at it: no stage is run.
+
+        Args:
+            azimuths: degrees about the vertical axis; 0 is the front, 90 the side that a viewer of it has at the right.
+            elevation: degrees, within (-90, 90).
+            size: pixels along the side of each view.
+
+        Returns:
+            The views side by side, RGBA.
+
+        Raises:
+            BadInput: there is no mesh yet, or its file can't be read.
+        """
+        import PIL.Image
+
+        from kiss3d_cli.report.drawings import draw_run
+        from kiss3d_cli.report.run_view import read_run
+
+        return PIL.Image.fromarray(draw_run(read_run(RunFolder(self.folder)), azimuths, elevation, size))
 
 
 def run(

@@ -1,17 +1,21 @@
-"""A run's mesh drawn from the bundle's four sides, on nothing."""
+"""A mesh drawn from several sides, on nothing."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from kiss3d_cli.geometry.cameras import Cameras
+from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.geometry.cameras import Cameras, orbit_cameras
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.render import RenderedColors, render_colors, render_normals, render_texture
 from kiss3d_cli.image.views import to_bytes
-from kiss3d_cli.report.shape import Shape
+from kiss3d_cli.report.run_view import RunView
+from kiss3d_cli.report.shape import Shape, read_shape
 
 _LEAST_MASK = 1 / 512
 """Below it a pixel is drawn as nothing at all."""
@@ -24,6 +28,25 @@ def draw_colors(shape: Shape, cameras: Cameras, size: int) -> UInt8[np.ndarray, 
     if shape.mesh.colors is not None:
         return _on_nothing(render_colors(shape.mesh, cameras, (size, size), background=0))
     return None
+
+
+def draw_run(run: RunView, azimuths: Sequence[float], elevation: float, size: int) -> UInt8[np.ndarray, "H W 4"]:
+    """The most finished mesh of a run from several sides, side by side: in its colours, or its normals without any.
+
+    Args:
+        azimuths: degrees; 0 is the front.
+        elevation: degrees.
+        size: pixels along the side of each view.
+
+    Raises:
+        BadInput, OutOfMemory: the run has no mesh yet, or it can't be read.
+    """
+    shape = read_shape(run)
+    if shape is None:
+        raise BadInput("this run has no mesh yet", place=str(run.folder.path), hint="resume it first")
+    cameras = orbit_cameras(azimuths, elevation, run.record.config["camera.radius"])
+    drawn = draw_colors(shape, cameras, size)
+    return np.concatenate(draw_normals(shape.mesh, cameras, size) if drawn is None else drawn, axis=1)
 
 
 def draw_vertex_colors(
