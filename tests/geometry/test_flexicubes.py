@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.extract.dual_tables import dual_tables
-from kiss3d_cli.geometry.extract.flexicubes import CubeWeights, dual_grid, flexicubes, isosurface
+from kiss3d_cli.geometry.extract.flexicubes import CubeWeights, dual_grid, flexicubes, grid_places, isosurface
 from kiss3d_cli.geometry.mesh import Mesh
 
 
@@ -105,6 +105,11 @@ def test_one_inside_point_becomes_a_drawn_cube():
     assert len(mesh.faces) == 12
     assert_closed_manifold(mesh)
     assert signed_volume(mesh) == pytest.approx(1 / 27)
+
+
+def test_numbers_of_points_are_their_places():
+    numbers, shape = torch.arange(4 * 3 * 5).reshape(6, 10), (4, 3, 5)
+    assert torch.equal(grid_places(numbers, shape), torch.stack(torch.unravel_index(numbers, shape), -1))
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.cameras import bundle_cameras
-from kiss3d_cli.geometry.extract.flexicubes import CubeWeights, dual_grid, flexicubes_at
+from kiss3d_cli.geometry.extract.flexicubes import CubeWeights, dual_grid, flexicubes_at, grid_places
 from kiss3d_cli.geometry.io.export import write_mesh
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.render import render_normals
@@ -157,7 +157,7 @@ def extract(field: ReconstructedField, config: LrmConfig, resolution: int, *, cl
     is_corner[grid.corners] = True
     points = is_corner.nonzero()[:, 0]
     deformed = axis.new_empty(sdf.numel(), 3)
-    deformed[points] = axis[torch.stack(torch.unravel_index(points, sdf.shape), -1)] + on_grid.deformation(points)
+    deformed[points] = axis[grid_places(points, sdf.shape)] + on_grid.deformation(points)
     weights = on_grid.cell_weights(grid.cells)
     return flexicubes_at(
         grid,

@@ -14,6 +14,7 @@ Grid points are numbered with z running fastest, cells likewise.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -92,6 +93,12 @@ def _cases(sdf: Float[Tensor, "X Y Z"]) -> UInt8[Tensor, "X-1 Y-1 Z-1"]:
     return squares[..., :-1] | squares[..., 1:] << 4
 
 
+def grid_places(numbers: Int[Tensor, "*N"], shape: Sequence[int]) -> Int[Tensor, "*N 3"]:
+    """The places (x, y, z) of points on a grid, z fastest. torch.unravel_index loads sympy: 0.8 s of every process."""
+    _, ny, nz = shape
+    return torch.stack([numbers // (ny * nz), numbers // nz % ny, numbers % nz], -1)
+
+
 def _resolve_saddles(
     cases: Int[Tensor, " S"], cells: Int[Tensor, " S"], row: Int[Tensor, " C"], shape: _Shape
 ) -> Int[Tensor, " S"]:
@@ -100,7 +107,7 @@ def _resolve_saddles(
     saddles = tables.saddle[cases].nonzero()[:, 0]
     face = tables.saddle_face[cases[saddles]]
     count = torch.tensor(shape, device=cases.device) - 1
-    place = torch.stack(torch.unravel_index(cells[saddles], tuple(count.tolist())), -1)
+    place = grid_places(cells[saddles], count.tolist())
     place = place.scatter_add(1, (face // 2)[:, None], (face % 2 * 2 - 1)[:, None])
     there = ((place >= 0) & (place < count)).all(1)
     saddles, place = saddles[there], place[there]
@@ -168,7 +175,7 @@ def dual_grid(sdf: Float[Tensor, "X Y Z"]) -> DualGrid:
     vertex_cell = torch.repeat_interleave(torch.arange(len(cells), device=sdf.device), loops)
     loop = torch.arange(len(vertex_cell), device=sdf.device) - first[vertex_cell]
 
-    x, y, z = torch.unravel_index(cells, (shape.x - 1, shape.y - 1, shape.z - 1))
+    x, y, z = grid_places(cells, (shape.x - 1, shape.y - 1, shape.z - 1)).unbind(-1)
     offsets = torch.tensor([(dx * shape.y + dy) * shape.z + dz for dx, dy, dz in CORNER_OFFSETS], device=sdf.device)
     return DualGrid(
         cells=cells,
@@ -287,5 +294,5 @@ def isosurface(
         padded[1:-1, 1:-1, 1:-1] = field
         field, start = padded, start - step
     grid = dual_grid(field)
-    index = torch.stack(torch.unravel_index(grid.corners, field.shape), -1)
-    return flexicubes_at(grid, start + index * step, field.reshape(-1)[grid.corners])
+    places = grid_places(grid.corners, field.shape)
+    return flexicubes_at(grid, start + places * step, field.reshape(-1)[grid.corners])
