@@ -34,12 +34,15 @@ from torch.utils._device import _device_constructors
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from kiss3d_cli.core import machine
 from kiss3d_cli.core.device import GIB, DeviceInfo, resolve
 
 DEVICE = torch.device("cuda:0")
 NAME = "a simulated GPU"
 ROUNDING = 512
 """Bytes; of torch's allocator."""
+RATES = machine.Measured(matrix=20e12, memory=288e9, host=20e9)
+"""Of a plan: to time products of matrices of a GPU's size took the CPU a quarter of an hour."""
 SIMULATED = pytest.mark.skipif(
     sys.platform != "linux" or torch.cuda.is_available(), reason="a CUDA device is simulated on a Linux without one"
 )
@@ -261,6 +264,7 @@ def simulated_gpu(memory: int = 12 * GIB, *, hollow: bool = False) -> Iterator[S
         _replace_cuda(patch, gpu)
         _replace_what_comes_before_the_dispatcher(patch, gpu)
         patch.setattr(torch.autograd, "grad", gradient)
+        patch.setattr(machine, "measure", lambda *_, **__: RATES)
         patch.setenv("HF_DEACTIVATE_ASYNC_LOAD", "1")  # transformers loads weights on threads of its own
         with _Mode(gpu):
             yield gpu
