@@ -21,7 +21,7 @@ from conftest import Answer, call
 from kiss3d_cli.core.device import GIB, DeviceInfo
 from kiss3d_cli.image.png import read_png
 from kiss3d_cli.methods.base import Context, Machine, Method, Opened
-from kiss3d_cli.methods.bundle import drawing
+from kiss3d_cli.models.flux import pipeline, resident
 from kiss3d_cli.models.runtime.offload import Residence
 from kiss3d_cli.models.store.registry import lookup
 from kiss3d_cli.pipeline import batch
@@ -172,7 +172,7 @@ def test_the_multiview_route_needs_no_flux(mended_run: Path, tmp_path: Path) -> 
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedGpu]:
     """Notes what the host waits for between the first step of Flux and the end of the last."""
     with simulated_gpu() as device:
-        denoise = drawing.denoise
+        denoise = pipeline.denoise
 
         def watched(*arguments: Any, after_step: Any, **named: Any) -> torch.Tensor:
             schedule = arguments[2]
@@ -185,7 +185,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedGpu]:
 
             return denoise(*arguments, after_step=told, **named)
 
-        monkeypatch.setattr(drawing, "denoise", watched)
+        monkeypatch.setattr(pipeline, "denoise", watched)
         yield device
 
 
@@ -206,7 +206,7 @@ def test_a_gpu_too_small_for_flux_comes_to_the_bits_of_the_cpu(
             named["limit"] = 551_500_000  # of which 0.5 GiB are left to libraries; all weights need a little more
         return Residence(*arguments, **named)
 
-    monkeypatch.setattr(drawing, "Residence", confined)
+    monkeypatch.setattr(resident, "Residence", confined)
     root = Path(shutil.copytree(tiny_models, tmp_path / "weights"))
     out = ("--out", tmp_path / "runs", *options(root, "device.name=cuda:0"))
     answer = call("run", picture, "--preset", "12gb", *out, "--json")

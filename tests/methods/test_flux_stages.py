@@ -18,8 +18,8 @@ from kiss3d_cli.core.errors import BadInput, Interrupted, Kiss3dError, Missing, 
 from kiss3d_cli.core.progress import Progress, Silent
 from kiss3d_cli.image.png import read_png, write_png
 from kiss3d_cli.methods.base import Context
-from kiss3d_cli.methods.bundle import drawing as flux
 from kiss3d_cli.methods.bundle.flux_settings import Drawing
+from kiss3d_cli.models.flux import pipeline as flux
 from kiss3d_cli.models.store import locate as store
 from kiss3d_cli.pipeline.config import Layer, load
 from support import methods as support

@@ -17,7 +17,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from kiss3d_cli.methods.prompt.encoders import BUNDLE_PROMPT
+from kiss3d_cli.methods.prompt.reading import BUNDLE_PROMPT
 from kiss3d_cli.models.flux import latents as latent
 from kiss3d_cli.models.flux.denoise import Control, Prompt, denoise
 from kiss3d_cli.models.flux.loading import load_clip, load_controlnet, load_t5, load_transformer, load_vae

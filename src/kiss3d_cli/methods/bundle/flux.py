@@ -73,10 +73,10 @@ class Flux(Method[FluxSettings]):
         from kiss3d_cli.image.png import read_png
         from kiss3d_cli.methods.bundle.drawing import Studio
 
-        with Studio(settings, machine) as studio:
+        with Studio(settings, machine, settings.strength) as studio:
 
             def work(context: Context) -> None:
                 reference = fit_bundle(read_png(context.inputs["reference/reference_bundle.png"]), settings.tile)
-                studio.draw(context, reference, settings.asked, settings.strength)
+                studio.draw(context, reference, settings.asked)
 
             yield work

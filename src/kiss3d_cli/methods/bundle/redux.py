@@ -37,13 +37,13 @@ class Redux(Method[Drawing]):
         from kiss3d_cli.image.conditions import fit_bundle
         from kiss3d_cli.methods.bundle.drawing import Studio
 
-        with Studio(settings, machine) as studio:
+        with Studio(settings, machine, settings.strength) as studio:
 
             def work(context: Context) -> None:
                 template = context.inputs.get("template")
                 start = np.zeros((2 * settings.tile, 4 * settings.tile, 3), np.uint8)
                 if template is not None:
                     start = fit_bundle(join_bundle(load_bundle(template)), settings.tile)
-                studio.draw(context, start if settings.strength < 1 else None, (), settings.strength)
+                studio.draw(context, start if settings.strength < 1 else None)
 
             yield work

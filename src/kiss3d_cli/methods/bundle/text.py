@@ -32,5 +32,5 @@ class Text(Method[Drawing]):
     def open(self, settings: Drawing, machine: Machine) -> Iterator[Opened]:
         from kiss3d_cli.methods.bundle.drawing import Studio
 
-        with Studio(settings, machine) as studio:
+        with Studio(settings, machine, 1.0) as studio:
             yield studio.draw

@@ -39,7 +39,7 @@ class Flux(Method[PromptSettings]):
 
     @contextmanager
     def open(self, settings: PromptSettings, machine: Machine) -> Iterator[Opened]:
-        from kiss3d_cli.methods.prompt.encoders import Encoders
+        from kiss3d_cli.methods.prompt.reading import Reader
 
-        with Encoders(settings, machine, redux=settings.redux) as encoders:
-            yield encoders.read
+        with Reader(settings, machine, redux=settings.redux) as reader:
+            yield reader.read

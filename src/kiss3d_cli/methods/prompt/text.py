@@ -27,7 +27,7 @@ class Text(Method[Lora]):
 
     @contextmanager
     def open(self, settings: Lora, machine: Machine) -> Iterator[Opened]:
-        from kiss3d_cli.methods.prompt.encoders import Encoders
+        from kiss3d_cli.methods.prompt.reading import Reader
 
-        with Encoders(settings, machine, redux=False) as encoders:
-            yield encoders.read
+        with Reader(settings, machine, redux=False) as reader:
+            yield reader.read

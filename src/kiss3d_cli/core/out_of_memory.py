@@ -1,4 +1,4 @@
-"""What methods say when memory runs out."""
+"""What is said when memory runs out."""
 
 from __future__ import annotations
 
