@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 LOADERS: dict[str, tuple[str, str]] = {
-    "IS-Net": ("kiss3d_cli.models.isnet", "IsNet"),
-    "Florence-2": ("kiss3d_cli.models.florence2", "Captioner"),
-    "language model": ("kiss3d_cli.models.chat", "Expander"),
+    "IS-Net": ("kiss3d_cli.models.isnet.network", "IsNet"),
+    "Florence-2": ("kiss3d_cli.models.florence2.captioner", "Captioner"),
+    "language model": ("kiss3d_cli.models.chat.expander", "Expander"),
     "Zero123++ UNet": ("kiss3d_cli.models.runtime.pretrained", "load_weights"),
     "T5": ("kiss3d_cli.models.flux.loading", "load_t5"),
     "CLIP": ("kiss3d_cli.models.flux.loading", "load_clip"),

@@ -30,7 +30,7 @@ import torch
 from kiss3d_cli.core import device as devices
 from kiss3d_cli.core.device import GIB, DeviceInfo
 from kiss3d_cli.core.memory import PeakMemory
-from kiss3d_cli.models import florence2
+from kiss3d_cli.models.florence2 import captioner
 from kiss3d_cli.models.runtime.pretrained import load_module, load_weights
 from kiss3d_cli.models.zero123plus import pipeline
 from kiss3d_cli.models.zero123plus.attention import ReferenceUnet
@@ -166,7 +166,7 @@ def measure_caption(root: Path, device: DeviceInfo, tokens: int) -> tuple[float,
 
     def say() -> None:
         where: dict[str, Any] = {"device": device.torch, "dtype": device.half}
-        florence2.Captioner(root / FLORENCE, **where)(picture, beams=3, max_tokens=tokens)
+        captioner.Captioner(root / FLORENCE, **where)(picture, beams=3, max_tokens=tokens)
 
     return _seconds(say, device), devices.peak_memory(device) or 0
 

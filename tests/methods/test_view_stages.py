@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw
 
 from cli.conftest import call
 from kiss3d_cli.image.png import read_png
-from kiss3d_cli.models import florence2
-from kiss3d_cli.models.florence2 import Caption
+from kiss3d_cli.models.florence2 import captioner
+from kiss3d_cli.models.florence2.captioner import Caption
 
 FAST = (
     "device.name=cpu",
@@ -118,7 +118,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(neural_run, f
 
 def test_a_second_run_does_not_load_florence(figure, tiny_models, tmp_path, monkeypatch):
     first = caption_only(figure, tiny_models, tmp_path)
-    monkeypatch.setattr(florence2, "Captioner", lambda *args, **options: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(captioner, "Captioner", lambda *args, **options: pytest.fail("the model was loaded"))
     second = caption_only(figure, tiny_models, tmp_path)
     assert second.code == 0, second.err
     assert captioned(second) == captioned(first)
@@ -136,7 +136,7 @@ def test_the_cache_asks_again_for_other_weights_settings_and_damage(figure, tiny
         asked.append(options)
         return Caption(f"caption {len(asked)}", "beam")
 
-    monkeypatch.setattr(florence2, "Captioner", lambda *args, **options: spoken)
+    monkeypatch.setattr(captioner, "Captioner", lambda *args, **options: spoken)
     assert captioned(caption_only(figure, tiny_models, tmp_path))["caption"] == "caption 1"
     assert captioned(caption_only(figure, tiny_models, tmp_path))["caption"] == "caption 1"
     assert (
@@ -158,7 +158,7 @@ def test_the_cache_asks_again_for_other_weights_settings_and_damage(figure, tiny
 def test_an_unwritable_cache_is_only_a_warning(figure, tiny_models, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("KISS3D_CACHE", str(tmp_path / "file"))
-    monkeypatch.setattr(florence2, "Captioner", lambda *args, **options: lambda *_, **__: Caption("a cup", "beam"))
+    monkeypatch.setattr(captioner, "Captioner", lambda *args, **options: lambda *_, **__: Caption("a cup", "beam"))
     answer = caption_only(figure, tiny_models, tmp_path)
     assert captioned(answer)["caption"] == "a cup"
     assert any("could not be kept" in warning for warning in manifest(answer, "caption")["warnings"])
@@ -190,7 +190,7 @@ def test_an_expanded_caption(figure, tiny_models, tmp_path):
     ],
 )
 def test_a_caption_that_comes_back_empty(figure, tiny_models, tmp_path, monkeypatch, found, source, warning):
-    monkeypatch.setattr(florence2, "Captioner", lambda *args, **options: lambda *_, **__: found)
+    monkeypatch.setattr(captioner, "Captioner", lambda *args, **options: lambda *_, **__: found)
     answer = caption_only(figure, tiny_models, tmp_path)
     assert answer.code == 0, answer.err
     record = captioned(answer)

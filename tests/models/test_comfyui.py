@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from comfyui_folder import write_additions, write_parts
 from kiss3d_cli.core.errors import BadInput, Missing
+from kiss3d_cli.models.flux.comfyui import flux_files
 from kiss3d_cli.models.flux.loading import load_clip, load_t5, load_transformer, load_vae
-from kiss3d_cli.models.store.comfyui import flux_files, models_folder
+from kiss3d_cli.models.store.comfyui import models_folder
 from kiss3d_cli.models.store.locate import file_of, find_all
 from kiss3d_cli.models.store.preflight import check
 

@@ -18,7 +18,7 @@ from cli.conftest import call
 from kiss3d_cli.core.errors import BadInput, Missing
 from kiss3d_cli.models.store.download import Download, fetch, plan_downloads
 from kiss3d_cli.models.store.locate import find
-from kiss3d_cli.models.store.registry import MODELS, lookup
+from kiss3d_cli.models.store.registry import lookup
 from kiss3d_cli.models.store.verify import verify
 
 FLORENCE = "florence-community/Florence-2-large"
@@ -110,10 +110,10 @@ def test_a_download_that_breaks_off_goes_on_where_it_stopped(kiss3d, hub, tmp_pa
     assert hub.cut is None, "the connection was never cut"
     assert any(int(span.removeprefix("bytes=").partition("-")[0]) > 0 for span in hub.ranges)
     assert (tmp_path / "root" / FLORENCE / "model.safetensors").read_bytes() == whole
-    located = find(MODELS["florence2"], tmp_path / "root")
+    located = find(lookup("florence2"), tmp_path / "root")
     assert located is not None
     assert located.path == tmp_path / "root" / FLORENCE
-    told = {checked.path.name for checked in verify(MODELS["florence2"], tmp_path / "root")}
+    told = {checked.path.name for checked in verify(lookup("florence2"), tmp_path / "root")}
     assert told >= {"config.json", "model.safetensors", "tokenizer.json"}
 
 
@@ -145,9 +145,9 @@ def test_every_fault_is_told_before_the_first_byte(here, tmp_path):
 
 
 def test_an_accepted_gate_is_open(here):
-    here.files["black-forest-labs/FLUX.1-Redux-dev"] = dict.fromkeys(MODELS["flux-redux"].files, b"12")
-    (download,) = plan_downloads([MODELS["flux-redux"]])
-    assert set(download.files) == set(MODELS["flux-redux"].files)
+    here.files["black-forest-labs/FLUX.1-Redux-dev"] = dict.fromkeys(lookup("flux-redux").files, b"12")
+    (download,) = plan_downloads([lookup("flux-redux")])
+    assert set(download.files) == set(lookup("flux-redux").files)
     assert download.bytes == 6
 
 
@@ -189,13 +189,13 @@ def test_no_space(here, monkeypatch, tmp_path, free):
 def test_space_that_is_enough(here, monkeypatch, tmp_path):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=2**30 + 300_020))
-    assert plan_downloads([MODELS["florence2"]], tmp_path)[0].bytes == len(WEIGHTS) + 10
+    assert plan_downloads([lookup("florence2")], tmp_path)[0].bytes == len(WEIGHTS) + 10
 
 
 def test_two_folders_of_one_disk_share_what_is_free(here, monkeypatch, tmp_path):
     """Each was compared with all that is free."""
     here.files["LTT/PRM"] = {"final_ckpt.ckpt": WEIGHTS}
-    models = [MODELS["florence2"], MODELS["prm"]]
+    models = [lookup("florence2"), lookup("prm")]
     for model in models:
         (tmp_path / model.repository).mkdir(parents=True)
     usage = shutil.disk_usage(tmp_path)
@@ -211,9 +211,9 @@ def test_space_for_a_pickle_and_for_what_it_is_converted_to(here, monkeypatch, t
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=2**30 + 2 * len(WEIGHTS) - 1))
     with pytest.raises(Missing, match="are free"):
-        plan_downloads([MODELS["prm"]], tmp_path)
+        plan_downloads([lookup("prm")], tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=2**30 + 2 * len(WEIGHTS)))
-    assert plan_downloads([MODELS["prm"]], tmp_path)[0].bytes == len(WEIGHTS)
+    assert plan_downloads([lookup("prm")], tmp_path)[0].bytes == len(WEIGHTS)
 
 
 def test_the_disk_fills_up(monkeypatch, tmp_path):
@@ -222,7 +222,7 @@ def test_the_disk_fills_up(monkeypatch, tmp_path):
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", full)
     with pytest.raises(Missing, match="No space left on device") as caught:
-        fetch(Download(MODELS["florence2"], {"config.json": 2}, tmp_path))
+        fetch(Download(lookup("florence2"), {"config.json": 2}, tmp_path))
     assert "goes on where it stopped" in caught.value.hint
 
 
@@ -240,7 +240,7 @@ def isnet(hub):
     hub.files["releases/v0"] = {"isnet-general-use.onnx": data}
     digest = hashlib.sha256(data).hexdigest()
     return data, dataclasses.replace(
-        MODELS["isnet"], url=f"{hub.url}/releases/v0/", sha256={"isnet-general-use.onnx": digest}
+        lookup("isnet"), url=f"{hub.url}/releases/v0/", sha256={"isnet-general-use.onnx": digest}
     )
 
 
@@ -316,7 +316,7 @@ def test_no_safetensors_at_all(tmp_path, data):
     folder = tmp_path / FLORENCE
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(data)
-    faults = {checked.path.name: checked.fault for checked in verify(MODELS["florence2"], tmp_path)}
+    faults = {checked.path.name: checked.fault for checked in verify(lookup("florence2"), tmp_path)}
     assert faults.pop("model.safetensors") is not None
     assert set(faults.values()) == {"there is no such file"}
 

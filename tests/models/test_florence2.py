@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from checkpoints import chat as chat_checkpoint
 from checkpoints import florence2 as checkpoint
 from kiss3d_cli.core.errors import BadInput, Missing
-from kiss3d_cli.models import chat, florence2
+from kiss3d_cli.models.chat import expander
+from kiss3d_cli.models.florence2 import captioner
 
 CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
 
@@ -35,7 +36,7 @@ def damaged(folder, tmp_path):
 
 def ask(folder, rgb=None, beams=3, max_tokens=12, **options):
     rgb = picture() if rgb is None else rgb
-    return florence2.Captioner(folder, **{**CPU, **options})(rgb, beams=beams, max_tokens=max_tokens)
+    return captioner.Captioner(folder, **{**CPU, **options})(rgb, beams=beams, max_tokens=max_tokens)
 
 
 def test_the_words_are_those_of_the_library(folder):
@@ -51,7 +52,7 @@ def test_the_words_are_those_of_the_library(folder):
     tokens = model.generate(**inputs, max_new_tokens=12, num_beams=3, do_sample=False)
     expected = processor.batch_decode(tokens, skip_special_tokens=True)[0]
     found = ask(folder)
-    assert found.text == florence2.one_line(expected)
+    assert found.text == captioner.one_line(expected)
     assert found.search == "beam"
     assert len(found.text) > 5
     assert ask(folder) == found
@@ -105,19 +106,19 @@ def test_picture_and_beams_matter(folder):
 
 def test_no_words_lead_to_a_greedy_search(folder, monkeypatch):
     searches = []
-    monkeypatch.setattr(florence2, "_generate", lambda *args: searches.append(args[3]) or ("", "seen")[args[3] == 1])
-    assert ask(folder) == florence2.Caption("seen", "greedy")
+    monkeypatch.setattr(captioner, "_generate", lambda *args: searches.append(args[3]) or ("", "seen")[args[3] == 1])
+    assert ask(folder) == captioner.Caption("seen", "greedy")
     assert searches == [3, 1]
     searches.clear()
-    monkeypatch.setattr(florence2, "_generate", lambda *args: searches.append(args[3]) or "")
-    assert ask(folder) == florence2.Caption("", "greedy")
-    assert ask(folder, beams=1) == florence2.Caption("", "greedy")
+    monkeypatch.setattr(captioner, "_generate", lambda *args: searches.append(args[3]) or "")
+    assert ask(folder) == captioner.Caption("", "greedy")
+    assert ask(folder, beams=1) == captioner.Caption("", "greedy")
     assert searches == [3, 1, 1]
 
 
 def test_an_answer_of_special_tokens_is_empty(folder):
     """Two tokens are the start and the end that the generation's settings force."""
-    assert ask(folder, max_tokens=2) == florence2.Caption("", "greedy")
+    assert ask(folder, max_tokens=2) == captioner.Caption("", "greedy")
 
 
 def test_no_more_tokens_than_positions(folder):
@@ -135,7 +136,7 @@ def test_no_more_tokens_than_positions(folder):
     ],
 )
 def test_one_line(text, line):
-    assert florence2.one_line(text) == line
+    assert captioner.one_line(text) == line
 
 
 def half_of(path):
@@ -198,7 +199,7 @@ def test_nothing_is_written_to_the_terminal(folder, capfd):
 
 def test_a_caption_is_expanded_in_one_line(tiny_models, capfd):
     folder = tiny_models / chat_checkpoint.REPOSITORY
-    expand = chat.Expander(folder, name="some/model", **CPU)
+    expand = expander.Expander(folder, name="some/model", **CPU)
     options = {"temperature": 0.7, "max_tokens": 64, "seed": 0}
     state = torch.get_rng_state()
     found = expand("a red cup", **options)
@@ -215,7 +216,7 @@ def test_a_caption_is_expanded_in_one_line(tiny_models, capfd):
 
 def test_the_system_prompt_asks_for_what_is_needed():
     for word in ("one line", "front", "left", "back", "right"):
-        assert word in chat.SYSTEM_PROMPT
+        assert word in expander.SYSTEM_PROMPT
 
 
 def test_a_model_that_does_not_chat(tiny_models, tmp_path):
@@ -225,9 +226,9 @@ def test_a_model_that_does_not_chat(tiny_models, tmp_path):
     del settings["chat_template"]
     path.write_text(json.dumps(settings))
     with pytest.raises(Missing, match="no chat template") as caught:
-        chat.Expander(folder, name="some/model", **CPU)
+        expander.Expander(folder, name="some/model", **CPU)
     assert caught.value.place == "caption.expand_model"
     half_of(folder / "tokenizer.json")
     with pytest.raises(Missing, match="can't be read") as caught:
-        chat.Expander(folder, name="some/model", **CPU)
+        expander.Expander(folder, name="some/model", **CPU)
     assert "kiss3d models pull some/model" in caught.value.hint

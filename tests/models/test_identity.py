@@ -13,7 +13,7 @@ from kiss3d_cli.core.cache import cache_folder
 from kiss3d_cli.models.store import identity
 from kiss3d_cli.models.store.identity import content_identity
 from kiss3d_cli.models.store.locate import find
-from kiss3d_cli.models.store.registry import MODELS
+from kiss3d_cli.models.store.registry import lookup
 
 LARGE, SMALL = b"weights", b"{}"
 SHA256 = hashlib.sha256(LARGE).hexdigest()
@@ -22,7 +22,7 @@ GIT = hashlib.sha1(b"blob 2\0{}").hexdigest()
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    home = tmp_path / "models" / MODELS["florence2"].repository
+    home = tmp_path / "models" / lookup("florence2").repository
     home.mkdir(parents=True)
     (home / "model.safetensors").write_bytes(LARGE)
     for name in ("config.json", "tokenizer.json"):
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def identified(root: Path) -> str:
-    found = find(MODELS["florence2"], root)
+    found = find(lookup("florence2"), root)
     assert found is not None
     return found.identity
 

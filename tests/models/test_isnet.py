@@ -7,7 +7,7 @@ from PIL import Image
 from checkpoints import isnet as stand_in
 from kiss3d_cli.core.errors import BadInput, Missing
 from kiss3d_cli.image.matting import require_foreground
-from kiss3d_cli.models.isnet import FILE, IsNet
+from kiss3d_cli.models.isnet.network import FILE, IsNet
 
 pytest.importorskip("onnxruntime")
 

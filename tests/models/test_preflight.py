@@ -11,11 +11,11 @@ import pytest
 from breaking import add_tensor, takes_no_extra, ways
 from kiss3d_cli.models.store import preflight
 from kiss3d_cli.models.store.locate import needed_files
-from kiss3d_cli.models.store.preflight import CHECKS, FLUX, Fault, Findings, check_whole
-from kiss3d_cli.models.store.registry import MODELS, lookup
+from kiss3d_cli.models.store.preflight import Fault, Findings, check_whole
+from kiss3d_cli.models.store.registry import lookup
 
 CHAT = "Qwen/Qwen2-7B-Instruct"
-NAMES = (*MODELS, CHAT)
+NAMES = (*models(), CHAT)
 VAE = "sudo-ai/zero123plus-v1.2/vae/diffusion_pytorch_model.safetensors"
 LORA = "LTT/Kiss3DGen/rgb_normal.safetensors"
 CONFIG, TOKENIZER = "florence-community/Florence-2-large/config.json", "openai/clip-vit-large-patch14/tokenizer.json"
@@ -49,9 +49,8 @@ def root(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def group_of(name: str) -> list[str]:
     """The models that a model is checked with."""
-    if name in FLUX:
-        return list(dict.fromkeys(("flux-dev", name)))
-    return list(next((group for group in CHECKS if name in group), (name,)))
+    group = [model.name for model in network_of(name).models]
+    return list(dict.fromkeys(("flux-dev", name))) if "flux-dev" in group else group or [name]
 
 
 def test_whole_models_have_no_fault(root: Path) -> None:

@@ -108,13 +108,13 @@ def _models(root: Path | None) -> list[dict[str, Any]]:
 
     from kiss3d_cli.models.store import preflight
     from kiss3d_cli.models.store.locate import find_all
-    from kiss3d_cli.models.store.registry import MODELS
+    from kiss3d_cli.models.store.registry import models as registered
 
-    here = find_all(MODELS, root)
-    found = preflight.check(MODELS, root)
+    here = find_all(registered(), root)
+    found = preflight.check(registered(), root)
     token = get_token() is not None
     rows = []
-    for name, model in MODELS.items():
+    for name, model in registered().items():
         text = None
         faults = [{"file": str(fault.path), "what": fault.what} for fault in found if name in fault.models]
         if faults:

@@ -21,17 +21,17 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")
 def list_models(root: Root = None, json_output: Json = False) -> None:
     """List every model with its size, its licence and whether it is on this machine."""
     from kiss3d_cli.models.store.locate import find_all
-    from kiss3d_cli.models.store.registry import MODELS
+    from kiss3d_cli.models.store.registry import models as registered
 
-    here = find_all(MODELS, root)
+    here = find_all(registered(), root)
     if json_output:
         rows = [
             {**dataclasses.asdict(model), "here": str(here[name].path) if name in here else None}
-            for name, model in MODELS.items()
+            for name, model in registered().items()
         ]
         print_json({"models": rows})
         return
-    for name, model in MODELS.items():
+    for name, model in registered().items():
         gate = ", gated" if model.gated else ""
         show(f"{name:<16} {'here' if name in here else 'not here':<9} {model.size:>8}  {model.repository}{gate}")
         show(f"{'':<16} {model.purpose}; {_terms(model.licence, model.commercial)}")
@@ -103,10 +103,10 @@ def verify_models(
 ) -> None:
     """Check the files of the models that are here, without the network: by content where the published is known."""
     from kiss3d_cli.models.store.preflight import check, pull_command
-    from kiss3d_cli.models.store.registry import MODELS
+    from kiss3d_cli.models.store.registry import models as registered
     from kiss3d_cli.models.store.verify import verify
 
-    models = _chosen(names) if names else list(MODELS.values())
+    models = _chosen(names) if names else list(registered().values())
     if repair:
         _repair(models, root)
     rows = []

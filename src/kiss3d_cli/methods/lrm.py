@@ -31,6 +31,7 @@ from kiss3d_cli.models.lrm.checkpoint import load, prepare, read_config
 from kiss3d_cli.models.lrm.config import LrmConfig
 from kiss3d_cli.models.lrm.field import ReconstructedField, grid_axis
 from kiss3d_cli.models.lrm.network import LargeReconstructionModel
+from kiss3d_cli.models.lrm.published import CHECKPOINT_FILE
 
 WEIGHT_SCALE = 0.5
 MULTIVIEW_TURN = 90.0
@@ -50,7 +51,7 @@ def loaded(machine: Machine) -> tuple[LargeReconstructionModel, LrmConfig]:
     """The network and its sizes."""
     folder = machine.models["prm"]
     config = read_config(folder)
-    weights = prepare(folder / "final_ckpt.ckpt", config)
+    weights = prepare(folder / CHECKPOINT_FILE, config)
     return load(weights, config, device=machine.device.torch), config
 
 

@@ -18,8 +18,8 @@ from kiss3d_cli.core.packages import library_versions
 from kiss3d_cli.core.progress import Reporter, Silent
 from kiss3d_cli.models.store import locate as store
 from kiss3d_cli.models.store.locate import Located
+from kiss3d_cli.models.store.model import Model
 from kiss3d_cli.models.store.preflight import Fault
-from kiss3d_cli.models.store.registry import Model
 from kiss3d_cli.pipeline import config as configuration
 from kiss3d_cli.pipeline import requirements
 from kiss3d_cli.pipeline.batch import execute
@@ -65,7 +65,7 @@ class Planned:
     def require_machine(self) -> None:
         """Raises Missing if packages or a GPU are not there, which no download of weights would make good."""
         requirements.require_packages_of(self.plan)
-        requirements.require_gpu(self.plan, self.record.config, self.device, self.models)
+        requirements.require_device(self.plan, self.record.config, self.device, self.models)
 
     def require_all(self) -> None:
         """Raises Missing if packages, a GPU or weights are not there.

@@ -16,10 +16,11 @@ from kiss3d_cli.image.views import to_bytes
 from kiss3d_cli.methods.base import Context, Machine, once
 from kiss3d_cli.methods.bundle.flux_settings import CONTROLNET, Asked, Drawing, bundle_lora
 from kiss3d_cli.models.flux import pipeline
+from kiss3d_cli.models.flux.comfyui import flux_files
 from kiss3d_cli.models.flux.denoise import Prompt
 from kiss3d_cli.models.flux.loading import transformer_file
+from kiss3d_cli.models.flux.published import CONTROLNET_FILE
 from kiss3d_cli.models.flux.resident import Files
-from kiss3d_cli.models.store.comfyui import flux_files
 from kiss3d_cli.models.store.locate import file_of
 
 Picture = UInt8[np.ndarray, "H W 3"]
@@ -81,7 +82,7 @@ def _files(settings: Drawing, machine: Machine) -> Files:
     return Files(
         parts.transformer if settings.transformer == "flux-dev" else transformer_file(folder),
         parts.vae,
-        None if union is None else file_of(union, "diffusion_pytorch_model.safetensors"),
+        None if union is None else file_of(union, CONTROLNET_FILE),
         bundle_lora(machine),
         settings.lora_scale,
     )

@@ -44,6 +44,8 @@ class Florence2(Method[Florence2Settings]):
     reads = READS
     writes = WRITES
     packages = ("transformers", "accelerate")
+    help = "reads it with Florence-2-large"
+    default = True
 
     def models(self, settings: Florence2Settings) -> tuple[str, ...]:
         return (
@@ -79,22 +81,22 @@ class Words:
 
     @cached_property
     def _captioner(self) -> Any:
-        from kiss3d_cli.models import florence2
+        from kiss3d_cli.models.florence2 import captioner
 
         device = self.machine.device
-        return florence2.Captioner(self.machine.models["florence2"], device=device.torch, dtype=device.half)
+        return captioner.Captioner(self.machine.models["florence2"], device=device.torch, dtype=device.half)
 
     @cached_property
     def _expander(self) -> Any:
         from kiss3d_cli.core.device import release
-        from kiss3d_cli.models import chat
+        from kiss3d_cli.models.chat import expander
 
         device, name = self.machine.device, self.settings.expand_model
         if self.machine.calls == 1:
             self.__dict__.pop("_captioner", None)  # its words are there, and there are no others to come
         release(device)
         limit = None if device.limit_bytes is None else int(0.8 * device.limit_bytes)
-        return chat.Expander(
+        return expander.Expander(
             self.machine.models[name], name=name, device=device.torch, dtype=device.half, memory_limit=limit
         )
 
@@ -109,7 +111,7 @@ class Words:
         return found
 
     def seen(self, context: Context) -> dict[str, Any]:
-        from kiss3d_cli.models.florence2 import TASK, VERSION
+        from kiss3d_cli.models.florence2.captioner import TASK, VERSION
         from kiss3d_cli.models.store.locate import identify
         from kiss3d_cli.models.store.registry import lookup
 

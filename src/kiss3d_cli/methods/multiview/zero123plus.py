@@ -44,6 +44,8 @@ class Zero123Plus(Method[Zero123PlusSettings]):
     takes = SIDES_TAKEN
     writes = WRITES
     packages = ("diffusers", "transformers", "accelerate")
+    help = "draws the views"
+    default = True
 
     def models(self, settings: Zero123PlusSettings) -> tuple[str, ...]:
         return ("zero123plus", "flexgen")
@@ -66,12 +68,13 @@ class Zero123Plus(Method[Zero123PlusSettings]):
         from kiss3d_cli.image.views import write_views
         from kiss3d_cli.models.zero123plus.networks import Networks
         from kiss3d_cli.models.zero123plus.pipeline import prepare_unet
+        from kiss3d_cli.models.zero123plus.published import UNET_FILE
 
         device, folder = machine.device, machine.models["zero123plus"]
 
         @once
         def networks() -> Networks:
-            weights = prepare_unet(folder, machine.models["flexgen"] / "flexgen.ckpt")
+            weights = prepare_unet(folder, machine.models["flexgen"] / UNET_FILE)
             return Networks(folder, weights, device=device.torch, dtype=device.float16, keep=machine.calls > 1)
 
         def work(context: Context) -> None:

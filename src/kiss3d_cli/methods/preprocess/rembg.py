@@ -22,6 +22,7 @@ class Rembg(Method[Framed]):
     writes = WRITES
     writes_for = WRITES_FOR
     packages = ("onnxruntime",)
+    help = "asks IS-Net"
 
     def models(self, settings: Framed) -> tuple[str, ...]:
         return ("isnet",)
@@ -33,7 +34,7 @@ class Rembg(Method[Framed]):
     def open(self, settings: Framed, machine: Machine) -> Iterator[Opened]:
         from kiss3d_cli.image.matting import Matte, require_foreground
         from kiss3d_cli.methods.preprocess.cut import Pixels, cut_and_frame
-        from kiss3d_cli.models.isnet import IsNet
+        from kiss3d_cli.models.isnet.network import IsNet
 
         network = once(lambda: IsNet(machine.models["isnet"]))
 

@@ -12,8 +12,8 @@ from kiss3d_cli.core.records import LIMIT, Fields, parse_json
 from kiss3d_cli.image.png import read_png
 from kiss3d_cli.methods.base import Context, Machine, once
 from kiss3d_cli.methods.bundle.flux_settings import Lora, bundle_lora
+from kiss3d_cli.models.flux.comfyui import flux_files
 from kiss3d_cli.models.flux.encoders import EncoderFiles, Encoders
-from kiss3d_cli.models.store.comfyui import flux_files
 
 BUNDLE_PROMPT = "A grid of 2x4 multi-view image, elevation 5. White background."
 """What the bundle's LoRA was trained with."""

@@ -14,19 +14,18 @@ from torch import nn
 from kiss3d_cli.core.errors import Missing
 from kiss3d_cli.core.folders import entries
 from kiss3d_cli.models.flux import keys, networks
+from kiss3d_cli.models.flux.comfyui import FluxFiles, flux_files
 from kiss3d_cli.models.flux.loading import place_lora_in, transformer_file
+from kiss3d_cli.models.flux.published import CONTROLNET_FILE, LORAS
 from kiss3d_cli.models.flux.redux import empty_redux
 from kiss3d_cli.models.flux.text import CLIP_LENGTH, CLIP_PADDING, T5_LENGTH, T5_PADDING, Tokenizer
 from kiss3d_cli.models.runtime.blocks import shallow
 from kiss3d_cli.models.runtime.pretrained import require_kind
 from kiss3d_cli.models.runtime.weights import Layout, Shape, WeightFile, check_fits, check_fp8
-from kiss3d_cli.models.store.comfyui import FluxFiles, flux_files
 from kiss3d_cli.models.store.headers import check_floats, read_object
 from kiss3d_cli.models.store.locate import file_of
 from kiss3d_cli.models.store.preflight import Findings
 
-CONTROLNET_FILE = "diffusion_pytorch_model.safetensors"
-LORAS = {"bundle-lora": "rgb_normal.safetensors", "redux-lora": "rgb_normal_redux.safetensors"}
 VAE_LEVELS = 4
 """Each but the first halves the picture: 8 pixels along a side of a latent."""
 

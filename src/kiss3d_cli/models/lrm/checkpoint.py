@@ -13,13 +13,13 @@ from kiss3d_cli.core.errors import BadInput, Missing
 from kiss3d_cli.core.records import read_json
 from kiss3d_cli.models.lrm.config import CHECKPOINT_ENTRY, CHECKPOINT_PREFIX, PRM, LrmConfig
 from kiss3d_cli.models.lrm.network import LargeReconstructionModel, require_memory
+from kiss3d_cli.models.lrm.published import CHECKPOINT_FILE
 from kiss3d_cli.models.runtime.convert import check_converted, converted
 from kiss3d_cli.models.runtime.empty import unfilled
 from kiss3d_cli.models.store.preflight import Findings
 
 FETCH_HINT = "delete the file and fetch it again: kiss3d models pull prm"
 HEADS = "synthesizer."
-CHECKPOINT_FILE = "final_ckpt.ckpt"
 CONFIG_FILE = "lrm_config.json"
 WORKING_MEMORY = 3 * 2**30
 """Bytes beside the weights that a full-size pass needs at most: docs/lrm.md."""

@@ -1,6 +1,6 @@
 """The tensors of a deep network, from those of the same network with two blocks: to make all takes a second of Python.
 
-The blocks of a stack are equal but for the first, which may hold more: T5's has the relative bias of all.
+The blocks of a stack are equal but for the first, which may hold more: the relative bias of all, for example.
 """
 
 from __future__ import annotations

@@ -77,8 +77,11 @@ def load_module(
     return module.eval().requires_grad_(False)
 
 
-def check_module(kind: Any, folder: Path, *, subfolder: str = "") -> Any:
+def check_module(kind: Any, folder: Path, *, subfolder: str = "", stacked: bool = False) -> Any:
     """What `load_module` would refuse, found without reading a tensor; the network, without memory.
+
+    Args:
+        stacked: the blocks of its lists are alike (`runtime.blocks`), so that two of each tell the rest.
 
     Raises:
         Missing: a file is not there or damaged, or a tensor is missing, has another shape or is no float. The place is
@@ -91,7 +94,7 @@ def check_module(kind: Any, folder: Path, *, subfolder: str = "") -> Any:
     check_floats(header, {name: name for name in header.shapes if not name.endswith("position_ids")})
     with damage_as_missing(str(home / "config.json"), "", Exception), quiet():
         if kind.__module__.startswith("transformers"):
-            module = _all_there(kind, config, header.shapes)
+            module = _all_there(kind, config, header.shapes, stacked)
             if module is not None:
                 return module
             # the loader itself: it reads no tensor that goes nowhere, and knows all names that were ever published
@@ -123,14 +126,14 @@ def check_module(kind: Any, folder: Path, *, subfolder: str = "") -> Any:
     return module
 
 
-def _all_there(kind: Any, config: Mapping[str, Any], found: Mapping[str, tuple[int, ...]]) -> Any:
+def _all_there(kind: Any, config: Mapping[str, Any], found: Mapping[str, tuple[int, ...]], stacked: bool) -> Any:
     """A network of transformers, without memory, if each of its tensors is among those found; else None.
 
     Under its own name, that is, or with or without a prefix: the library's loader knows more names, and takes longer.
     """
     if not hasattr(kind, "config_class") or kind.config_class is None:
         return None
-    values, depths = _with_few_blocks(kind, config)
+    values, depths = _with_few_blocks(config) if stacked else (dict(config), {})
     with unfilled():
         module = kind(kind.config_class.from_dict(values))
     lists = {name: part for name, part in module.named_modules() if isinstance(part, torch.nn.ModuleList)}
@@ -152,15 +155,12 @@ _DEPTHS = {
     "decoder_layers": "decoder.layers",
 }
 """The list of blocks that a setting of a configuration gives the length of."""
-_STACKED = ("CLIPTextModel", "CLIPVisionModelWithProjection", "Florence2ForConditionalGeneration")
 
 
-def _with_few_blocks(kind: Any, config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
+def _with_few_blocks(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
     """A configuration with two blocks in each list, and how many there are, by the end of the list's name."""
     values = dict(config)
     depths: dict[str, int] = {}
-    if kind.__name__ not in _STACKED:
-        return values, depths
     if isinstance(values.get("text_config"), dict):
         values["text_config"] = dict(values["text_config"])
     part = values.get("text_config", values)

@@ -124,7 +124,7 @@ class WeightFile(Header):
 
 
 _WIDE = re.compile(r"relative_attention_bias|norm")
-"""Matrices within the blocks that are no part of attention or MLP: an embedding of T5, modulations of Flux."""
+"""Matrices within the blocks that are no part of attention or MLP: embeddings and modulations."""
 
 
 def check_fp8(file: WeightFile, layout: Layout, what: str, hint: str) -> None:

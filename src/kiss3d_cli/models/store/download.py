@@ -15,8 +15,8 @@ from typing import Any
 from kiss3d_cli.core.errors import Kiss3dError, Missing
 from kiss3d_cli.core.files import move
 from kiss3d_cli.core.hashing import file_sha256
-from kiss3d_cli.models.store.locate import is_pattern, matting_home
-from kiss3d_cli.models.store.registry import Model
+from kiss3d_cli.models.store.locate import folder_beside, is_pattern
+from kiss3d_cli.models.store.model import Model
 
 SPARE = 2**30
 """Bytes that a download leaves free on the disk."""
@@ -58,7 +58,9 @@ def plan_downloads(models: Sequence[Model], root: Path | None = None) -> list[Do
     faults: list[Kiss3dError] = []
     for model in models:
         try:
-            folder = root / model.repository if root is not None else None if model.url is None else matting_home()
+            folder = (
+                root / model.repository if root is not None else None if model.url is None else folder_beside(model)
+            )
             files = (
                 _hub_files(model) if model.url is None else {name: _remote_size(model, name) for name in model.files}
             )
@@ -149,14 +151,14 @@ def _remote_size(model: Model, name: str) -> int:
 
     assert model.url is not None
     if constants.HF_HUB_OFFLINE:
-        hint = f"unset HF_HUB_OFFLINE, or put the file into {matting_home()}"
+        hint = f"unset HF_HUB_OFFLINE, or put the file into {folder_beside(model)}"
         raise Missing("offline mode is on", place=model.url + name, hint=hint)
     try:
         with _open(model.url + name, method="HEAD") as answer:
             return int(answer.headers["Content-Length"])
     except (OSError, HTTPException, TypeError, ValueError) as error:
         cause = f"it can't be reached: {_in_words(error)}"
-        hint = f"check the network, or put the file into {matting_home()}"
+        hint = f"check the network, or put the file into {folder_beside(model)}"
         raise Missing(cause, place=model.url + name, hint=hint) from error
 
 

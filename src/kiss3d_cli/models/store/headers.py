@@ -24,7 +24,7 @@ FLOATS = ("F64", "F32", "F16", "BF16")
 LARGEST_HEADER = 100_000_000
 """Bytes; safetensors itself reads no longer one."""
 _MOST = 2_000_000
-"""Values of a header: ten a tensor; Flux has 800 tensors."""
+"""Values of a header: ten a tensor; the largest networks have 800 tensors."""
 _SNIFFED = 512
 _KINDS = (
     (b"version https://git-lfs", "it is a Git LFS pointer, not the file itself"),

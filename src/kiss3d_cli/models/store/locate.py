@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from kiss3d_cli.core.cache import cache_folder
 from kiss3d_cli.core.errors import Missing
 from kiss3d_cli.core.files import open_given
 from kiss3d_cli.core.folders import all_below
 from kiss3d_cli.core.hashing import json_sha256
 from kiss3d_cli.core.records import LIMIT, parse_json
 from kiss3d_cli.core.shell import typed
-from kiss3d_cli.models.store.comfyui import find_in_comfyui
+from kiss3d_cli.models.store.comfyui import models_folder
 from kiss3d_cli.models.store.identity import content_identity
-from kiss3d_cli.models.store.registry import Model, lookup
+from kiss3d_cli.models.store.model import Model
+from kiss3d_cli.models.store.registry import lookup, network_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,7 @@ def find(model: Model, root: Path | None = None) -> Located | None:
     Args:
         model: which.
         root: a folder laid out as `<owner>/<repository>/<file>`; None for the Hugging Face cache (HF_HOME), and
-            for what is not on the hub the folder that rembg keeps it in (U2NET_HOME).
+            for what is not on the hub the folder that its network declares (`folder_beside`).
     """
     folder = home(model, root)
     if folder is None or not folder.is_dir():
@@ -74,7 +75,7 @@ def find_all(names: Iterable[str], root: Path | None = None, comfyui: Path | Non
 
     Args:
         root: see `find`.
-        comfyui: ComfyUI's folder, in which Flux's files are looked up first.
+        comfyui: ComfyUI's folder, in which the files of networks that know it are looked up first.
 
     Raises:
         BadInput: that is no folder of ComfyUI's, or several files in it could be one model.
@@ -84,11 +85,21 @@ def find_all(names: Iterable[str], root: Path | None = None, comfyui: Path | Non
 
 
 def _in_comfyui(name: str, folder: Path | None) -> Located | None:
-    if folder is None:
-        return None
-    for path, files in find_in_comfyui(name, folder):
+    for path, files in in_comfyui(name, folder):
         return Located(path, json_sha256({file.name: content_identity(file) for file in files}))
     return None
+
+
+def in_comfyui(name: str, folder: Path | None) -> list[tuple[Path, tuple[Path, ...]]]:
+    """Where a model is in ComfyUI's folder: what to load it from, and all of its files; or nothing.
+
+    Raises:
+        BadInput: no folder of ComfyUI's, or several files that could be it.
+    """
+    if folder is None:
+        return []
+    base, find_there = models_folder(folder), network_of(name).comfyui
+    return [] if find_there is None else find_there(name, base)
 
 
 def file_of(path: Path, name: str) -> Path:
@@ -109,10 +120,13 @@ def missing(names: Iterable[str], found: Mapping[str, Located]) -> list[Model]:
     return [lookup(name) for name in names if name not in found]
 
 
-def missing_error(models: list[Model], root: Path | None = None) -> Missing:
+DRAFT = "use --preset draft"
+
+
+def missing_error(models: list[Model], root: Path | None = None, without: str = DRAFT) -> Missing:
     """Names every model that is not there, its files, size and licence, and the command that gets it."""
     cause = "these model weights are not on this machine:\n" + "\n".join(described(models))
-    return Missing(cause, place="models", hint=way_out(models, root))
+    return Missing(cause, place="models", hint=way_out(models, root, without))
 
 
 def described(models: Iterable[Model]) -> list[str]:
@@ -124,16 +138,13 @@ def described(models: Iterable[Model]) -> list[str]:
     ]
 
 
-DRAFT = "or use --preset draft, which needs none"
-
-
-def way_out(models: Iterable[Model], root: Path | None = None) -> str:
+def way_out(models: Iterable[Model], root: Path | None = None, without: str = DRAFT) -> str:
     """What to type where these models can't be used: the command that gets them, and what does without."""
     known = list(models)
     place = () if root is None else ("--root", root)
     commands = [typed("kiss3d", "models", "pull", *(model.name for model in known), *place)]
     commands += [f"or --set {model.without}, which does without {model.name}" for model in known if model.without]
-    commands.append(DRAFT)
+    commands.append(f"or {without}, which needs none")
     return "\n       ".join(commands)
 
 
@@ -145,7 +156,7 @@ def home(model: Model, root: Path | None) -> Path | None:
     """The folder in which a model's files are, or would be; None if the hub's cache has nothing of it."""
     if root is not None:
         return root / model.repository
-    return _cached_snapshot(model) if model.url is None else matting_home()
+    return _cached_snapshot(model) if model.url is None else folder_beside(model)
 
 
 def partial_home(model: Model, root: Path | None = None) -> Path | None:
@@ -160,11 +171,10 @@ def partial_home(model: Model, root: Path | None = None) -> Path | None:
     return folder if begun or needed_files(model, folder) else None
 
 
-def matting_home() -> Path:
-    """Where rembg keeps its models, so that one copy serves both."""
-    given = os.environ.get("U2NET_HOME")
-    base = Path(given) if given else Path(os.environ.get("XDG_DATA_HOME", "~")) / ".u2net"
-    return base.expanduser()
+def folder_beside(model: Model) -> Path:
+    """Where a model is kept that is not on the hub: where its network says, or in kiss3d's own cache."""
+    folder = network_of(model.name).folder
+    return cache_folder() / "models" / model.repository if folder is None else folder()
 
 
 def gate(model: Model) -> str:

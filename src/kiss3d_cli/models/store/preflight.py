@@ -1,7 +1,7 @@
 """Every file that a run will open, looked at before any work: what is wrong with it is told at once, and all of it.
 
-Each network checks its own files, beside its loader and with what the loader asks for (`CHECKS`). Only headers are
-read.
+Each network checks its own files, beside its loader and with what the loader asks for (`Network.check`). Only headers
+are read.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
-import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -19,9 +18,10 @@ from kiss3d_cli.core.folders import all_below
 from kiss3d_cli.core.packages import EXTRAS
 from kiss3d_cli.core.shell import typed
 from kiss3d_cli.models.store import locate
-from kiss3d_cli.models.store.comfyui import ALL_IN_ONE, find_in_comfyui, flux_files, is_comfyui
 from kiss3d_cli.models.store.headers import look, read_header, read_object
-from kiss3d_cli.models.store.registry import MODELS, Model, lookup
+from kiss3d_cli.models.store.model import Model, Network
+from kiss3d_cli.models.store.registry import lookup, network_of, networks
+from kiss3d_cli.models.store.registry import models as registered
 
 T = TypeVar("T")
 
@@ -69,27 +69,12 @@ class Findings:
             return None
 
 
-Check = Callable[[Mapping[str, Path], Findings], None]
+@dataclasses.dataclass(frozen=True)
+class _Here:
+    """A model that is there: its folder or file, and its files where they are not those below the folder."""
 
-FLUX = (
-    "flux-dev",
-    "flux-schnell",
-    "flux-controlnet",
-    "flux-redux",
-    "bundle-lora",
-    "redux-lora",
-    "t5-tokenizer",
-    "clip-tokenizer",
-)
-CHECKS: Mapping[tuple[str, ...], str] = {
-    ("isnet",): "isnet:check_files",
-    ("florence2",): "florence2:check_files",
-    ("zero123plus", "flexgen"): "zero123plus.files:check_files",
-    ("prm",): "lrm.checkpoint:check_files",
-    FLUX: "flux.files:check_files",
-}
-"""`module:function` below `models`, by the models that are checked together because they must fit each other."""
-CHAT = "chat:check_files"
+    folder: Path
+    files: tuple[Path, ...] = ()
 
 
 def check(names: Iterable[str], root: Path | None = None, comfyui: Path | None = None) -> list[Fault]:
@@ -100,19 +85,19 @@ def check(names: Iterable[str], root: Path | None = None, comfyui: Path | None =
         root: as in `locate.find`.
         comfyui: as in `locate.find_all`.
     """
-    here = {}
+    here: dict[str, _Here] = {}
     for name in names:
-        found = find_in_comfyui(name, comfyui)[:1] if comfyui is not None else []
-        folder = found[0][0] if found else locate.partial_home(lookup(name), root)
-        if folder is not None:
-            here[name] = folder
-    groups = [tuple(name for name in group if name in here) for group in CHECKS]
-    groups += [(name,) for name in here if name not in MODELS]
+        if found := locate.in_comfyui(name, comfyui):
+            here[name] = _Here(*found[0])
+        elif (folder := locate.partial_home(lookup(name), root)) is not None:
+            here[name] = _Here(folder)
+    groups = [(network, [m.name for m in network.models if m.name in here]) for network in networks()]
+    groups += [(network_of(name), [name]) for name in here if name not in registered()]
     faults: list[Fault] = []
     with _uncollected():
-        for group in groups:
+        for network, group in groups:
             if group:
-                faults += _check_group(group, here)
+                faults += _check_group(network, {name: here[name] for name in group})
     return faults
 
 
@@ -131,20 +116,18 @@ def _uncollected() -> Iterator[None]:
 _sound: set[tuple[object, ...]] = set()
 
 
-def _check_group(names: tuple[str, ...], here: Mapping[str, Path]) -> list[Fault]:
-    folders = {name: here[name] for name in names}
-    state = (names, *(entry for name in names for entry in _state(lookup(name), here[name])))
+def _check_group(network: Network, here: Mapping[str, _Here]) -> list[Fault]:
+    folders = {name: found.folder for name, found in here.items()}
+    state = (tuple(here), *(entry for name in here for entry in _state(lookup(name), folders[name])))
     if state in _sound:  # a thousand runs look once
         return []
     findings = Findings()
-    for name, folder in folders.items():
-        check_whole(lookup(name), folder, findings)
-    function = next((f for group, f in CHECKS.items() if set(names) <= set(group)), CHAT)
-    module, _, attribute = function.partition(":")
+    for name, found in here.items():
+        check_whole(lookup(name), found.folder, findings, found.files)
     try:
-        run: Check = getattr(importlib.import_module(f"kiss3d_cli.models.{module}"), attribute)
-        # what a check lets through is a fault too: the others are told with it, and the way out
-        findings.attempt(next(iter(folders.values())), lambda: run(folders, findings))
+        if (look_closer := network.check) is not None:
+            # what a check lets through is a fault too: the others are told with it, and the way out
+            findings.attempt(next(iter(folders.values())), lambda: look_closer(folders, findings))
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in EXTRAS:
             raise
@@ -158,11 +141,17 @@ def _owned(findings: Findings, folders: Mapping[str, Path]) -> list[Fault]:
     return [dataclasses.replace(fault, models=_owners(fault.path, folders)) for fault in findings.faults]
 
 
-def check_whole(model: Model, folder: Path, findings: Findings) -> None:
-    """What can be said of any file: that it is there, whole, and of the kind that its name says."""
+def check_whole(model: Model, folder: Path, findings: Findings, files: Iterable[Path] = ()) -> None:
+    """What can be said of any file: that it is there, whole, and of the kind that its name says.
+
+    Args:
+        folder: the model's folder, or its file where it has but one.
+        files: the model's files, where they are elsewhere than in that folder under their published names.
+    """
     readers: Mapping[str, Callable[[Path], object]] = {".safetensors": read_header, ".json": read_object}
-    if folder.is_file() or (model.name == "flux-dev" and not (folder / ALL_IN_ONE).exists() and is_comfyui(folder)):
-        for path in (folder,) if folder.is_file() else dataclasses.astuple(flux_files(folder)):
+    elsewhere = (folder,) if folder.is_file() else tuple(files)
+    if elsewhere:
+        for path in elsewhere:
             findings.attempt(path, lambda path=path: read_header(path))  # type: ignore[misc]
         return
     exact = (folder / name for name in model.files if not locate.is_pattern(name))
@@ -194,13 +183,19 @@ def _owners(path: Path, folders: Mapping[str, Path]) -> tuple[str, ...]:
     return tuple(owners) or tuple(n for n, folder in folders.items() if path.is_relative_to(folder)) or tuple(folders)
 
 
-def refusal(missing: Iterable[Model], faults: Iterable[Fault], root: Path | None = None) -> Missing | None:
-    """One error that names every file that can't be used and every model that is not there; None if all is well."""
+def refusal(
+    missing: Iterable[Model], faults: Iterable[Fault], root: Path | None = None, without: str = locate.DRAFT
+) -> Missing | None:
+    """One error that names every file that can't be used and every model that is not there; None if all is well.
+
+    Args:
+        without: what needs none of these models.
+    """
     faults = list(faults)
     broken = list(dict.fromkeys(name for fault in faults for name in fault.models))
     absent = [model for model in missing if model.name not in broken]
     if not faults:
-        return locate.missing_error(absent, root) if absent else None
+        return locate.missing_error(absent, root, without) if absent else None
     lines = [f"  - {fault.path} ({', '.join(fault.models)}): {fault.what}" for fault in faults]
     cause = "these files of model weights can't be used; nothing was started:\n" + "\n".join(lines)
     models = [lookup(name) for name in broken] + absent
@@ -208,7 +203,7 @@ def refusal(missing: Iterable[Model], faults: Iterable[Fault], root: Path | None
         cause += "\nand these models are not on this machine:\n" + "\n".join(locate.described(absent))
     gated = [lookup(name) for name in broken if lookup(name).gated]
     cause += "".join(f"\n{model.name} is gated{locate.gate(model)}" for model in gated)
-    error = Missing(cause, place="models", hint=locate.way_out(models, root))
+    error = Missing(cause, place="models", hint=locate.way_out(models, root, without))
     if faults:
         assert error.hint is not None
         first, _, rest = error.hint.partition("\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kiss3d_cli.core.hashing import file_sha256
 from kiss3d_cli.models.store import locate, preflight
-from kiss3d_cli.models.store.registry import Model
+from kiss3d_cli.models.store.model import Model
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,7 @@ from kiss3d_cli.models.store.preflight import Findings
 from kiss3d_cli.models.zero123plus.networks import HINT, empty_unet, read_ramp, read_tokenizer
 from kiss3d_cli.models.zero123plus.pipeline import read_scheduler
 from kiss3d_cli.models.zero123plus.preprocess import FeatureExtractor
+from kiss3d_cli.models.zero123plus.published import UNET_FILE
 
 
 def check_files(folders: Mapping[str, Path], findings: Findings) -> None:
@@ -23,7 +24,7 @@ def check_files(folders: Mapping[str, Path], findings: Findings) -> None:
     if folder is not None:
         unet = _check_folder(folder, findings)
     if "flexgen" in folders and (unet is not None or folder is None):
-        source = folders["flexgen"] / "flexgen.ckpt"
+        source = folders["flexgen"] / UNET_FILE
         wanted = {} if unet is None else {name: tuple(value.shape) for name, value in unet.state_dict().items()}
 
         def fits(found: Mapping[str, tuple[int, ...]]) -> None:
@@ -55,7 +56,7 @@ def _check_folder(folder: Path, findings: Findings) -> Any:
         if read(f"{part}/config.json") is not None:
             networks[part] = findings.attempt(
                 folder / part / file,
-                lambda kind=kind, part=part: check_module(kind, folder, subfolder=part),  # type: ignore[misc]
+                lambda kind=kind, part=part: check_module(kind, folder, subfolder=part, stacked=True),  # type: ignore[misc]
             )
     words = findings.attempt(folder / "tokenizer" / "vocab.json", lambda: read_tokenizer(folder))
     text, vision = networks.get("text_encoder"), networks.get("vision_encoder")

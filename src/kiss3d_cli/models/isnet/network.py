@@ -15,11 +15,11 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from kiss3d_cli.core.errors import Missing
+from kiss3d_cli.models.isnet.published import FILE
 from kiss3d_cli.models.store.headers import look
 from kiss3d_cli.models.store.onnx import read_signature
 from kiss3d_cli.models.store.preflight import Findings
 
-FILE = "isnet-general-use.onnx"
 SIDE = 1024
 """Side of the network's square input; a picture is stretched to it."""
 LEAST = 0.1

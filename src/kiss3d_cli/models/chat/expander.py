@@ -10,7 +10,7 @@ import torch
 
 from kiss3d_cli.core.device import generators
 from kiss3d_cli.core.errors import Missing
-from kiss3d_cli.models.florence2 import one_line
+from kiss3d_cli.models.florence2.captioner import one_line
 from kiss3d_cli.models.runtime.pretrained import WEIGHTS, check_module, damage_as_missing, load_module, quiet
 from kiss3d_cli.models.store.preflight import Findings
 

@@ -107,7 +107,7 @@ def check_files(folders: Mapping[str, Path], findings: Findings) -> None:
     findings.attempt(folder / "config.json", lambda: read_object(folder / "config.json"))
     model = findings.attempt(
         weights,
-        lambda: _check_older(folder, weights) or check_module(Florence2ForConditionalGeneration, folder),
+        lambda: _check_older(folder, weights) or check_module(Florence2ForConditionalGeneration, folder, stacked=True),
     )
     pictures = folder / "preprocessor_config.json"
     findings.attempt(pictures, lambda: _check_pictures(pictures))
