@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
+
+from kiss3d_cli.models.store.registry import NETWORKS, models
 
 PACKAGE = Path(__file__).parents[1] / "src" / "kiss3d_cli"
 ALLOWED = {
@@ -60,3 +63,51 @@ def test_the_check_sees_an_import_inside_a_function(tmp_path):
     module = tmp_path / "module.py"
     module.write_text("def f():\n    from kiss3d_cli.geometry.mesh import Mesh\n")
     assert imported_layers(module) == {"geometry"}
+
+
+GENERIC = (
+    *("core", "image", "geometry", "evaluation", "pipeline", "report", "serve", "web", "training", "cli", "api.py"),
+    *("models/store", "models/runtime"),
+    *("methods/base.py", "methods/cost.py", "methods/registry.py", "methods/shared.py"),
+)
+"""What any model can do without: what is particular to one stands in its own package, or in its method's file."""
+NAMES_A_MODEL = {
+    "methods/registry.py": "the one list of methods",
+    "models/store/registry.py": "the one list of networks",
+    "core/packages.py": "the extra that users install is called flux",
+    "image/grids.py": "pictures that other programs made are known by the layouts that their models publish",
+    "geometry/depth/fuse.py": "the flux of a vector field",
+}
+"""Modules that may, and why."""
+SPELLED = ("flux", "zero123", "florence", "is-net", "rembg", "redux", "LRM", "large reconstruction model", "T5", "CLIP")
+
+
+def named_models(text: str) -> list[str]:
+    """Every name of a model in a text: as kiss3d calls it, as its package is called, and as it is spelled in prose."""
+    listed = {*models(), *(name for name in NETWORKS if name != "chat")}
+    names = sorted({*SPELLED, *listed}, key=len, reverse=True)
+    exact = [name for name in names if name.isupper()]  # clip-space is none
+    loose = "|".join(re.escape(name) for name in names if name not in exact)
+    return re.findall(rf"(?i:\b(?:{loose}))|\b(?:{'|'.join(exact)})\b", text)
+
+
+def test_generic_modules_name_no_model():
+    files = [path for name in GENERIC for path in [PACKAGE / name, *(PACKAGE / name).rglob("*.py")] if path.is_file()]
+    assert len(files) > 200
+    found = {path.relative_to(PACKAGE).as_posix(): named_models(path.read_text(encoding="utf-8")) for path in files}
+    named = {name: words for name, words in found.items() if words}
+    assert {name: words for name, words in named.items() if name not in NAMES_A_MODEL} == {}
+    assert named.keys() == NAMES_A_MODEL.keys(), "an exception that is none any more"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('if method == "flux":', ["flux"]),
+        ("the networks of Zero123++ and T5", ["Zero123", "T5"]),
+        ('NAMES = ("flux-dev", "prm")', ["flux-dev", "prm"]),
+        ("clip-space vertices, influx of a model", []),
+    ],
+)
+def test_names_of_models_are_seen(text, expected):
+    assert named_models(text) == expected

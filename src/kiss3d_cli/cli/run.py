@@ -77,7 +77,10 @@ def run(
     seed: Annotated[int | None, typer.Option(help="The seed of the run.")] = None,
     strength: Annotated[
         float | None,
-        typer.Option(help="How much Flux changes what it starts from, from 0 to 1.", show_default=False),
+        typer.Option(
+            help="How far the bundle may go from what it starts from, 0 to 1.",
+            show_default=False,
+        ),
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
     dataset: Annotated[

@@ -18,12 +18,14 @@ def require_packages(names: Iterable[str], place: str) -> None:
     absent = [name for name in dict.fromkeys(names) if find_spec(name) is None]
     if not absent:
         return
-    extras = ",".join(sorted({EXTRAS[name] for name in absent}))
+    extras = ",".join(sorted({EXTRAS[name] for name in absent if name in EXTRAS}))
+    others = [name for name in absent if name not in EXTRAS]  # of methods of other packages
+    wanted = " ".join([*([f"'kiss3d[{extras}]'"] if extras else []), *others])
     verb = "is" if len(absent) == 1 else "are"
     raise Missing(
         f"{', '.join(absent)} {verb} not installed",
         place=place,
-        hint=f"pip install 'kiss3d[{extras}]', or use --preset draft, which needs none",
+        hint=f"pip install {wanted}, or use --preset draft, which needs none",
     )
 
 

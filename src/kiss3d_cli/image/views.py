@@ -16,7 +16,7 @@ from kiss3d_cli.image.png import read_png, write_png
 VIEW_NAMES = ("front", "right", "back", "left")
 """In the order of the bundle's columns: azimuth 0, 90, 180, 270."""
 GRID_ORDER = ("right", "back", "left", "front")
-"""The tiles of Zero123++'s 2x2 grid, row by row: azimuth 90, 180, 270, 0."""
+"""The tiles of the 2x2 grid, row by row: azimuth 90, 180, 270, 0."""
 
 
 def to_bytes(images: Float[Tensor, "*B 3"]) -> UInt8[np.ndarray, "*B 3"]:

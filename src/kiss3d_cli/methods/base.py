@@ -122,6 +122,21 @@ class Context:
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass(frozen=True)
+class Prospect:
+    """What a method is told of the machine before any work, so that it may refuse what could not end well.
+
+    Attributes:
+        device: where the work would be done.
+        size_of: bytes of a model's files, by its registry name: of those that are here, else of the published ones.
+        pull: the command that gets the models of this run that are not here; None if all are.
+    """
+
+    device: DeviceInfo
+    size_of: Callable[[str], float]
+    pull: str | None = None
+
+
 Opened = Callable[[Context], None]
 T = TypeVar("T")
 
@@ -144,6 +159,10 @@ class Method(ABC, Generic[S]):
         writes: the files that it always writes; it may write more.
         writes_for: what it also writes for each of its `takes` that is there.
         packages: optional packages that it imports; `core.packages` knows which extra installs them.
+        help: what follows its name in the sentence about its stage's `method`.
+        default: it does its stage unless the configuration says otherwise.
+        preset: what the preset `auto` stands for where it is asked for, and why; None if the machine decides.
+        alternative: what a user does who can't have its models, where the preset `draft` is no way out.
     """
 
     stage: ClassVar[str]
@@ -156,6 +175,10 @@ class Method(ABC, Generic[S]):
     writes: ClassVar[tuple[str, ...]]
     writes_for: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     packages: ClassVar[tuple[str, ...]] = ()
+    help: ClassVar[str] = ""
+    default: ClassVar[bool] = False
+    preset: ClassVar[tuple[str, str] | None] = None
+    alternative: ClassVar[str | None] = None
 
     def all_writes(self, there: Container[str]) -> tuple[str, ...]:
         """What it writes where these of its inputs are there."""
@@ -177,6 +200,10 @@ class Method(ABC, Generic[S]):
             is_there: tells of a method of the stage, by name, whether its packages and weights are on this machine.
         """
         return None
+
+    def require(self, settings: S, prospect: Prospect) -> None:
+        """Raises Missing if it can't do its work on a machine, or not within a time that anyone would wait."""
+        return
 
     @abstractmethod
     def open(self, settings: S, machine: Machine) -> AbstractContextManager[Opened]:

@@ -41,7 +41,7 @@ class Models(Settings):
     root: str | None = None
     """A folder of weights laid out as `<owner>/<repository>/<file>`; empty means the Hugging Face cache."""
     comfyui: str | None = None
-    """ComfyUI's folder, in which the files of Flux are looked up first; they stay where they are."""
+    """ComfyUI's folder, in which the files of models are looked up first; they stay where they are."""
 
 
 class Cameras(Settings):

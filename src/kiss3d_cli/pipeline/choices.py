@@ -31,7 +31,7 @@ class Request:
         inputs: what the user gave, by the name of its kind.
         preset: `auto` or a preset's name.
         caption: a caption to use instead of one made from the picture.
-        strength: how much Flux changes what it starts from, from 0 to 1.
+        strength: how much the bundle may differ from what it starts from, from 0 to 1.
         settings: `key=value` assignments; they win over `config_file`, which wins over the preset.
         base_settings: the same, between the preset and `config_file`: what the kind of input suggests.
         out: the folder of runs.
@@ -93,8 +93,9 @@ def configure(request: Request, suggested: Sequence[Layer]) -> tuple[str, str, C
     if request.seed is not None:
         layers.append(configuration.Layer("--seed", {"seed": request.seed}))
     preset, reason = request.preset, "asked for"
-    if preset == "auto" and _asked(layers, "bundle", "method") == "text":
-        preset, reason = "12gb", "from words there is no way without Flux"
+    wanted = _preset_of_methods(layers) if preset == "auto" else None
+    if wanted is not None:
+        preset, reason = wanted
     elif preset == "auto":
         folders = (_asked(layers, "models", name) for name in ("root", "comfyui"))
         root, comfyui = (None if folder is None else Path(folder) for folder in folders)
@@ -112,6 +113,13 @@ def settled(config: Config) -> Config:
             method and method.instead(lambda name: requirements.is_there(stage.methods[name], config))  # noqa: B023 (called at once)
         ) or config[key]
     return Config(values)
+
+
+def _preset_of_methods(layers: Sequence[Layer]) -> tuple[str, str] | None:
+    """The preset that one of the methods asked for has no way without, and why."""
+    asked = ((stage, _asked(layers, stage.name, "method")) for stage in stages())
+    methods = (stage.methods.get(name) for stage, name in asked if name is not None)
+    return next((method.preset for method in methods if method is not None and method.preset is not None), None)
 
 
 def _asked(layers: Sequence[Layer], section: str, name: str) -> str | None:

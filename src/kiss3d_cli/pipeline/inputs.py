@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.methods.registry import methods
 
 GROUP = "kiss3d.inputs"
 
@@ -129,7 +130,13 @@ def _bundle(path: Path) -> Mapping[str, Mapping[str, Any]]:
 
 def _template(path: Path) -> Mapping[str, Mapping[str, Any]]:
     _bundle(path)
-    return {"multiview": {"method": "none"}, "reference": {"method": "none"}, "bundle": {"method": "redux"}}
+    off = {stage: {"method": "none"} for stage in ("multiview", "reference")}
+    return {**off, "bundle": {"method": _taking("bundle", "template")}}
+
+
+def _taking(stage: str, kind: str) -> str:
+    """The first method of a stage that takes a kind of input, which there is."""
+    return next(name for name, method in methods()[stage].items() if kind in (*method.reads, *method.takes))
 
 
 def _ground_truth(path: Path) -> Mapping[str, Mapping[str, Any]]:
@@ -205,7 +212,7 @@ KINDS = (
     InputKind(
         "template",
         "--template",
-        "A 2x4 bundle that the redux route starts from, instead of black.",
+        "A 2x4 bundle to draw over, from caption and picture without views; black by default.",
         _template,
         metavar="PNG",
         needs="picture",
@@ -213,7 +220,7 @@ KINDS = (
     InputKind(
         "mesh",
         "--mesh",
-        "Enhance this mesh instead of starting from a picture: redrawn by Flux, or with draft remeshed.",
+        "Enhance this mesh instead of starting from a picture: redrawn by a network, or with draft remeshed.",
         _mesh,
         metavar="MESH",
         starts=True,
@@ -223,7 +230,7 @@ KINDS = (
     InputKind(
         "text",
         "--text",
-        "Start from words instead of a picture, by Flux; beside a mesh, say what it is.",
+        "Start from words instead of a picture, which needs a GPU; beside a mesh, say what it is.",
         _text,
         metavar="TEXT",
         starts=True,

@@ -8,20 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from kiss3d_cli.core import device as devices
-from kiss3d_cli.core.errors import Missing
 from kiss3d_cli.core.packages import require_packages
-from kiss3d_cli.methods.base import Method
+from kiss3d_cli.methods.base import Method, Prospect
 from kiss3d_cli.models.store import locate as store
 from kiss3d_cli.models.store import preflight
 from kiss3d_cli.models.store.locate import Located
-from kiss3d_cli.models.store.registry import Model, lookup
+from kiss3d_cli.models.store.model import Model
+from kiss3d_cli.models.store.registry import lookup
 from kiss3d_cli.pipeline.config import Config
 from kiss3d_cli.pipeline.plan import Action, Step, chosen_methods
 from kiss3d_cli.pipeline.stages import stages
-
-FROM_A_PICTURE = "start from a picture, kiss3d run image.png --preset draft"
-LARGE = 2 * 10**9
-"""Bytes of weights from which Flux is not for the CPU."""
 
 
 def missing_models(plan: Sequence[Step], config: Config, models: Mapping[str, Located]) -> list[Model]:
@@ -45,36 +41,18 @@ def require_packages_of(plan: Sequence[Step]) -> None:
     require_packages((name for method in _working(plan) for name in method.packages), "packages")
 
 
-def require_gpu(
+def require_device(
     plan: Sequence[Step], config: Config, device: devices.DeviceInfo, models: Mapping[str, Located]
 ) -> None:
-    """Raises Missing if Flux would end up on Metal, or at its full size on a CPU that nobody asked for by name."""
-    name = "flux-dev"
-    if all(name not in m.models(config.of(m)) for m in _working(plan)):
-        return
-    if device.name == "mps":
-        raise Missing(
-            "Flux can't run on Metal: torch has no fp8 there",
-            place="device.name=mps",
-            hint=_without_flux(plan, config, models),
-        )
-    if device.is_gpu or device.why == "asked for":
-        return
-    if store.bytes_of(lookup(name), models.get(name)) >= LARGE:
-        raise Missing(
-            f"Flux needs a GPU ({device.why.removeprefix('auto: ')}); on a CPU one bundle takes about 10 hours",
-            place="bundle.method",
-            hint=f"{_without_flux(plan, config, models)}, or --set device.name=cpu to wait for it",
-        )
-
-
-def _without_flux(plan: Sequence[Step], config: Config, models: Mapping[str, Located]) -> str:
-    if config["bundle.method"] != "text":
-        return "--preset draft, or --set bundle.method=reference"
-    absent = missing_models(plan, config, models)
-    pull = preflight.pull_command([model.name for model in absent], weights_root(config))
-    there = f"; on a machine with a GPU {pull} gets the weights" if absent else ""
-    return f"{FROM_A_PICTURE}{there}"
+    """Raises Missing if a stage that will run can't do its work on this device, or not in a time to be waited for."""
+    absent = [model.name for model in missing_models(plan, config, models)]
+    prospect = Prospect(
+        device,
+        lambda name: store.bytes_of(lookup(name), models.get(name)),
+        preflight.pull_command(absent, weights_root(config)) if absent else None,
+    )
+    for method in _working(plan):
+        method.require(config.of(method), prospect)
 
 
 def _working(plan: Sequence[Step]) -> list[Method[Any]]:
@@ -89,9 +67,8 @@ def unusable_files(plan: Sequence[Step], config: Config) -> list[preflight.Fault
 
 def require_files(missing: Sequence[Model], unusable: Sequence[preflight.Fault], config: Config) -> None:
     """Raises Missing if a model is not there or a file can't be used; it names them all."""
-    refused = preflight.refusal(missing, unusable, weights_root(config))
-    if refused is not None and refused.hint is not None and config["bundle.method"] == "text":
-        refused.hint = refused.hint.replace(store.DRAFT, f"or {FROM_A_PICTURE}, which needs none")
+    ways = [method.alternative for method in chosen_methods(stages(), config) if method.alternative is not None]
+    refused = preflight.refusal(missing, unusable, weights_root(config), *ways[:1])
     comfyui = comfyui_folder(config)
     if refused is not None and comfyui is not None and any(fault.path.is_relative_to(comfyui) for fault in unusable):
         refused.hint = (

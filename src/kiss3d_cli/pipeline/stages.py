@@ -24,8 +24,8 @@ class Stage:
     Attributes:
         name: as in the configuration, on the command line and of its folder.
         doing: what it does, for the progress bar.
-        default: the method that does it unless the configuration says otherwise.
-        help: the sentence about its `method`.
+        default: the method that does it unless the configuration says otherwise; by default the one that says so.
+        help: what is said of all of its methods, before the words that each has of itself.
         optional: it can be switched off, by the method `none`.
         unread: why it is off where no later stage reads what it makes; None if it runs all the same.
         after: the stage that it follows, for a stage of another package; None for the last.
@@ -34,8 +34,8 @@ class Stage:
 
     name: str
     doing: str
-    default: str
-    help: str = "The way in which it is done."
+    default: str = ""
+    help: str = ""
     optional: bool = False
     unread: str | None = None
     after: str | None = None
@@ -46,61 +46,20 @@ STAGES = (
     Stage(
         "preprocess",
         "cutting the object out",
-        "grabcut",
-        "How the background is removed; an alpha channel that is there wins over either. `mesh` takes `--mesh`.",
+        help="How the background is removed; an alpha channel that is there wins over any.",
         optional=True,
     ),
-    Stage(
-        "caption",
-        "describing the picture",
-        "florence2",
-        "`florence2` reads the picture with Florence-2-large, `describe` measures it, `text` takes `--text`.",
-        optional=True,
-    ),
-    Stage(
-        "sides",
-        "matching the pictures of several sides",
-        "register",
-        "`register` brings the pictures of `--right`, `--back` and `--left` to the scale and place of the front's.",
-        optional=True,
-    ),
-    Stage(
-        "multiview",
-        "making four views",
-        "zero123plus",
-        "`zero123plus` draws the views, `inflate` renders the inflated silhouette, `prior` a shape that was learned.",
-        optional=True,
-    ),
-    Stage(
-        "reference",
-        "putting the reference bundle together",
-        "lrm",
-        "`lrm` reconstructs a mesh with the large reconstruction model, `surface` has the inflated, `mesh` `--mesh`.",
-        optional=True,
-    ),
-    Stage(
-        "prompt",
-        "reading the prompt",
-        "flux",
-        "`flux` reads caption and picture, `text` the caption alone.",
-        unread="the bundle needs no prompt",
-    ),
-    Stage(
-        "bundle",
-        "making the bundle",
-        "flux",
-        "`flux` redraws the reference bundle, `reference` takes it, `redux`, `text` have none, `file` is `--bundle`.",
-    ),
-    Stage(
-        "reconstruct",
-        "reconstructing the mesh",
-        "lrm",
-        "`lrm` is the large reconstruction model, `hull` the visual hull, `surface` the reference's, `mesh` `--mesh`.",
-    ),
-    Stage("refine", "refining the mesh", "isomer", "`isomer` moves the surface to agree with the normals."),
-    Stage("check", "checking the mesh", "front", "`front` compares the front with the picture.", optional=True),
-    Stage("place", "bringing the mesh back to its place", "frame", "`frame` is that of `--mesh`.", optional=True),
-    Stage("eval", "measuring the mesh", "surface", "`surface` measures points on the two surfaces."),
+    Stage("caption", "describing the picture", optional=True),
+    Stage("sides", "matching the pictures of several sides", optional=True),
+    Stage("multiview", "making four views", optional=True),
+    Stage("reference", "putting the reference bundle together", optional=True),
+    Stage("prompt", "reading the prompt", unread="the bundle needs no prompt"),
+    Stage("bundle", "making the bundle"),
+    Stage("reconstruct", "reconstructing the mesh"),
+    Stage("refine", "refining the mesh"),
+    Stage("check", "checking the mesh", optional=True),
+    Stage("place", "bringing the mesh back to its place", optional=True),
+    Stage("eval", "measuring the mesh"),
 )
 
 
@@ -112,7 +71,16 @@ def stages() -> tuple[Stage, ...]:
         stage: Stage = entry.load()
         names = [other.name for other in found]
         found.insert(len(found) if stage.after is None else names.index(stage.after) + 1, stage)
-    return tuple(dataclasses.replace(stage, methods=methods().get(stage.name, {})) for stage in found)
+    return tuple(_with_methods(stage) for stage in found)
+
+
+def _with_methods(stage: Stage) -> Stage:
+    """The stage with its methods, and what they say of themselves."""
+    ways = methods().get(stage.name, {})
+    default = stage.default or next((name for name, method in ways.items() if method.default), "")
+    told = ", ".join(f"`{name}` {method.help}" for name, method in ways.items() if method.help)
+    sentences = [stage.help or ("" if told else "The way in which it is done."), f"{told}." if told else ""]
+    return dataclasses.replace(stage, default=default, help=" ".join(filter(None, sentences)), methods=ways)
 
 
 def stage_named(name: str) -> Stage:

@@ -177,7 +177,10 @@ def _form_schema() -> dict[str, Any]:
         },
         "seed": {"type": "integer", "example": 0},
         "caption": {"type": "string", "description": "A caption instead of one made."},
-        "strength": {"type": "number", "description": "How much Flux changes what it starts from, from 0 to 1."},
+        "strength": {
+            "type": "number",
+            "description": "How far the bundle may go from its start, 0 to 1.",
+        },
         "until": {"type": "string", "description": "Stop after this stage.", "example": "bundle"},
         "name": {"type": "string", "description": "The run's name; the picture's by default."},
     }

@@ -25,6 +25,7 @@ class File(Weightless[FileSettings]):
     settings = FileSettings
     reads = ("bundle",)
     writes = ("bundle.png",)
+    help = "takes `--bundle`"
 
     def cost(self, settings: FileSettings, around: Surroundings) -> Cost:
         return Cost(host_seconds=2)

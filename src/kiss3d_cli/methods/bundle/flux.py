@@ -9,8 +9,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from kiss3d_cli.methods.base import Context, Machine, Method, Opened
-from kiss3d_cli.methods.bundle.flux_settings import CONTROLNET, PACKAGES, Asked, Drawing, drawing_cost, drawing_models
+from kiss3d_cli.methods.base import Context, Machine, Opened
+from kiss3d_cli.methods.bundle.flux_settings import CONTROLNET, Asked, Drawing, OfFlux, drawing_cost, drawing_models
 from kiss3d_cli.methods.cost import Cost, Surroundings
 from kiss3d_cli.methods.shared import Share
 
@@ -49,14 +49,15 @@ class FluxSettings(Drawing):
                 yield f"control_ends: the control '{name}' would end at {end:g}, and not set in before {start:g}"
 
 
-class Flux(Method[FluxSettings]):
+class Flux(OfFlux[FluxSettings]):
     """Image to image: noise is added to the reference bundle, and Flux takes it away under the controls."""
 
     stage, name, version = "bundle", "flux", 2
     settings = FluxSettings
     reads = ("reference/reference_bundle.png", "prompt/prompt.safetensors", "prompt/redux.safetensors")
     writes = ("bundle.png",)
-    packages = PACKAGES
+    help = "redraws it"
+    default = True
 
     def models(self, settings: FluxSettings) -> tuple[str, ...]:
         return (

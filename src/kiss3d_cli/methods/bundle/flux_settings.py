@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
-from kiss3d_cli.methods.base import Machine, Settings
+from kiss3d_cli.core.errors import Missing
+from kiss3d_cli.methods.base import Machine, Method, Prospect, Settings
 from kiss3d_cli.methods.cost import GIB, Cost, Surroundings
 from kiss3d_cli.methods.shared import Seeded, not_a_multiple
+from kiss3d_cli.models.flux.published import LORAS
 from kiss3d_cli.models.store.locate import file_of
 
 Asked = tuple[str, float, float, float]
 """A control: its mode, its scale, and where it sets in and ends."""
 CONTROLNET = "flux-controlnet"
-PACKAGES = ("diffusers", "transformers")
+ALL_IN_ONE = "flux-dev"
+"""The model that every way of working with Flux loads."""
+LARGE = 2 * 10**9
+"""Bytes of its file from which Flux is not for the CPU."""
+FROM_A_PICTURE = "start from a picture, kiss3d run image.png --preset draft"
 
 
 class Lora(Settings):
@@ -69,10 +75,36 @@ class Drawing(Lora, Seeded):
         yield from not_a_multiple("tile", self.tile, 8, "flux")  # the VAE's latents are halved once more
 
 
+L = TypeVar("L", bound=Lora)
+
+
+class OfFlux(Method[L]):
+    """A method that works with Flux."""
+
+    packages = ("diffusers", "transformers")
+
+    def require(self, settings: L, prospect: Prospect) -> None:
+        """Flux would end up on Metal, or at its full size on a CPU that nobody asked for by name."""
+        from_words = settings.method == "text"
+        without = FROM_A_PICTURE if from_words else "--preset draft, or --set bundle.method=reference"
+        if from_words and prospect.pull is not None:
+            without += f"; on a machine with a GPU {prospect.pull} gets the weights"
+        device = prospect.device
+        if device.name == "mps":
+            raise Missing("Flux can't run on Metal: torch has no fp8 there", place="device.name=mps", hint=without)
+        if device.is_gpu or device.why == "asked for" or prospect.size_of(ALL_IN_ONE) < LARGE:
+            return
+        raise Missing(
+            f"Flux needs a GPU ({device.why.removeprefix('auto: ')}); on a CPU one bundle takes many hours",
+            place="bundle.method",
+            hint=f"{without}, or --set device.name=cpu to wait for it",
+        )
+
+
 def drawing_models(settings: Drawing) -> tuple[str, ...]:
     """The all-in-one file has the VAE, so that it is there beside another transformer too."""
     return (
-        *dict.fromkeys(("flux-dev", settings.transformer)),
+        *dict.fromkeys((ALL_IN_ONE, settings.transformer)),
         *settings.lora,
     )
 
@@ -139,5 +171,4 @@ def drawing_cost(settings: Drawing, around: Surroundings, strength: float, asked
 
 def bundle_lora(machine: Machine) -> Path | None:
     """The LoRA's file of the route; None if its scale is 0."""
-    files = {"bundle-lora": "rgb_normal.safetensors", "redux-lora": "rgb_normal_redux.safetensors"}
-    return next((file_of(machine.models[name], file) for name, file in files.items() if name in machine.models), None)
+    return next((file_of(machine.models[name], file) for name, file in LORAS.items() if name in machine.models), None)

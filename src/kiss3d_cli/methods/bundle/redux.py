@@ -2,48 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from kiss3d_cli.methods.base import Context, Machine, Method, Opened
-from kiss3d_cli.methods.bundle.flux_settings import PACKAGES, Drawing, drawing_cost, drawing_models
-from kiss3d_cli.methods.cost import Cost, Surroundings
+from kiss3d_cli.methods.base import Context
+from kiss3d_cli.methods.bundle.flux_settings import Drawing
+from kiss3d_cli.methods.bundle.prompted import Prompted
+
+if TYPE_CHECKING:
+    from kiss3d_cli.methods.bundle.drawing import Picture
 
 
-class Redux(Method[Drawing]):
+class Redux(Prompted):
     """As published: image to image on a template, the bundle given with `--template`, or on black where none is given.
 
     With `bundle.strength=1` it starts from noise alone.
     """
 
-    stage, name, version = "bundle", "redux", 3
-    settings = Drawing
-    reads = ("prompt/prompt.safetensors", "prompt/redux.safetensors")
+    name, version = "redux", 3
     takes = ("template",)
-    writes = ("bundle.png",)
-    packages = PACKAGES
+    help = "draws it from caption and picture over `--template`"
 
-    def models(self, settings: Drawing) -> tuple[str, ...]:
-        return drawing_models(settings)
+    def share(self, settings: Drawing) -> float:
+        return settings.strength
 
-    def cost(self, settings: Drawing, around: Surroundings) -> Cost:
-        return drawing_cost(settings, around, settings.strength)
-
-    @contextmanager
-    def open(self, settings: Drawing, machine: Machine) -> Iterator[Opened]:
+    def start(self, settings: Drawing, context: Context) -> Picture | None:
         import numpy as np
 
         from kiss3d_cli.image.bundle import join_bundle, load_bundle
         from kiss3d_cli.image.conditions import fit_bundle
-        from kiss3d_cli.methods.bundle.drawing import Studio
 
-        with Studio(settings, machine, settings.strength) as studio:
-
-            def work(context: Context) -> None:
-                template = context.inputs.get("template")
-                start = np.zeros((2 * settings.tile, 4 * settings.tile, 3), np.uint8)
-                if template is not None:
-                    start = fit_bundle(join_bundle(load_bundle(template)), settings.tile)
-                studio.draw(context, start if settings.strength < 1 else None)
-
-            yield work
+        if settings.strength == 1:
+            return None
+        if "template" not in context.inputs:
+            return np.zeros((2 * settings.tile, 4 * settings.tile, 3), np.uint8)
+        return fit_bundle(join_bundle(load_bundle(context.inputs["template"])), settings.tile)

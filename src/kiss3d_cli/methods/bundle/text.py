@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from kiss3d_cli.methods.base import Machine, Method, Opened
-from kiss3d_cli.methods.bundle.flux_settings import PACKAGES, Drawing, drawing_cost, drawing_models
-from kiss3d_cli.methods.cost import Cost, Surroundings
+from kiss3d_cli.methods.base import Context
+from kiss3d_cli.methods.bundle.flux_settings import FROM_A_PICTURE, Drawing
+from kiss3d_cli.methods.bundle.prompted import Prompted
 
 
-class Text(Method[Drawing]):
+class Text(Prompted):
     """As published for text to 3D: from noise, with `rgb_normal.safetensors`, without a ControlNet.
 
     The whole schedule is run, whatever `bundle.strength` says.
     """
 
-    stage, name, version = "bundle", "text", 1
-    settings = Drawing
-    reads = ("prompt/prompt.safetensors", "prompt/redux.safetensors")
-    writes = ("bundle.png",)
-    packages = PACKAGES
+    name, version = "text", 1
+    help = "draws it from words"
+    preset = ("12gb", "from words there is no way without Flux")
+    alternative = FROM_A_PICTURE
 
-    def models(self, settings: Drawing) -> tuple[str, ...]:
-        return drawing_models(settings)
+    def share(self, settings: Drawing) -> float:
+        return 1.0
 
-    def cost(self, settings: Drawing, around: Surroundings) -> Cost:
-        return drawing_cost(settings, around, 1.0)
-
-    @contextmanager
-    def open(self, settings: Drawing, machine: Machine) -> Iterator[Opened]:
-        from kiss3d_cli.methods.bundle.drawing import Studio
-
-        with Studio(settings, machine, 1.0) as studio:
-            yield studio.draw
+    def start(self, settings: Drawing, context: Context) -> None:
+        return None

@@ -17,6 +17,7 @@ class Text(Method[Expanded]):
     settings = Expanded
     reads = ("text",)
     writes = WRITES
+    help = "takes `--text`"
 
     def models(self, settings: Expanded) -> tuple[str, ...]:
         return (settings.expand_model,) if settings.expand else ()

@@ -43,6 +43,8 @@ class Front(Weightless[FrontSettings]):
     settings = FrontSettings
     reads = ("preprocess/image_rgba.png", "preprocess/mask.png", "refine/mesh.ply", "refine/mesh.glb")
     writes = ("check.json",)
+    help = "compares the front with the picture"
+    default = True
 
     def cost(self, settings: FrontSettings, around: Surroundings) -> Cost:
         return Cost(host_seconds=1.5, memory=0.2 * GIB)

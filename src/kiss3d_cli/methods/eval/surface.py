@@ -31,6 +31,8 @@ class Surface(Weightless[SurfaceSettings]):
     reads = ("refine/mesh.ply", "ground_truth")
     takes = ("place/mesh.ply",)
     writes = ("metrics.json",)
+    help = "measures points on the two surfaces"
+    default = True
 
     def cost(self, settings: SurfaceSettings, around: Surroundings) -> Cost:
         return Cost(host_seconds=5, memory=0.2 * GIB)

@@ -26,6 +26,7 @@ class Inflate(Weightless[InflateSettings]):
     reads = ("preprocess/image_rgba.png",)
     takes = SIDES_TAKEN
     writes = (*WRITES, "surface.ply")
+    help = "renders the inflated silhouette"
 
     def cost(self, settings: InflateSettings, around: Surroundings) -> Cost:
         return Cost(host_seconds=1.5, memory=0.1 * GIB)

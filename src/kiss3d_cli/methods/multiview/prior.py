@@ -27,6 +27,7 @@ class Prior(Weightless[PriorSettings]):
     reads = ("preprocess/image_rgba.png",)
     takes = SIDES_TAKEN
     writes = (*WRITES, "surface.ply")
+    help = "renders a shape that was learned"
 
     def cost(self, settings: PriorSettings, around: Surroundings) -> Cost:
         return Cost(host_seconds=2, memory=0.1 * GIB)

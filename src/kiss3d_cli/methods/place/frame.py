@@ -13,6 +13,8 @@ class Frame(Weightless[Settings]):
     stage, name, version = "place", "frame", 1
     reads = ("refine/mesh.glb", "refine/mesh.ply", "preprocess/frame.json")
     writes = ("mesh.glb", "mesh.obj", "mesh.ply")
+    help = "takes the frame of `--mesh`"
+    default = True
 
     def cost(self, settings: Settings, around: Surroundings) -> Cost:
         return Cost(host_seconds=1)

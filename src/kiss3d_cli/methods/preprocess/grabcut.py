@@ -21,6 +21,8 @@ class GrabCut(Weightless[GrabCutSettings]):
     takes = TAKES
     writes = WRITES
     writes_for = WRITES_FOR
+    help = "goes by the picture's colours"
+    default = True
 
     def cost(self, settings: GrabCutSettings, around: Surroundings) -> Cost:
         return Cost(host_seconds=3)

@@ -33,6 +33,7 @@ class Mesh(Weightless[MeshSettings]):
     settings = MeshSettings
     reads = ("mesh",)
     writes = (*WRITES, "mesh.ply", FRAME)
+    help = "takes `--mesh`"
 
     def cost(self, settings: MeshSettings, around: Surroundings) -> Cost:
         return Cost(host_seconds=3)

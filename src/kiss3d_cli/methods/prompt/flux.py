@@ -5,12 +5,13 @@ A stage of its own, so that the bundle with another seed, strength or number of 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
-from kiss3d_cli.methods.base import Machine, Method, Opened
-from kiss3d_cli.methods.bundle.flux_settings import PACKAGES, Lora, prompt_cost
+from kiss3d_cli.methods.base import Machine, Opened
+from kiss3d_cli.methods.bundle.flux_settings import ALL_IN_ONE, L, Lora, OfFlux, prompt_cost
 from kiss3d_cli.methods.cost import Cost, Surroundings
 
 
@@ -21,25 +22,39 @@ class PromptSettings(Lora):
     """Add the picture's Redux tokens to the prompt (the Redux weights are gated)."""
 
 
-class Flux(Method[PromptSettings]):
+class Prompt(OfFlux[L]):
     """Write `prompt.safetensors` (t5, clip) and `redux.safetensors` (redux; no tokens without Redux)."""
 
-    stage, name, version = "prompt", "flux", 2
-    settings = PromptSettings
-    reads = ("caption/caption.json", "preprocess/image.png")
+    stage = "prompt"
     writes = ("prompt.safetensors", "redux.safetensors")
-    packages = PACKAGES
 
-    def models(self, settings: PromptSettings) -> tuple[str, ...]:
-        redux = ("flux-redux",) if settings.redux else ()
-        return ("flux-dev", "t5-tokenizer", "clip-tokenizer", *redux, *settings.lora)
+    @abstractmethod
+    def redux(self, settings: L) -> bool:
+        """Whether the picture's Redux tokens are added."""
 
-    def cost(self, settings: PromptSettings, around: Surroundings) -> Cost:
-        return prompt_cost(redux=settings.redux)
+    def models(self, settings: L) -> tuple[str, ...]:
+        redux = ("flux-redux",) if self.redux(settings) else ()
+        return (ALL_IN_ONE, "t5-tokenizer", "clip-tokenizer", *redux, *settings.lora)
+
+    def cost(self, settings: L, around: Surroundings) -> Cost:
+        return prompt_cost(redux=self.redux(settings))
 
     @contextmanager
-    def open(self, settings: PromptSettings, machine: Machine) -> Iterator[Opened]:
+    def open(self, settings: L, machine: Machine) -> Iterator[Opened]:
         from kiss3d_cli.methods.prompt.reading import Reader
 
-        with Reader(settings, machine, redux=settings.redux) as reader:
+        with Reader(settings, machine, redux=self.redux(settings)) as reader:
             yield reader.read
+
+
+class Flux(Prompt[PromptSettings]):
+    """T5's and CLIP's reading of the caption, and Redux's of the picture where asked."""
+
+    name, version = "flux", 2
+    settings = PromptSettings
+    reads = ("caption/caption.json", "preprocess/image.png")
+    help = "reads caption and picture"
+    default = True
+
+    def redux(self, settings: PromptSettings) -> bool:
+        return settings.redux

@@ -19,6 +19,7 @@ class Hull(Weightless[HullSettings]):
     settings = HullSettings
     reads = ("bundle/bundle.png",)
     writes = ("mesh.ply",)
+    help = "carves the visual hull"
 
     def cost(self, settings: HullSettings, around: Surroundings) -> Cost:
         return Cost(host_seconds=2, memory=0.2 * GIB)

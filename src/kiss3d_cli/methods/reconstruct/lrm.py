@@ -25,6 +25,8 @@ class Lrm(Method[LrmSettings]):
     settings = LrmSettings
     reads = ("bundle/bundle.png",)
     writes = ("mesh.ply",)
+    help = "asks the large reconstruction model"
+    default = True
 
     def models(self, settings: LrmSettings) -> tuple[str, ...]:
         return ("prm",)

@@ -12,6 +12,7 @@ class Mesh(Weightless[Settings]):
     stage, name, version = "reconstruct", "mesh", 1
     reads = ("preprocess/mesh.ply", "bundle/bundle.png")
     writes = ("mesh.ply",)
+    help = "takes `--mesh`"
 
     def cost(self, settings: Settings, around: Surroundings) -> Cost:
         return Cost(host_seconds=0.1)

@@ -18,6 +18,8 @@ class Lrm(Method[LrmSettings]):
     settings = LrmSettings
     reads = tuple(f"multiview/{name}" for name in VIEW_FILES)
     writes = ("reference_bundle.png", "mesh.ply")
+    help = "reconstructs one with the large reconstruction model"
+    default = True
 
     def models(self, settings: LrmSettings) -> tuple[str, ...]:
         return ("prm",)

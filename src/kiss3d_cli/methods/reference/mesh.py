@@ -21,6 +21,7 @@ class Mesh(Weightless[MeshSettings]):
     settings = MeshSettings
     reads = ("preprocess/mesh.ply",)
     writes = ("reference_bundle.png", "mesh.ply")
+    help = "takes `--mesh`"
 
     def cost(self, settings: MeshSettings, around: Surroundings) -> Cost:
         return Cost(host_seconds=1, memory=0.2 * GIB)

@@ -93,6 +93,8 @@ class Isomer(Weightless[IsomerSettings]):
     reads = ("bundle/bundle.png", "reconstruct/mesh.ply")
     takes = ("preprocess/mesh.ply",)
     writes = ("mesh.glb", "mesh.obj", "mesh.ply")
+    help = "moves the surface to agree with the normals"
+    default = True
 
     def cost(self, settings: IsomerSettings, around: Surroundings) -> Cost:
         steps = settings.steps + settings.coarse_steps
