@@ -1,4 +1,4 @@
-"""Another package adds a method, a stage, a kind of input and a preset: one file each, found by entry points."""
+"""Another package adds a method, a stage, a kind of input, a model and a preset: one file each, by entry points."""
 
 from __future__ import annotations
 
@@ -57,6 +57,32 @@ FILES = {
             def work(self, settings, machine, context):
                 length = len(context.inputs["caption/caption.json"].read_text(encoding="utf-8"))
                 (context.output / "weight.txt").write_text(str(length))
+
+
+        class Balance(Scales):
+            name = "balance"
+
+            def models(self, settings):
+                return ("acme-scales",)
+
+            def work(self, settings, machine, context):
+                unit = (machine.models["acme-scales"] / "scales.json").read_text(encoding="utf-8")
+                (context.output / "weight.txt").write_text(unit)
+        """,
+    "model.py": """
+        from kiss3d_cli.models.store.model import Model, Network
+
+
+        def check(folders, findings):
+            path = folders["acme-scales"] / "scales.json"
+            if "pounds" in path.read_text(encoding="utf-8"):
+                findings.add(path, "it weighs in pounds")
+
+
+        SCALES = Network(
+            (Model("acme-scales", "acme/scales", ("scales.json",), 0.5, "Acme-1.0", False, False, "weighs words"),),
+            check=check,
+        )
         """,
     "kind.py": """
         from kiss3d_cli.core.errors import BadInput
@@ -85,6 +111,9 @@ ENTRY_POINTS = """
 [kiss3d.methods]
 loud = outside.method:Loud
 scales = outside.stage:Scales
+balance = outside.stage:Balance
+[kiss3d.models]
+scales = outside.model:SCALES
 [kiss3d.stages]
 weigh = outside.stage:WEIGH
 [kiss3d.inputs]
@@ -164,3 +193,35 @@ def test_its_faults_are_told_like_ours(kiss3d, tmp_path, picture, arguments, cau
 def test_its_option_and_settings_are_in_the_help(kiss3d):
     assert "--note" in kiss3d("run", "--help").stdout
     assert "caption.marks=2\n    Exclamation marks." in kiss3d("run", "--help-settings").stdout
+
+
+def test_its_model_is_listed_looked_up_and_checked_like_ours(kiss3d, tmp_path, picture):
+    listed = json.loads(kiss3d("models", "list", "--json").stdout)["models"]
+    (row,) = [row for row in listed if row["name"] == "acme-scales"]
+    assert (row["licence"], row["commercial"], row["here"]) == ("Acme-1.0", False, None)
+
+    weighed = ("--set", "weigh.method=balance", "--set", f"models.root={tmp_path}", "--until", "weigh")
+    asked = ("run", picture, "--preset", "shouting", *weighed, "--out", tmp_path / "out")
+    absent = kiss3d(*asked)
+    assert absent.returncode == 3
+    assert "acme-scales: scales.json of acme/scales (0.5 GB; Acme-1.0)" in absent.stderr
+    assert "kiss3d models pull acme-scales --root" in absent.stderr
+
+    path = tmp_path / "acme" / "scales" / "scales.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('"pounds"', encoding="utf-8")
+    refused = kiss3d(*asked)
+    assert refused.returncode == 3
+    assert f"{path} (acme-scales): it weighs in pounds" in refused.stderr
+
+    path.write_text('"grams"', encoding="utf-8")
+    done = kiss3d(*asked)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (found.parent for found in (tmp_path / "out").glob("*/run.json"))
+    assert (folder / "weigh" / "weight.txt").read_text(encoding="utf-8") == '"grams"'
+    assert set(json.loads((folder / "weigh" / "manifest.json").read_text(encoding="utf-8"))["models"]) == {
+        "acme-scales"
+    }
+    path.write_text('"kilograms"', encoding="utf-8")
+    stale = next(line for line in kiss3d("status", folder).stdout.splitlines() if "weigh" in line)
+    assert "the weights of acme-scales changed" in stale

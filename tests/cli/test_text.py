@@ -39,8 +39,9 @@ def test_words_become_a_bundle_from_noise_and_a_mesh(tiny_models, tmp_path, monk
     """Every network runs. Random weights draw no object, though: a ball takes the place of what Flux drew."""
     draw = Studio.draw
 
-    def drawn(studio, context):
-        draw(studio, context)
+    def drawn(studio, context, start):
+        assert start is None, "it starts from noise alone"
+        draw(studio, context, start)
         assert read_png(context.output / "bundle.png").shape == (256, 512, 3)
         ball = trimesh.creation.icosphere(subdivisions=3, radius=0.8)
         points = torch.tensor(ball.vertices, dtype=torch.float32)
