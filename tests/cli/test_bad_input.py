@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -249,6 +250,9 @@ def test_flux_without_a_gpu_offers_the_draft_before_any_work(tmp_path, picture, 
     dry = call("run", picture, "--preset", "12gb", *weights, "--dry-run")
     assert "missing: flux-dev" in dry.out
     assert "refused: bundle.method: Flux needs a GPU" in dry.out
+    (told,) = [line for line in dry.out.splitlines() if line.startswith("bundle")]
+    assert re.search(r"about \d+\.\d h without the GPU that it is made for", told)
+    assert re.search(r"bundle (is|are) for a GPU of \d+ GiB or more: .* use --preset draft", dry.out)
     dry = call("run", picture, "--preset", "12gb", *weights, "--dry-run", "--json")
     assert "Flux needs a GPU" in dry.json["refused"]["cause"]
     answer = call("run", picture, "--preset", "12gb", "--out", tmp_path / "runs", *weights, "--set", "device.name=cpu")

@@ -138,6 +138,7 @@ def test_status_tells_done_stale_damaged_and_missing_apart(kiss3d, tmp_path, fin
     }
     assert "caption.json" in stages["caption"]["reason"]
     assert stages["multiview"]["reason"] == "camera.radius changed from 4.15 to 4.5"
+    assert stages["place"]["reason"] == "no --mesh was given"
     text = kiss3d("status", copy)
     assert "camera.radius changed from 4.15 to 4.5" in text.out
 

@@ -123,3 +123,19 @@ def test_status_hashes_each_artifact_once(tmp_path, monkeypatch):
     monkeypatch.setattr(RunFolder, "inspect", lambda self, stage: (looked.append(stage.name), inspect(self, stage))[1])
     status.read_status(folder)
     assert looked == [stage.name for stage in toy.STAGES]
+
+
+def test_why_a_stage_is_off_says_what_the_user_can_do(tmp_path):
+    """It named the file that another stage did not make."""
+    picture = draw_figure(tmp_path / "figure.png")
+
+    def reason(stage, *settings):
+        request = launch.Request({"picture": picture}, preset="draft", settings=settings)
+        return next(step.reason for step in launch.prepare(request).plan if step.stage.name == stage)
+
+    assert reason("place") == "no --mesh was given"
+    without = ("reference.method=none", "bundle.method=redux")
+    assert reason("reference", *without) == "switched off by reference.method=none"
+    with pytest.raises(BadInput) as caught:
+        reason("refine", "multiview.method=zero123plus")
+    assert "reference is off: only multiview.method=inflate or prior makes surface.ply" in caught.value.cause

@@ -9,11 +9,13 @@ from kiss3d_cli.cli.terminal import error_record, print_json, show
 from kiss3d_cli.core.errors import Kiss3dError
 
 if TYPE_CHECKING:
-    from kiss3d_cli.pipeline.estimate import Estimate
+    from kiss3d_cli.pipeline.estimate import Estimate, StageEstimate
     from kiss3d_cli.pipeline.launch import Planned
 
 GIB = 2**30
 GIGA = 10**9
+LONG = 600
+"""Seconds of a stage from which it is said that it is for a GPU."""
 
 
 def show_plan(planned: Planned, json_output: bool, run_dir: str | None = None) -> None:
@@ -29,7 +31,7 @@ def show_plan(planned: Planned, json_output: bool, run_dir: str | None = None) -
     told = {stage.stage: stage for stage in estimate.stages}
     for step in planned.plan:
         line = f"{step.stage.name:<12} {step.method:<12} {step.action.value:<6} {step.reason}"
-        show(f"{line}{_aside(told[step.stage.name]) if step.stage.name in told else ''}")
+        show(f"{line}{_aside(told[step.stage.name], planned) if step.stage.name in told else ''}")
     for model in planned.missing:
         gate = ", gated" if model.gated else ""
         show(f"missing: {model.name} from {model.repository} ({model.gigabytes} GB{gate}; {model.licence})")
@@ -46,7 +48,7 @@ def tell_plan(planned: Planned, tell: Callable[[str], None]) -> None:
     estimate = planned.estimate()
     told = {stage.stage: stage for stage in estimate.stages}
     for step in planned.plan:
-        aside = _aside(told[step.stage.name]) if step.stage.name in told else ""
+        aside = _aside(told[step.stage.name], planned) if step.stage.name in told else ""
         tell(f"  {step.stage.name:<12} {step.action.value:<6} {step.reason}{aside}")
     for line in told_in_all(planned, estimate):
         tell(line)
@@ -69,6 +71,13 @@ def told_in_all(planned: Planned, estimate: Estimate) -> list[str]:
     if estimate.disk_bytes:
         parts.append(f"{estimate.disk_bytes / GIGA:.1f} GB of weights read")
     lines = [f"in all: {'; '.join(parts)} (on {planned.device.model})"]
+    if slow := [stage.stage for stage in estimate.stages if _wants_gpu(stage, planned)]:
+        names = f"{', '.join(slow[:-1])} and {slow[-1]}" if len(slow) > 1 else slow[0]
+        verb = "is" if len(slow) == 1 else "are"
+        lines.append(
+            f"{names} {verb} for a GPU of {estimate.least_video_bytes / GIB:.0f} GiB or more: run this where there is "
+            "one, or use --preset draft, which needs none"
+        )
     if planned.missing:
         known = sum(model.gigabytes or 0 for model in planned.missing)
         more = " and some of unknown size" if any(model.gigabytes is None for model in planned.missing) else ""
@@ -90,8 +99,16 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def _aside(stage: Any) -> str:
-    return "" if stage.seconds is None else f" (about {duration(stage.seconds)})"
+def _aside(stage: StageEstimate, planned: Planned) -> str:
+    if stage.seconds is None:
+        return ""
+    without = " without the GPU that it is made for" if _wants_gpu(stage, planned) else ""
+    return f" (about {duration(stage.seconds)}{without})"
+
+
+def _wants_gpu(stage: StageEstimate, planned: Planned) -> bool:
+    """Whether it is long because the device is not the kind that it is made for."""
+    return bool(stage.least_video_bytes) and not planned.device.is_gpu and (stage.seconds or 0) >= LONG
 
 
 def _record(planned: Planned, estimate: Estimate, refused: Kiss3dError | None, run_dir: str | None) -> dict[str, Any]:

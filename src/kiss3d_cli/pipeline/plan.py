@@ -8,7 +8,7 @@ files are as its manifest says and its manifest's key is today's key.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -87,9 +87,9 @@ def make_plan(
         name, method, off = chosen_method(stage, config, stages)
         absent = [reference for reference in method.reads if reference not in known] if method is not None else []
         if method is not None and method.any_of and not any(reference in known for reference in method.any_of):
-            off = " and ".join(dict.fromkeys(_why_absent(reference, plan) for reference in method.any_of))
+            off = " and ".join(dict.fromkeys(_why_absent(reference, plan, known) for reference in method.any_of))
         if absent:
-            off = _why_absent(absent[0], plan)
+            off = _why_absent(absent[0], plan, known)
         if method is None or off is not None:
             plan.append(Step(stage, name, Action.OFF, str(off)))
             continue
@@ -238,17 +238,25 @@ def _shown(value: Any) -> str:
     return "nothing" if value is None else str(value)
 
 
-def _why_absent(reference: str, plan: Sequence[Step]) -> str:
+def _why_absent(reference: str, plan: Sequence[Step], known: Container[str]) -> str:
+    """Why nothing makes what a stage reads, in terms of what the user can give or set."""
     source, _, path = reference.partition("/")
     if not path:
         return why_absent(source)
     before = next((step for step in plan if step.stage.name == source), None)
     if before is not None and before.action is Action.OFF:
-        return f"{source} is off"
+        return f"{source} is off: {before.reason}"
     method = before.stage.methods.get(before.method) if before is not None else None
     for taken, paths in method.writes_for.items() if method is not None else ():
         if path in paths:
-            return _why_absent(taken, plan)
+            return _why_absent(taken, plan, known)
+    makers = [] if before is None else [maker for maker in before.stage.methods.values() if path in maker.writes]
+    for maker in makers:
+        inputs = [name for name in maker.reads if "/" not in name and name not in known]
+        if inputs and len(makers) == 1:
+            return why_absent(inputs[0])
+    if makers:
+        return f"only {source}.method={' or '.join(maker.name for maker in makers)} makes {path}"
     return f"{source} does not make {path}"
 
 
