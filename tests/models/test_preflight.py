@@ -12,7 +12,7 @@ from breaking import add_tensor, takes_no_extra, ways
 from kiss3d_cli.models.store import preflight
 from kiss3d_cli.models.store.locate import needed_files
 from kiss3d_cli.models.store.preflight import Fault, Findings, check_whole
-from kiss3d_cli.models.store.registry import lookup
+from kiss3d_cli.models.store.registry import lookup, models, network_of
 
 CHAT = "Qwen/Qwen2-7B-Instruct"
 NAMES = (*models(), CHAT)
