@@ -6,7 +6,7 @@ import hashlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -143,6 +143,15 @@ class _Given:
     @property
     def is_cloud(self) -> bool:
         return not len(self.faces)
+
+
+class Options(TypedDict, total=False):
+    """How two meshes are compared; see `evaluate`, which has the defaults."""
+
+    protocol: str
+    alignment: str | None
+    points: int | None
+    seed: int
 
 
 def evaluate(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
 import torch
 
-from kiss3d_cli.evaluation.compare import Evaluation, check_cloud, evaluate
+from kiss3d_cli.evaluation.compare import Evaluation, Options, check_cloud, evaluate
 from kiss3d_cli.geometry.io.load import read_geometry, read_mesh
 from kiss3d_cli.geometry.mesh import Mesh
 
@@ -36,20 +37,17 @@ def evaluate_files(
     prediction: Path,
     ground_truth: Path,
     *,
-    protocol: str = "kiss3d",
-    alignment: str | None = None,
-    points: int | None = None,
-    seed: int = 0,
     render: bool = False,
     ground_truth_place: str | None = None,
+    **options: Unpack[Options],
 ) -> Evaluation:
     """Read two files and compare them; a ground truth may be a point cloud, which no pictures are made of.
 
     Args:
         prediction, ground_truth: the files.
-        protocol, alignment, points, seed: as for `evaluate`.
         render: also compare pictures.
         ground_truth_place: its name for messages; its path by default.
+        options: as for `evaluate`.
 
     Raises:
         BadInput, Missing, OutOfMemory: as `read_geometry` and `evaluate` do.
@@ -73,12 +71,9 @@ def evaluate_files(
     found = evaluate(
         mesh,
         truth,
-        protocol=protocol,
-        alignment=alignment,
-        points=points,
-        seed=seed,
         looks=looks,
         prediction_place=str(prediction),
         ground_truth_place=str(ground_truth) if ground_truth_place is None else ground_truth_place,
+        **options,
     )
     return replace(found, warnings=(*found.warnings, *dict.fromkeys(notes)))

@@ -8,9 +8,10 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ParamSpec
 
 import kiss3d_cli
 from kiss3d_cli.core import device as devices
@@ -164,20 +165,6 @@ def open_run(prepared: Prepared) -> RunFolder:
     return folder
 
 
-def work(
-    folder: RunFolder,
-    models: Mapping[str, Located],
-    until: str | None = None,
-    reporter: Reporter | None = None,
-    cancelled: threading.Event | None = None,
-    *,
-    force_from: str | None = None,
-) -> Finished:
-    """Run what a run folder is missing, under its lock, on its device as it is now: the run may have waited."""
-    with begun(folder, models, until, reporter, cancelled, force_from=force_from) as task:
-        return Finished(folder, task.record, execute(task, stages()))
-
-
 @contextmanager
 def begun(
     folder: RunFolder,
@@ -188,31 +175,12 @@ def begun(
     *,
     force_from: str | None = None,
 ) -> Iterator[Task]:
-    """The task of a new run, under its folder's lock."""
+    """The task of a run folder that was just made, under its lock, on its device as it is now: it may have waited."""
     with locked(folder.path):
         record = folder.record()
         device = devices.resolve(record.config["device.name"], record.config["device.memory_limit"])
         devices.import_meanwhile()
         yield Task(folder, record, models, device, until, force_from, reporter or Silent(), cancelled)
-
-
-def resume(
-    path: Path,
-    settings: Sequence[str] = (),
-    force_from: str | None = None,
-    until: str | None = None,
-    command: str = "",
-    reporter: Reporter | None = None,
-    cancelled: threading.Event | None = None,
-    announce: Callable[[Planned], None] = lambda _planned: None,
-) -> Finished:
-    """Run what is missing, stale or damaged in a run folder. For its arguments and errors see `taken_up`.
-
-    Args:
-        announce: called with the plan before the work starts.
-    """
-    with taken_up(path, settings, force_from, until, command, reporter, cancelled, announce) as task:
-        return Finished(task.folder, task.record, execute(task, stages()))
 
 
 @contextmanager
@@ -251,6 +219,25 @@ def taken_up(
         announce(planned)
         models, device = planned.models, planned.device
         yield Task(folder, record, models, device, until, force_from, reporter or Silent(), cancelled)
+
+
+P = ParamSpec("P")
+
+
+def _carried_out(begin: Callable[P, AbstractContextManager[Task]]) -> Callable[P, Finished]:
+    """What begins a task, carries it out under its folder's lock, and tells what came of it."""
+
+    def carry_out(*arguments: P.args, **named: P.kwargs) -> Finished:
+        with begin(*arguments, **named) as task:
+            return Finished(task.folder, task.record, execute(task, stages()))
+
+    return carry_out
+
+
+work = _carried_out(begun)
+"""Run what a new run folder is missing. For its arguments see `begun`; raises what `runner.execute` raises."""
+resume = _carried_out(taken_up)
+"""Run what is missing, stale or damaged in a run folder. For its arguments and errors see `taken_up`."""
 
 
 def look(

@@ -159,6 +159,10 @@ class ManyRuns:
         self._twin: dict[int, int] = {}
         self._causes: dict[str, str] = {}
         self.reports: list[RunReport | None] = [None if isinstance(job, Job) else job for job in jobs]
+        self._open()
+
+    def _open(self) -> None:
+        """Called once, before the first job."""
 
     def begin(
         self, number: int, stack: ExitStack, reporter: Callable[[str], Reporter], cancelled: threading.Event | None

@@ -110,17 +110,8 @@ def run_shard(
 class _Claimed(ManyRuns):
     """Jobs of which each is claimed before it is begun."""
 
-    def __init__(
-        self,
-        jobs: Sequence[Job | RunReport],
-        request: Request,
-        folder: Path,
-        once: bool,
-        announce: Callable[[str], None],
-        ended: Callable[[RunFolder], None],
-    ) -> None:
-        super().__init__(jobs, request, folder, once, announce, ended)
-        self._claims = folder / CLAIMS
+    def _open(self) -> None:
+        self._claims = self._folder / CLAIMS
         make_folder(self._claims)
         self._of: dict[int, Path] = {}
         self._since = time.time()
