@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -90,8 +91,14 @@ def test_the_same_command_skips_what_is_done_and_tries_again_what_failed(place: 
     before = hashes(place / "out")
     with Image.open(place / "figure.png") as opened:
         opened.resize((300, 384)).save(place / "lost.png")
+    (told,), (old,) = ((place / "out").glob(f"{name}-*/report.html") for name in ("figure", "mirrored"))
+    made = told.stat().st_mtime_ns
+    old.write_text("of a run that was not done yet", encoding="utf-8")
+    os.utime(old, ns=(0, 0))
     again = start(place, "--json")
     assert again.code == 2
+    assert told.stat().st_mtime_ns == made, "it is of what the run is now"
+    assert "<html" in old.read_text(encoding="utf-8")
     assert {entry["name"]: entry["status"] for entry in again.json["runs"]} == {
         "figure": "skipped",
         "mirrored": "skipped",

@@ -89,6 +89,14 @@ def end_with_report(folder: RunFolder) -> None:
     _or_note(write, folder.path)
 
 
+def renew_report(folder: RunFolder) -> None:
+    """The same for one of many runs: also of one that was done before, unless its report is of what it is now."""
+    from kiss3d_cli.report.run_report import is_current
+
+    if not is_current(folder):
+        end_with_report(folder)
+
+
 def end_with_index(folder: Path) -> None:
     """Write the page of many runs that just ended, likewise; none where no run could be started."""
     from kiss3d_cli.pipeline.run_folder import find_runs

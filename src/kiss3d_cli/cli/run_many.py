@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from kiss3d_cli.cli.report import end_with_index, end_with_report
+from kiss3d_cli.cli.report import end_with_index, renew_report
 from kiss3d_cli.cli.spread import Spread
 from kiss3d_cli.cli.status import BELOW_LIMITS
 from kiss3d_cli.cli.terminal import Bars, note, print_json, show, shown_path
@@ -89,7 +89,7 @@ def _carry_out(
 
     doing = {stage.name: stage.doing for stage in stages()}
     finished = spread.run(
-        jobs, request, folder, once, reporter=lambda name: Bars(doing, name), announce=note, ended=end_with_report
+        jobs, request, folder, once, reporter=lambda name: Bars(doing, name), announce=note, ended=renew_report
     )
     end_with_index(folder)
     if json_output:

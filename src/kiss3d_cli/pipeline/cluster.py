@@ -105,11 +105,12 @@ class Worker:
         self, jobs: Sequence[Job | RunReport], request: Request, folder: Path, shard: Shard, once: bool
     ) -> list[dict[str, Any]]:
         """Work until every job has ended; the reports."""
-        from kiss3d_cli.report.run_report import write_report
+        from kiss3d_cli.report.run_report import is_current, write_report
 
         def reported(run: RunFolder) -> None:
             with contextlib.suppress(Exception):  # the run is not touched by its report
-                write_report(run)
+                if not is_current(run):
+                    write_report(run)
 
         finished = run_shard(jobs, request, folder, shard, ended=reported, once=once)
         return [dataclasses.asdict(report) for report in finished.reports]

@@ -116,7 +116,7 @@ def run_many(
         folder: made if it is not there.
         reporter: who is told of a run, by the run's name.
         announce: told what is about to happen, and what came of each run.
-        ended: told of each run that was worked on, however it ended.
+        ended: told of each run that was worked on, however it ended, and of each that was done before.
         once: inputs of equal content are one run, whatever they are called.
         order: see `batch.Order`.
 
@@ -183,6 +183,7 @@ class ManyRuns:
             if run is not None and _is_done(run, own.until):
                 _settle(run)
                 self._tell(number, _report(_blank(job), run, "skipped", 0.0))
+                self._ended(run)
                 return None
             if run is None:
                 run = launch.open_run(prepared)

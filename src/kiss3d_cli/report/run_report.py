@@ -15,7 +15,7 @@ from kiss3d_cli.geometry.cameras import bundle_cameras
 from kiss3d_cli.image.views import VIEW_NAMES
 from kiss3d_cli.pipeline import config as configuration
 from kiss3d_cli.pipeline.inputs import SIDES
-from kiss3d_cli.pipeline.run_folder import RunFolder
+from kiss3d_cli.pipeline.run_folder import LOG, RunFolder
 from kiss3d_cli.report.chart import Bar, bars
 from kiss3d_cli.report.drawings import draw_colors, draw_normals, draw_vertex_colors
 from kiss3d_cli.report.error_colors import error_colors, ramp_css
@@ -45,6 +45,12 @@ STATES = {
     "partial": "not finished",
 }
 T = TypeVar("T")
+
+
+def is_current(folder: RunFolder) -> bool:
+    """Whether a run has a report that was made after all that its log tells."""
+    report, log = folder.path / REPORT, folder.path / LOG
+    return report.is_file() and not (log.is_file() and log.stat().st_mtime_ns > report.stat().st_mtime_ns)
 
 
 def write_report(folder: RunFolder) -> Path:

@@ -16,8 +16,8 @@ from kiss3d_cli.core.errors import BadInput, Interrupted, Kiss3dError, from_exce
 from kiss3d_cli.core.progress import Reporter
 from kiss3d_cli.pipeline import launch
 from kiss3d_cli.pipeline.launch import Request
-from kiss3d_cli.pipeline.run_folder import LOG, RunFolder, find_runs
-from kiss3d_cli.report.run_report import REPORT, write_report
+from kiss3d_cli.pipeline.run_folder import RunFolder, find_runs
+from kiss3d_cli.report.run_report import is_current, write_report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,8 +161,7 @@ class Jobs:
     def report(self, name: str) -> None:
         """Write the report of a run without one, or with one of before it was killed. Raises OSError."""
         folder = self.find(name)
-        page, log = folder.path / REPORT, folder.path / LOG
-        if not page.is_file() or (log.is_file() and log.stat().st_mtime_ns > page.stat().st_mtime_ns):
+        if not is_current(folder):
             write_report(folder)
 
     def cancel_all(self) -> list[Job]:
