@@ -209,19 +209,19 @@ def test_its_model_is_listed_looked_up_and_checked_like_ours(kiss3d, tmp_path, p
 
     path = tmp_path / "acme" / "scales" / "scales.json"
     path.parent.mkdir(parents=True)
-    path.write_text('"pounds"', encoding="utf-8")
+    path.write_text('{"unit": "pounds"}', encoding="utf-8")
     refused = kiss3d(*asked)
     assert refused.returncode == 3
     assert f"{path} (acme-scales): it weighs in pounds" in refused.stderr
 
-    path.write_text('"grams"', encoding="utf-8")
+    path.write_text('{"unit": "grams"}', encoding="utf-8")
     done = kiss3d(*asked)
     assert done.returncode == 0, done.stderr
     (folder,) = (found.parent for found in (tmp_path / "out").glob("*/run.json"))
-    assert (folder / "weigh" / "weight.txt").read_text(encoding="utf-8") == '"grams"'
+    assert (folder / "weigh" / "weight.txt").read_text(encoding="utf-8") == '{"unit": "grams"}'
     assert set(json.loads((folder / "weigh" / "manifest.json").read_text(encoding="utf-8"))["models"]) == {
         "acme-scales"
     }
-    path.write_text('"kilograms"', encoding="utf-8")
+    path.write_text('{"unit": "kilograms"}', encoding="utf-8")
     stale = next(line for line in kiss3d("status", folder).stdout.splitlines() if "weigh" in line)
     assert "the weights of acme-scales changed" in stale
