@@ -160,7 +160,7 @@ def test_the_backend_finds_the_faces(seen):
         calls.append(size)
         return BUILT_IN.find(clip, faces, size)
 
-    with_it = refined(seen, backend=Backend("counting", find)).mesh
+    with_it = refined(seen, backend=Backend("counting", find, find)).mesh
     assert set(calls) == {(SIZE, SIZE)}
     assert len(calls) >= 2 * SMALL.fine_steps
     assert torch.equal(with_it.vertices, refined(seen).mesh.vertices)

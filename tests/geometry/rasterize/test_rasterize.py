@@ -9,6 +9,8 @@ from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.cameras import bundle_cameras
+from kiss3d_cli.geometry.extract.flexicubes import isosurface
+from kiss3d_cli.geometry.extract.hull import grid_points
 from kiss3d_cli.geometry.rasterize import Fragments, chunks, interpolate, rasterize
 
 
@@ -250,3 +252,17 @@ def test_threads_do_not_change_a_byte(threads: int) -> None:
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_a_closed_surface_shows_the_same_without_the_faces_that_look_away() -> None:
+    grid = grid_points(28, 1.1, torch.device("cpu"))
+    balls = [
+        ((grid - torch.tensor(middle)) / torch.tensor(radii)).norm(dim=-1) - 1
+        for middle, radii in (((0.1, 0.2, -0.3), (0.5, 0.3, 0.4)), ((-0.3, -0.4, 0.3), (0.3, 0.45, 0.35)))
+    ]
+    mesh = isosurface(torch.minimum(*balls), (-1.1,) * 3, (1.1,) * 3)
+    clip = bundle_cameras().clip(mesh.vertices)
+    whole = rasterize(clip, mesh.faces, (96, 80))
+    assert torch.equal(rasterize(clip, mesh.faces, (96, 80), closed=True).face_id, whole.face_id)
+    inside_out = rasterize(clip, mesh.faces.flip(1), (96, 80), closed=True)
+    assert (inside_out.depth > whole.depth)[whole.mask].float().mean() > 0.95  # only their far sides are left

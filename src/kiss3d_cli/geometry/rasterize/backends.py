@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,25 +30,29 @@ class Backend:
     Attributes:
         name: one of `NAMES`.
         find: the faces that the pixels show.
+        find_closed: the same for closed surfaces seen from outside, if that is faster.
         note: why this is not the backend that was asked for, or None if it is.
     """
 
     name: str
     find: FaceFinder
+    find_closed: FaceFinder | None = None
     note: str | None = None
 
 
-def _built_in(clip: Float[Tensor, "V N 4"], faces: Int[Tensor, "F 3"], size: tuple[int, int]) -> Int[Tensor, "V H W"]:
+def _built_in(
+    clip: Float[Tensor, "V N 4"], faces: Int[Tensor, "F 3"], size: tuple[int, int], *, closed: bool = False
+) -> Int[Tensor, "V H W"]:
     def seen(points: Float[Tensor, "N 4"]) -> Int[Tensor, " P"]:
         front = cut_at_near_plane(points, faces)
-        return visible_faces(front.clip, front.faces, front.owner, size)
+        return visible_faces(front.clip, front.faces, front.owner, size, closed=closed)
 
     if not len(clip):
         return torch.empty((0, *size), dtype=torch.int64, device=clip.device)
     return torch.stack(side_by_side(seen, clip, clip.device)).reshape(-1, *size)
 
 
-BUILT_IN = Backend("torch", _built_in)
+BUILT_IN = Backend("torch", _built_in, partial(_built_in, closed=True))
 _HINTS = {
     "nvdiffrast": "Install nvdiffrast from its repository (it compiles against CUDA), or use the built-in 'torch'.",
     "pytorch3d": "Install a pytorch3d that was built with your torch and CUDA, or use the built-in 'torch'.",

@@ -79,6 +79,8 @@ def visible_faces(
     faces: Int[Tensor, "F 3"],
     owner: Int[Tensor, " F"],
     size: tuple[int, int],
+    *,
+    closed: bool = False,
 ) -> Int[Tensor, " P"]:
     """The face that one view shows at every pixel centre, -1 where it shows none.
 
@@ -86,6 +88,7 @@ def visible_faces(
         clip: clip-space vertices; every face must lie in front of the camera (w > 0).
         owner: the number to report for each face, below 2^31.
         size: (H, W) pixels.
+        closed: leave out the faces that look away: on a closed surface others hide them.
     """
     height, width = size
     w = clip[:, 3]
@@ -99,6 +102,8 @@ def visible_faces(
         corners = faces[start : start + chunk].T
         drawn = _crosses_a_centre(row, corners) & _crosses_a_centre(column, corners)
         kept = drawn.nonzero()[:, 0]
+        if closed:
+            kept = kept.index_select(0, _faces_viewer(vertices, corners.index_select(1, kept)).nonzero()[:, 0])
         number = owner[start : start + chunk].index_select(0, kept)
         _draw_faces(nearest, vertices, corners.index_select(1, kept), number, width)
     return nearest.int().long()
@@ -107,6 +112,12 @@ def visible_faces(
 def _crosses_a_centre(first: Int[Tensor, " N"], corners: Int[Tensor, "3 F"]) -> Bool[Tensor, " F"]:
     a, b, c = (first.index_select(0, corner) for corner in corners)
     return (a != b) | (b != c)
+
+
+def _faces_viewer(vertices: _Vertices, corners: Int[Tensor, "3 F"]) -> Bool[Tensor, " F"]:
+    """Which run counter-clockwise as the viewer sees them; y points down."""
+    (ax, bx, cx), (ay, by, cy) = ([a.index_select(0, corner) for corner in corners] for a in (vertices.x, vertices.y))
+    return (bx - ax) * (cy - ay) < (cx - ax) * (by - ay)
 
 
 def _draw_faces(

@@ -36,9 +36,14 @@ class Fragments:
 
 
 def rasterize(
-    clip: Float[Tensor, "V N 4"], faces: Int[Tensor, "F 3"], size: tuple[int, int], backend: Backend = BUILT_IN
+    clip: Float[Tensor, "V N 4"],
+    faces: Int[Tensor, "F 3"],
+    size: tuple[int, int],
+    backend: Backend = BUILT_IN,
+    *,
+    closed: bool = False,
 ) -> Fragments:
-    """Finds the nearest face at every pixel centre; front and back faces alike.
+    """Finds the nearest face at every pixel centre; front and back faces alike, unless the surface is closed.
 
     Faces are cut at the near plane; those without area on the screen are skipped. At equal depth the lower face wins.
     Pixel (i, j) has its centre at (i + 0.5, j + 0.5), row 0 is on top (y up in clip space), the top-left rule holds.
@@ -48,6 +53,7 @@ def rasterize(
             axis).
         size: (H, W) pixels.
         backend: who finds the faces, from `find_backend`.
+        closed: the faces that look away need not be drawn, as others hide them.
 
     Raises:
         BadInput: vertices that are not finite, faces that name vertices which are not there, an empty image.
@@ -57,7 +63,8 @@ def rasterize(
     if height < 1 or width < 1:
         raise BadInput(f"an image of {width} x {height} pixels cannot be drawn", hint="ask for at least 1 x 1 pixels")
     faces = faces.long().T.contiguous().T  # each corner an array of its own, as all that follows reads them
-    face_id = backend.find(clip.detach(), faces, size)
+    find = (backend.find_closed if closed else None) or backend.find
+    face_id = find(clip.detach(), faces, size)
     barycentric, depth = SurfacePoints.apply(clip, faces, face_id)  # type: ignore[no-untyped-call]
     return Fragments(face_id, barycentric, depth)
 

@@ -76,7 +76,7 @@ class TargetViews:
         where = clip[..., :2] / clip[..., 3:] * clip.new_tensor([1.0, -1.0])
         sampled = _sample(torch.cat([self.normals, self.mask.to(own)[..., None]], -1), where)
         size = (self.mask.shape[1], self.mask.shape[2])
-        surface = rasterize(clip, mesh.faces, size, self.backend).depth
+        surface = rasterize(clip, mesh.faces, size, self.backend, closed=True).depth
         depth = _sample(surface[..., None], where)[..., 0]
         to_camera = normalize(self.cameras.centers[:, None] - mesh.vertices, dim=-1)
         cosine = (to_camera * own).sum(-1)

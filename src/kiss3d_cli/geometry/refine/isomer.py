@@ -40,6 +40,10 @@ _LIMIT = 0.99
 _CRUMB = 0.005
 """Pieces with less than this share of the largest one's faces are no part of the object."""
 
+_EARLY = 0.5
+"""Share of stage 2's steps that compare pictures of half the side, if that is no less than `_LEAST_SIZE`."""
+_LEAST_SIZE = 128
+
 _SETTLED = 0.9
 """Mean edge length after 50 steps, in reference edge lengths."""
 
@@ -307,8 +311,10 @@ def _stage_two(
     fine = _limited(settings.fine, mesh, settings.target_faces)
     targets = TargetViews.of(views.normals, views.mask, views.cameras, views.weights, views.backend)
     optimizer = RemeshOptimizer(mesh, fine)
+    small = views.resized(settings.size // 2) if settings.size >= 2 * _LEAST_SIZE else views
     for step in range(settings.fine_steps):
         progress()
+        compared = small if step < _EARLY * settings.fine_steps else views
         if step < settings.renewals or step % settings.renewal_interval == 0:
             target = targets.gather(optimizer.mesh)
             optimizer.carried = torch.cat([target.normals, target.support[:, None]], 1)
@@ -320,7 +326,7 @@ def _stage_two(
             loss = _mean_square(shown.picture(difference), part.weights)
             return loss + _mean_square(shown.coverage - part.coverage)
 
-        losses.append(_differentiate(loss, optimizer, views))
+        losses.append(_differentiate(loss, optimizer, compared))
         unsure = 1 - (support / settings.full_support).clamp(0, 1)
         optimizer.step(fine.laplacian_weight + (settings.filling - fine.laplacian_weight) * unsure)
     return optimizer.mesh
@@ -359,7 +365,7 @@ class _Shown:
         clip = views.cameras.clip(vertices)
         size = views.coverage.shape[1]
         # What a pixel shows belongs to the surface: a vertex that slides along it should not change the loss.
-        fragments = rasterize(clip.detach(), optimizer.faces, (size, size), views.backend)
+        fragments = rasterize(clip.detach(), optimizer.faces, (size, size), views.backend, closed=True)
         alpha = fragments.mask.to(clip)[..., None]
         edges = Edges.of_manifold(optimizer.edges, optimizer.faces)
         coverage = antialias(alpha, clip, optimizer.faces, fragments, edges)[..., 0].clamp(0, 1)

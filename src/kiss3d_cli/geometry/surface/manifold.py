@@ -45,15 +45,13 @@ def find_edges(faces: Int[Tensor, "F 3"]) -> Edges:
     low, high = torch.minimum(start, end), torch.maximum(start, end)
     span = int(faces.max()) + 1
     order = sorted_order((low * span + high) * 2 + (start > end), 2 * span**2)
-    left, right = order[0::2], order[1::2]
+    pairs = order.reshape(-1, 2)
     of_face = torch.empty_like(order)
-    count = torch.arange(len(left), device=faces.device)
-    of_face[left] = count
-    of_face[right] = count
-    across = faces.roll(-2, 1).flatten()
+    of_face[order] = torch.arange(len(pairs), device=faces.device).repeat_interleave(2)
+    left = pairs[:, 0].contiguous()
     return Edges(
-        torch.stack([low[left], high[left]], 1),
-        torch.stack([across[left], across[right]], 1),
+        torch.stack([low.index_select(0, left), high.index_select(0, left)], 1),
+        faces.roll(-2, 1).flatten().index_select(0, order).reshape(-1, 2),
         of_face.reshape(-1, 3),
     )
 

@@ -29,6 +29,7 @@ class RemeshSettings:
         laplacian_weight: share of the way to its neighbours' mean that a vertex goes in every step.
         bending_weight: the same for the bi-Laplacian, which takes noise away and leaves curved surfaces where they are.
         gradient_limit: a gradient longer than this many times its running size is cut.
+        interval: steps from one remeshing to the next, once the learning rate has risen to its value.
         least_gradient: gradients below this share of their root mean square over the mesh move their vertices less
             than the rest.
     """
@@ -45,6 +46,7 @@ class RemeshSettings:
     bending_weight: float = 0.2
     gradient_limit: float = 10.0
     least_gradient: float = 1.0
+    interval: int = 2
 
 
 class RemeshOptimizer:
@@ -84,14 +86,18 @@ class RemeshOptimizer:
 
     @torch.no_grad()
     def step(self, smoothing: Float[Tensor, " N"] | None = None) -> None:
-        """One step along the gradient of `vertices`, then one round of remeshing.
+        """One step along the gradient of `vertices`, then, every `interval` steps, one round of remeshing.
 
         Args:
             smoothing: share of the way to its neighbours' mean that each vertex goes, if not `laplacian_weight`.
         """
         assert self.vertices.grad is not None, "call backward() before step()"
         self._move(torch.nan_to_num(self.vertices.grad), smoothing)
-        self._remesh()
+        if self._steps <= self.settings.ramp or self._steps % self.settings.interval == 0:
+            self._remesh()
+        else:
+            self._adapt()
+            self.vertices.grad = None
 
     def _move(self, gradient: Float[Tensor, "N 3"], smoothing: Float[Tensor, " N"] | None) -> None:
         s = self.settings
@@ -117,13 +123,18 @@ class RemeshOptimizer:
         bend = vertex_laplacian(to_mean, self.edges)
         self.vertices -= rate * self.edge_length * velocity - share * to_mean + s.bending_weight * bend
 
-    def _remesh(self) -> None:
+    def _adapt(self) -> None:
+        """The reference edge length, from how fast the vertices move."""
         s = self.settings
         largest, smallest = s.edge_lengths
         moving = self._square[:, 0] > 0
         speed = float(steady_sum(self._velocity.norm(dim=-1)[moving])) / max(1, int(moving.sum()))
         self.edge_length *= math.exp(s.gain * (speed - s.velocity_reference) / s.velocity_reference)
         self.edge_length = min(largest, max(smallest, self.edge_length))
+
+    def _remesh(self) -> None:
+        self._adapt()
+        s = self.settings
         rows = torch.cat([self.vertices.detach(), self._gradient, self._square, self._velocity, self.carried], 1)
         shortest = self.edge_length * (1 - s.edge_tolerance)
         longest = self.edge_length * (1 + s.edge_tolerance)
