@@ -32,10 +32,10 @@ from kiss3d_cli.geometry.cameras import BUNDLE_RADIUS, bundle_cameras, orbit_cam
 from kiss3d_cli.geometry.extract.hull import visual_hull
 from kiss3d_cli.geometry.io.export import write_mesh
 from kiss3d_cli.geometry.mesh import Mesh
-from kiss3d_cli.geometry.refine.isomer import IsomerSettings, refine
+from kiss3d_cli.geometry.refine.isomer import refine
 from kiss3d_cli.geometry.render import render_normals
+from kiss3d_cli.geometry.settings import IsomerSettings, RemeshSettings
 from kiss3d_cli.geometry.surface.decimate import decimate
-from kiss3d_cli.geometry.surface.remesh_optimizer import RemeshSettings
 from kiss3d_cli.geometry.surface.topology import report
 from kiss3d_cli.image.bundle import Bundle, join_bundle, load_bundle
 from kiss3d_cli.image.png import write_png

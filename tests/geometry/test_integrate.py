@@ -11,9 +11,10 @@ from ellipsoids import HALF_FIELD, RADIUS, Cast, Ellipsoid, cast
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.cameras import bundle_cameras
 from kiss3d_cli.geometry.depth.fuse import fuse_depths
-from kiss3d_cli.geometry.depth.integrate import IntegrationSettings, integrate_normals
+from kiss3d_cli.geometry.depth.integrate import integrate_normals
 from kiss3d_cli.geometry.depth.maps import DepthMaps, camera_rays
 from kiss3d_cli.geometry.extract.hull import HullField, hull_depths
+from kiss3d_cli.geometry.settings import IntegrationSettings
 from kiss3d_cli.geometry.surface.manifold import find_defects
 from kiss3d_cli.geometry.surface.topology import report
 

@@ -14,11 +14,11 @@ from ellipsoids import HALF_FIELD, RADIUS, Cast, Ellipsoid, cast
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.evaluation.compare import evaluate
 from kiss3d_cli.geometry.cameras import bundle_cameras
-from kiss3d_cli.geometry.depth.integrate import IntegrationSettings
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.rasterize import BUILT_IN, Backend
-from kiss3d_cli.geometry.refine.isomer import IsomerSettings, Refined, refine
+from kiss3d_cli.geometry.refine.isomer import Refined, refine
 from kiss3d_cli.geometry.render import render_normals
+from kiss3d_cli.geometry.settings import IntegrationSettings, IsomerSettings
 from kiss3d_cli.geometry.surface.manifold import find_defects
 from kiss3d_cli.geometry.surface.topology import report
 

@@ -14,10 +14,11 @@ from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.io.export import write_mesh
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.refine.isomer import Refined
+from kiss3d_cli.geometry.settings import IsomerSettings as Geometry
 from kiss3d_cli.geometry.surface.manifold import find_defects
 from kiss3d_cli.image.bundle import Bundle, join_bundle
 from kiss3d_cli.image.png import write_png
-from kiss3d_cli.methods.refine.isomer import _with_faces
+from kiss3d_cli.methods.refine.isomer import IsomerSettings, _geometry, _with_faces
 from support.methods import Call, context, method
 
 ISOMER = method("refine", "isomer")
@@ -112,3 +113,8 @@ def test_few_faces_of_a_crumpled_surface(target):
     mesh = _with_faces(Refined(crumpled, (), (), unchanged=True), target, round_off=True)
     assert find_defects(mesh.faces).is_closed_manifold
     assert target / 2 <= len(mesh.faces) <= target
+
+
+def test_the_settings_are_those_of_the_refinement_unless_changed():
+    assert _geometry(IsomerSettings()) == Geometry()
+    assert _geometry(IsomerSettings(coarse_decay=0.9)).coarse.decay == 0.9

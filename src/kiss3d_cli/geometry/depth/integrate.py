@@ -11,8 +11,6 @@ gradients from coarse images to fine ones. Lengths are world units, so weights m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -22,39 +20,7 @@ from kiss3d_cli.geometry.depth.conjugate_gradients import conjugate_gradients
 from kiss3d_cli.geometry.depth.maps import DepthMaps, Level, refined
 from kiss3d_cli.geometry.depth.terms import System, find_pairs, gap_walls, hull_walls, slope_terms
 from kiss3d_cli.geometry.extract.hull import HullField
-
-
-@dataclass(frozen=True)
-class IntegrationSettings:
-    """How the terms weigh against the slopes that the normals ask for. A term of length L balances them where an error
-    of its own size spreads over L.
-
-    Attributes:
-        sizes: sides of the images worked on, coarse to fine.
-        rounds: reweightings at each size.
-        iterations: conjugate gradient steps at most in each round.
-        sharpness: of the choice between two neighbours (k of Cao et al. 2022).
-        hull_length: of the bounds by the visual hull.
-        hull_slack: distances beyond a bound over this count only in proportion.
-        agreement_length: of the agreement between views.
-        pull: slope with which every surface is drawn towards its start (an L1 term).
-        reach: distances between two views' surfaces up to which they are taken for the same, at the start and at the
-            end, where the first lies in front of what the second sees.
-        reach_behind: the same where it lies behind, which the second view may simply not see.
-        gaps_from: share of the rounds after which surfaces must leave the hull's gaps.
-    """
-
-    sizes: tuple[int, ...] = (64, 128, 256)
-    rounds: tuple[int, ...] = (8, 6, 4)
-    iterations: int = 100
-    sharpness: float = 8.0
-    hull_length: float = 0.08
-    hull_slack: float = 0.01
-    agreement_length: float = 0.2
-    pull: float = 0.01
-    reach: tuple[float, float] = (0.3, 0.03)
-    reach_behind: tuple[float, float] = (0.1, 0.03)
-    gaps_from: float = 0.7
+from kiss3d_cli.geometry.settings import IntegrationSettings
 
 
 def integrate_normals(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -22,7 +22,7 @@ from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.core.threads import side_by_side
 from kiss3d_cli.geometry.cameras import Cameras
 from kiss3d_cli.geometry.depth.fuse import fuse_depths
-from kiss3d_cli.geometry.depth.integrate import IntegrationSettings, integrate_normals
+from kiss3d_cli.geometry.depth.integrate import integrate_normals
 from kiss3d_cli.geometry.depth.maps import camera_rays
 from kiss3d_cli.geometry.extract.flexicubes import isosurface
 from kiss3d_cli.geometry.extract.hull import HullField, check_masks, grid_points, hull_depths, visual_hull
@@ -30,8 +30,9 @@ from kiss3d_cli.geometry.mesh import Mesh, steady_sum, vertex_normals
 from kiss3d_cli.geometry.rasterize import BUILT_IN, Backend, Edges, Fragments, antialias, interpolate, rasterize
 from kiss3d_cli.geometry.refine.agreement import shows_already
 from kiss3d_cli.geometry.refine.explicit_target import TargetViews
+from kiss3d_cli.geometry.settings import IsomerSettings, RemeshSettings
 from kiss3d_cli.geometry.surface.components import keep_large_components
-from kiss3d_cli.geometry.surface.remesh_optimizer import RemeshOptimizer, RemeshSettings
+from kiss3d_cli.geometry.surface.remesh_optimizer import RemeshOptimizer
 from kiss3d_cli.geometry.surface.repair import repair, what_to_try
 
 _LIMIT = 0.99
@@ -46,49 +47,6 @@ _LEAST_SIZE = 128
 
 _SETTLED = 0.9
 """Mean edge length after 50 steps, in reference edge lengths."""
-
-
-@dataclass(frozen=True)
-class IsomerSettings:
-    """
-    Attributes:
-        size: side of the pictures that the mesh is compared with, in pixels.
-        integrate: begin with the surface through the integrated normal maps, unless the start shows these normals
-            already.
-        integration: how they are integrated.
-        coarse_steps: steps of stage 1, for coarse starts such as a sphere.
-        coarse: stage 1's step and edge lengths.
-        fine_steps: steps of stage 2.
-        fine: stage 2's step and edge lengths.
-        view_weights: weight of each view's normals.
-        expansion: weight of the term that moves vertices along their normals in stage 1.
-        outside: weight of the share of vertices outside the box in stage 1.
-        renewals: stage 2 renews the explicit target in so many first steps, and then every `renewal_interval`.
-        renewal_interval: see `renewals`.
-        full_support: sum of the views' weights from which on a vertex goes its own way.
-        filling: share of the way to its neighbours' mean that a vertex which no view shows goes in every step.
-        target_faces: faces of the result, about; edge lengths do not fall below what this many faces have.
-    """
-
-    size: int = 512
-    integrate: bool = True
-    integration: IntegrationSettings = field(default_factory=IntegrationSettings)
-    coarse_steps: int = 0
-    coarse: RemeshSettings = field(
-        default_factory=lambda: RemeshSettings(
-            decay=0.995, ramp=1, edge_lengths=(0.1, 0.02), bending_weight=0.05, least_gradient=0.3
-        )
-    )
-    fine_steps: int = 50
-    fine: RemeshSettings = field(default_factory=RemeshSettings)
-    view_weights: tuple[float, ...] = (1.0, 0.9, 1.0, 0.9)
-    expansion: float = 0.1
-    outside: float = 10.0
-    renewals: int = 5
-    renewal_interval: int = 20
-    full_support: float = 0.3
-    filling: float = 0.3
-    target_faces: int = 50_000
 
 
 @dataclass(frozen=True)

@@ -3,50 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from kiss3d_cli.geometry.mesh import Mesh, steady_sum
+from kiss3d_cli.geometry.settings import RemeshSettings
 from kiss3d_cli.geometry.surface.manifold import find_edges, vertex_laplacian
 from kiss3d_cli.geometry.surface.remesh import remesh
-
-
-@dataclass(frozen=True)
-class RemeshSettings:
-    """
-    Attributes:
-        learning_rate: length of a step in reference edge lengths.
-        decay: factor on the learning rate after every step.
-        betas: memory of the gradient, of its square, and of the velocity.
-        ramp: steps over which the learning rate rises to its value.
-        edge_lengths: largest and smallest reference edge length, in world units; begins with the largest.
-        gain: relative change of the reference edge length for a velocity off by `velocity_reference`.
-        velocity_reference: mean relative velocity at which the edge length stays; below it edges get shorter.
-        edge_tolerance: edges may be shorter or longer than the reference by this share.
-        laplacian_weight: share of the way to its neighbours' mean that a vertex goes in every step.
-        bending_weight: the same for the bi-Laplacian, which takes noise away and leaves curved surfaces where they are.
-        gradient_limit: a gradient longer than this many times its running size is cut.
-        interval: steps from one remeshing to the next, once the learning rate has risen to its value.
-        least_gradient: gradients below this share of their root mean square over the mesh move their vertices less
-            than the rest.
-    """
-
-    learning_rate: float = 0.3
-    decay: float = 0.98
-    betas: tuple[float, float, float] = (0.8, 0.8, 0.0)
-    ramp: int = 5
-    edge_lengths: tuple[float, float] = (0.02, 0.005)
-    gain: float = 0.05
-    velocity_reference: float = 0.3
-    edge_tolerance: float = 0.5
-    laplacian_weight: float = 0.02
-    bending_weight: float = 0.2
-    gradient_limit: float = 10.0
-    least_gradient: float = 1.0
-    interval: int = 2
 
 
 class RemeshOptimizer:

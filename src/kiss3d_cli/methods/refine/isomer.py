@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from kiss3d_cli.geometry.settings import VIEW_WEIGHTS
+from kiss3d_cli.geometry.settings import IsomerSettings as Geometry
 from kiss3d_cli.methods.base import Context, Machine, Weightless
 from kiss3d_cli.methods.cost import GIB, Cost, Surroundings
 from kiss3d_cli.methods.shared import Cameras, Share
@@ -21,59 +23,61 @@ FINISH_SECONDS, TEXTURE_SECONDS = 3.0, 6.0
 """Of decimating, colouring and writing, and of a texture of 2048 pixels."""
 
 Length = Annotated[float, Field(ge=0.001, le=1)]
+DEFAULT = Geometry()
+"""The refinement's own defaults, which are the settings' too."""
 
 
 class IsomerSettings(Cameras):
     start: Literal["reconstruct", "hull", "sphere"] = "reconstruct"
     """What is refined: the mesh of the reconstruct stage, the visual hull of the masks, or a sphere."""
-    integrate: bool = True
+    integrate: bool = DEFAULT.integrate
     """Integrate the normals to depth maps first, unless the start shows these normals already: normals alone do not
     close a step in depth."""
-    size: int = Field(512, ge=64, le=1024)
+    size: int = Field(DEFAULT.size, ge=64, le=1024)
     """Side of the tiles that the mesh is compared with, in pixels."""
-    view_weights: tuple[Share, Share, Share, Share] = (1.0, 0.9, 1.0, 0.9)
+    view_weights: tuple[Share, Share, Share, Share] = VIEW_WEIGHTS
     """Weight of the normals of the front, right, back and left view."""
-    steps: int = Field(50, ge=0, le=1000)
+    steps: int = Field(DEFAULT.fine_steps, ge=0, le=1000)
     """Optimisation steps towards the explicit target (stage 2)."""
-    decay: float = Field(0.98, ge=0.5, le=1)
+    decay: float = Field(DEFAULT.fine.decay, ge=0.5, le=1)
     """Factor on the learning rate after each of these steps."""
-    ramp: int = Field(5, ge=1, le=100)
+    ramp: int = Field(DEFAULT.fine.ramp, ge=1, le=100)
     """Steps over which the learning rate rises to its value."""
-    edge_lengths: tuple[Length, Length] = (0.02, 0.005)
+    edge_lengths: tuple[Length, Length] = DEFAULT.fine.edge_lengths
     """Largest and smallest reference edge length of these steps, in world units."""
-    renewals: int = Field(5, ge=1, le=1000)
+    renewals: int = Field(DEFAULT.renewals, ge=1, le=1000)
     """The explicit target is renewed in this many first steps, then at every interval."""
-    renewal_interval: int = Field(20, ge=1, le=1000)
+    renewal_interval: int = Field(DEFAULT.renewal_interval, ge=1, le=1000)
     """Steps between renewals of the explicit target."""
-    coarse_steps: int = Field(0, ge=0, le=1000)
+    coarse_steps: int = Field(DEFAULT.coarse_steps, ge=0, le=1000)
     """Steps of stage 1 before them, for coarse starts."""
-    coarse_decay: float = Field(0.995, ge=0.5, le=1)
+    coarse_decay: float = Field(DEFAULT.coarse.decay, ge=0.5, le=1)
     """Factor on the learning rate after each step of stage 1."""
-    coarse_edge_lengths: tuple[Length, Length] = (0.1, 0.02)
+    coarse_edge_lengths: tuple[Length, Length] = DEFAULT.coarse.edge_lengths
     """Largest and smallest reference edge length of stage 1, in world units."""
-    expansion: float = Field(0.1, ge=0, le=10)
+    expansion: float = Field(DEFAULT.expansion, ge=0, le=10)
     """Weight of the term of stage 1 that moves vertices along their normals."""
-    outside: float = Field(10.0, ge=0, le=1000)
+    outside: float = Field(DEFAULT.outside, ge=0, le=1000)
     """Weight of the term of stage 1 that keeps vertices inside the box."""
-    learning_rate: float = Field(0.3, ge=0.001, le=10)
+    learning_rate: float = Field(DEFAULT.fine.learning_rate, ge=0.001, le=10)
     """Length of a step in reference edge lengths, in both stages."""
-    betas: tuple[Share, Share, Share] = (0.8, 0.8, 0.0)
+    betas: tuple[Share, Share, Share] = DEFAULT.fine.betas
     """Memory of the gradient, of its square and of the velocity."""
-    gain: float = Field(0.05, ge=0, le=1)
+    gain: float = Field(DEFAULT.fine.gain, ge=0, le=1)
     """Relative change of the reference edge length for a velocity that is off its reference."""
-    velocity_reference: float = Field(0.3, ge=0.001, le=10)
+    velocity_reference: float = Field(DEFAULT.fine.velocity_reference, ge=0.001, le=10)
     """Mean relative velocity at which the reference edge length stays."""
-    edge_tolerance: float = Field(0.5, ge=0.05, le=1)
+    edge_tolerance: float = Field(DEFAULT.fine.edge_tolerance, ge=0.05, le=1)
     """Edges may be longer or shorter than the reference by this share."""
-    laplacian_weight: float = Field(0.02, ge=0, le=1)
+    laplacian_weight: float = Field(DEFAULT.fine.laplacian_weight, ge=0, le=1)
     """Share of the way to its neighbours' mean that a vertex goes in every step."""
-    bending_weight: float = Field(0.2, ge=0, le=0.4)
+    bending_weight: float = Field(DEFAULT.fine.bending_weight, ge=0, le=0.4)
     """The same for the bi-Laplacian, which takes noise off the surface without shrinking it."""
-    least_gradient: float = Field(1.0, ge=0, le=10)
+    least_gradient: float = Field(DEFAULT.fine.least_gradient, ge=0, le=10)
     """Gradients below this share of the mesh's root mean square move their vertices less than the rest."""
-    gradient_limit: float = Field(10.0, ge=0.1, le=1000)
+    gradient_limit: float = Field(DEFAULT.fine.gradient_limit, ge=0.1, le=1000)
     """A gradient longer than this many times its running size is cut."""
-    target_faces: int = Field(50_000, ge=100, le=2_000_000)
+    target_faces: int = Field(DEFAULT.target_faces, ge=100, le=2_000_000)
     """Faces of the final mesh, at most."""
     color_weights: tuple[Share, Share, Share, Share] = (1.0, 0.5, 1.0, 0.5)
     """Weight of the colours of the front, right, back and left view."""
@@ -186,10 +190,8 @@ def _with_faces(refined: geometry.Refined, target: int, *, round_off: bool) -> M
     return rounded if len(rounded.faces) <= target else fewer
 
 
-def _geometry(settings: IsomerSettings) -> geometry.IsomerSettings:
+def _geometry(settings: IsomerSettings) -> Geometry:
     """The same for the geometry, which knows no configuration."""
-    from kiss3d_cli.geometry.refine.isomer import IsomerSettings as Geometry
-
     shared = {
         name: getattr(settings, name)
         for name in (
@@ -202,9 +204,8 @@ def _geometry(settings: IsomerSettings) -> geometry.IsomerSettings:
             "gradient_limit",
         )
     }
-    default = Geometry()
     fine = dataclasses.replace(
-        default.fine,
+        DEFAULT.fine,
         decay=settings.decay,
         ramp=settings.ramp,
         edge_lengths=settings.edge_lengths,
@@ -213,7 +214,7 @@ def _geometry(settings: IsomerSettings) -> geometry.IsomerSettings:
         **shared,
     )
     coarse = dataclasses.replace(
-        default.coarse,
+        DEFAULT.coarse,
         decay=settings.coarse_decay,
         edge_lengths=settings.coarse_edge_lengths,
         **shared,
