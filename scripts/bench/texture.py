@@ -110,7 +110,7 @@ def main() -> None:
     times = [time.perf_counter()]
     colored = mesh.with_colors(project_colors(mesh, taken))
     times.append(time.perf_counter())
-    atlas = unwrap(mesh)
+    atlas = unwrap(mesh, taken.cameras)
     times.append(time.perf_counter())
     texture = bake(mesh, taken, atlas)
     times.append(time.perf_counter())
