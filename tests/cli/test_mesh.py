@@ -148,6 +148,26 @@ def test_what_can_t_be_enhanced_is_refused(arguments, cause, picture, given, tmp
     assert cause in answer.err
 
 
+def test_the_published_way_has_its_own_strength_control_and_lora(given, tiny_models, tmp_path):
+    answer = call("run", "--mesh", given, "--text", "a fox", "--preset", "12gb", "--out", tmp_path, "--until", "bundle",
+                  *neural(tiny_models, "bundle.method=enhance"), "--json")  # fmt: skip
+    assert answer.code == 0, answer.err
+    folder = Path(answer.json["run_dir"])
+    bundle, prompt = (
+        json.loads((folder / s / "manifest.json").read_text(encoding="utf-8")) for s in ("bundle", "prompt")
+    )
+    assert bundle["facts"]["steps"] == 4, "at a strength of 0.95"
+    assert set(bundle["models"]) == {"flux-dev", "redux-lora", "flux-controlnet"}
+    assert set(prompt["models"]) == {"flux-dev", "redux-lora", "t5-tokenizer", "clip-tokenizer"}, "no Redux"
+    assert "bundle.control_scales" not in bundle["settings"]
+
+
+def neural(root: Path, *more: str) -> list[str]:
+    settings = ("device.name=cpu", "preprocess.size=128", "preprocess.edge=0.1", "reference.tile=128",
+                "bundle.tile=128", "bundle.steps=4", f"models.root={root}", *more)  # fmt: skip
+    return [part for setting in settings for part in ("--set", setting)]
+
+
 def test_flux_redraws_it_and_the_mesh_is_the_start(given, tiny_models, tmp_path, monkeypatch):
     """Every network runs. Random weights draw no object, though: what Flux started from takes its picture's place."""
     draw = Studio.draw
@@ -158,12 +178,10 @@ def test_flux_redraws_it_and_the_mesh_is_the_start(given, tiny_models, tmp_path,
         shutil.copyfile(context.inputs["reference/reference_bundle.png"], context.output / "bundle.png")
 
     monkeypatch.setattr(Studio, "draw", drawn)
-    settings = (
-        "device.name=cpu", "preprocess.size=128", "preprocess.edge=0.1", "reference.tile=128", "bundle.tile=128",
-        "bundle.steps=4", "bundle.redux=false", "reconstruct.method=mesh", "refine.size=128", "refine.steps=2",
-        "refine.target_faces=1000", "refine.texture=false", f"models.root={tiny_models}",
+    chosen = neural(
+        tiny_models, "bundle.redux=false", "reconstruct.method=mesh", "refine.size=128", "refine.steps=2",
+        "refine.target_faces=1000", "refine.texture=false",
     )  # fmt: skip
-    chosen = [part for setting in settings for part in ("--set", setting)]
     answer = call("run", "--mesh", given, "--text", "a fox", "--strength", ".5", "--preset", "12gb", "--out", tmp_path,
                   *chosen, "--json")  # fmt: skip
     assert answer.code == 0, answer.err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from kiss3d_cli.core.records import (
     write_json,
 )
 
+DIGITS = b"0123456789"
 RECORD = {"schema_version": 2, "size": 64, "name": "füchse", "facts": {"seconds": 0.5, "of": [1, None, True]}}
 
 
@@ -99,16 +99,15 @@ def test_yaml_that_is_read() -> None:
 
 
 def test_no_single_byte_changes_unnoticed(tmp_path: Path) -> None:
-    """Every byte, each to eight others; a version's digit must not turn a record into one without a checksum."""
+    """Every bit, and every digit to the others: a version's must not turn a record into one without a checksum."""
     data = seal(RECORD)
     path = tmp_path / "record.json"
     path.write_bytes(data)
     assert read_sealed(path, 2, 1) == RECORD
-    numbers = random.Random(0)
     for place in range(len(data)):
-        others = (
-            {data[place] ^ 1 << bit for bit in range(8)} | set(numbers.sample(range(256), 4)) | set(b"0123456789 \t")
-        )
+        others = {data[place] ^ 1 << bit for bit in range(8)}
+        if data[place] in DIGITS:
+            others |= set(DIGITS)
         for byte in others - {data[place]}:
             path.write_bytes(data[:place] + bytes([byte]) + data[place + 1 :])
             with pytest.raises(BadRecord) as caught:

@@ -34,6 +34,7 @@ METHODS = (
     "bundle.reference:Reference",
     "bundle.flux:Flux",
     "bundle.redux:Redux",
+    "bundle.enhance:Enhance",
     "bundle.text:Text",
     "bundle.file:File",
     "reconstruct.hull:Hull",

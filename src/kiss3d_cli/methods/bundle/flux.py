@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -70,14 +70,21 @@ class Flux(OfFlux[FluxSettings]):
 
     @contextmanager
     def open(self, settings: FluxSettings, machine: Machine) -> Iterator[Opened]:
-        from kiss3d_cli.image.conditions import fit_bundle
-        from kiss3d_cli.image.png import read_png
-        from kiss3d_cli.methods.bundle.drawing import Studio
-
-        with Studio(settings, machine, settings.strength) as studio:
-
-            def work(context: Context) -> None:
-                reference = fit_bundle(read_png(context.inputs["reference/reference_bundle.png"]), settings.tile)
-                studio.draw(context, reference, settings.asked)
-
+        with redrawing(settings, machine, settings.asked, settings.strength) as work:
             yield work
+
+
+@contextmanager
+def redrawing(settings: Drawing, machine: Machine, asked: Sequence[Asked], strength: float) -> Iterator[Opened]:
+    """Flux at work on reference bundles, under these controls and at this strength."""
+    from kiss3d_cli.image.conditions import fit_bundle
+    from kiss3d_cli.image.png import read_png
+    from kiss3d_cli.methods.bundle.drawing import Studio
+
+    with Studio(settings, machine, strength) as studio:
+
+        def work(context: Context) -> None:
+            reference = fit_bundle(read_png(context.inputs["reference/reference_bundle.png"]), settings.tile)
+            studio.draw(context, reference, asked)
+
+        yield work

@@ -37,7 +37,7 @@ class Lora(Settings):
         """The model of the route's LoRA; it may have parts for the text encoders too."""
         if self.lora_scale == 0:
             return ()
-        return ("redux-lora",) if self.method == "redux" else ("bundle-lora",)
+        return ("redux-lora",) if self.method in ("redux", "enhance") else ("bundle-lora",)
 
 
 class Drawing(Lora, Seeded):

@@ -57,4 +57,4 @@ class Flux(Prompt[PromptSettings]):
     default = True
 
     def redux(self, settings: PromptSettings) -> bool:
-        return settings.redux
+        return settings.redux and settings.method != "enhance"  # the published way from a mesh has none
