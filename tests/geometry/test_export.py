@@ -59,18 +59,21 @@ def accessor(document: dict, binary: bytes, number: int) -> np.ndarray:
 
 def test_drawn_obj(tmp_path: Path) -> None:
     triangle = Mesh(torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 0.5, -2]]), torch.tensor([[0, 1, 2]]))
+    normals = 3 * "vn 0 0.97014 0.24254\n" + "s 1\n"  # (0, 2, 0.5) / sqrt(4.25), worked by hand
     write_mesh(tmp_path / "a.obj", triangle)
-    assert (tmp_path / "a.obj").read_text(encoding="utf-8") == "v 0 0 0\nv 1 0 0\nv 0 0.5 -2\nf 1 2 3\n"
+    assert (tmp_path / "a.obj").read_text(
+        encoding="utf-8"
+    ) == "v 0 0 0\nv 1 0 0\nv 0 0.5 -2\n" + normals + "f 1//1 2//2 3//3\n"
     write_mesh(tmp_path / "b.obj", triangle.with_colors(torch.tensor([[0.0, 0.5, 1], [1, 1, 1], [0.25, 0, 0]])))
     assert (tmp_path / "b.obj").read_text(
         encoding="utf-8"
-    ) == "v 0 0 0 0 0.5 1\nv 1 0 0 1 1 1\nv 0 0.5 -2 0.25 0 0\nf 1 2 3\n"
+    ) == "v 0 0 0 0 0.5 1\nv 1 0 0 1 1 1\nv 0 0.5 -2 0.25 0 0\n" + normals + "f 1//1 2//2 3//3\n"
     picture = torch.full((2, 2, 3), 7, dtype=torch.uint8)
     texture = Texture(torch.tensor([[0.0, 0.0], [1.0, 0.25]]), torch.tensor([[0, 1, 1]]), picture)
     files = write_mesh(tmp_path / "c.obj", triangle, texture)
     assert [file.name for file in files] == ["c.obj", "c.mtl", "c.png"]
-    expected = "mtllib c.mtl\nv 0 0 0\nv 1 0 0\nv 0 0.5 -2\nvt 0 1\nvt 1 0.75\nusemtl surface\nf 1/1 2/2 3/2\n"
-    assert files[0].read_text(encoding="utf-8") == expected
+    expected = "mtllib c.mtl\nv 0 0 0\nv 1 0 0\nv 0 0.5 -2\nvt 0 1\nvt 1 0.75\n" + normals
+    assert files[0].read_text(encoding="utf-8") == expected + "usemtl surface\nf 1/1/1 2/2/2 3/2/3\n"
     assert "map_Kd c.png" in files[1].read_text(encoding="utf-8")
     assert np.array_equal(np.asarray(Image.open(files[2])), picture.numpy())
 

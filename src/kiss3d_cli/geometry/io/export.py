@@ -6,36 +6,31 @@ splits vertices along texture seams, which opens a closed mesh.
 
 from __future__ import annotations
 
-import json
+import hashlib
+import re
 import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
 
-from kiss3d_cli.core.color_space import srgb_to_linear
 from kiss3d_cli.core.errors import BadInput
-from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
-from kiss3d_cli.geometry.surface.sorting import distinct
-from kiss3d_cli.geometry.texture.texture import Texture
+from kiss3d_cli.geometry.io.gltf.write import Surface, unit_normals, write_glb
+from kiss3d_cli.geometry.mesh import Mesh
+from kiss3d_cli.geometry.texture.texture import Texture, png_file
 
 SUFFIXES = (".glb", ".obj", ".ply", ".stl")
-
-# Numbers of the glTF 2.0 specification.
-_FLOAT, _UNSIGNED_INT = 5126, 5125
-_VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
-_LINEAR, _LINEAR_MIPMAP_LINEAR, _CLAMP_TO_EDGE = 9729, 9987, 33071
-_JSON_CHUNK, _BINARY_CHUNK = 0x4E4F534A, 0x004E4942
 
 
 def write_mesh(path: Path, mesh: Mesh, texture: Texture | None = None) -> list[Path]:
     """Writes a mesh in the format of the path's ending and returns the files, the named one first.
 
-    All formats keep the world frame (y up, front +z). GLB and OBJ carry the texture if there is one, else vertex
-    colours; PLY carries vertex colours, STL neither. An OBJ with a texture puts an MTL and a PNG with the same stem
-    beside it.
+    All formats keep the world frame (y up, front +z), and all but STL the vertices' normals. GLB and OBJ carry the
+    texture if there is one, else vertex colours; PLY carries vertex colours, STL neither. An OBJ with a texture puts an
+    MTL and a PNG beside it, named as `companion` says.
 
     Raises:
         BadInput: another ending, a mesh without faces, vertices that are not finite, faces that do not fit.
@@ -53,7 +48,8 @@ def write_mesh(path: Path, mesh: Mesh, texture: Texture | None = None) -> list[P
     elif suffix == ".stl":
         files = {path: stl(mesh)}
     else:
-        files = {path.with_suffix(ending): data for ending, data in obj(mesh, texture, path.stem).items()}
+        stem = companion(path.stem)
+        files = {path.with_name(stem + ending): data for ending, data in obj(mesh, texture, stem).items()}
         files = {path if file.suffix == ".obj" else file: data for file, data in files.items()}
     for file, data in files.items():
         file.write_bytes(data)
@@ -84,17 +80,27 @@ def _bytes_of_colors(mesh: Mesh) -> np.ndarray | None:
     return (mesh.colors.detach().cpu().double().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 
 
+def companion(stem: str) -> str:
+    """The stem of the files that an OBJ of this stem names.
+
+    Most readers split such names at spaces, and do not agree on how letters beyond ASCII are encoded. So these are
+    replaced, and the end tells apart what would become the same.
+    """
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", stem)
+    return stem if plain == stem else f"{plain}-{hashlib.sha256(stem.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
 def ply(mesh: Mesh) -> bytes:
-    """Binary PLY with sRGB-encoded vertex colours, as viewers expect them."""
+    """Binary PLY with normals and sRGB-encoded vertex colours, as viewers expect them."""
     vertices, faces = _arrays(mesh)
     colors = _bytes_of_colors(mesh)
-    fields: list[Any] = [("xyz", "<f4", 3)]
-    names = [f"property float {axis}" for axis in "xyz"]
+    fields: list[Any] = [("xyz", "<f4", 3), ("normal", "<f4", 3)]
+    names = [f"property float {axis}" for axis in ("x", "y", "z", "nx", "ny", "nz")]
     if colors is not None:
         fields.append(("rgb", "u1", 3))
         names += [f"property uchar {channel}" for channel in ("red", "green", "blue")]
     table = np.zeros(len(vertices), dtype=fields)
-    table["xyz"] = vertices
+    table["xyz"], table["normal"] = vertices, unit_normals(mesh)
     if colors is not None:
         table["rgb"] = colors
     rows = np.zeros(len(faces), dtype=[("count", "u1"), ("index", "<i4", 3)])
@@ -115,25 +121,44 @@ def stl(mesh: Mesh) -> bytes:
     return b"kiss3d".ljust(80, b" ") + struct.pack("<I", len(faces)) + rows.tobytes()
 
 
-def obj(mesh: Mesh, texture: Texture | None, stem: str) -> dict[str, bytes]:
-    """OBJ text by file ending; with a texture also the MTL and the PNG, which are named `stem` too.
+def obj(
+    mesh: Mesh,
+    texture: Texture | None,
+    stem: str,
+    normal_map: UInt8[Tensor, "H W 3"] | None = None,
+    roughness: float = 1.0,
+) -> dict[str, bytes]:
+    """OBJ text by file ending, smooth; with a texture also the MTL and the PNG, which are named `stem` too.
 
     Without a texture, vertex colours follow the positions, sRGB-encoded (MeshLab's and Blender's extension of OBJ).
+
+    Args:
+        stem: as `companion` makes it.
+        normal_map: in the texture's coordinates; a second PNG.
+        roughness: 1 is a matt surface.
     """
     vertices, faces = _arrays(mesh)
     numbers = faces + 1
+    normals = _lines("vn %.5g %.5g %.5g", unit_normals(mesh)) + "s 1\n"
     if texture is None:
         colors = None if mesh.colors is None else mesh.colors.detach().cpu().float().clamp(0, 1).numpy()
         rows = vertices if colors is None else np.concatenate([vertices, colors], 1)
         form = "v %.9g %.9g %.9g" if colors is None else "v %.9g %.9g %.9g %.5g %.5g %.5g"
-        return {".obj": (_lines(form, rows) + _lines("f %d %d %d", numbers)).encode()}
+        polygons = _lines("f %d//%d %d//%d %d//%d", np.repeat(numbers, 2, 1))
+        return {".obj": (_lines(form, rows) + normals + polygons).encode()}
     uv = texture.uv.detach().cpu().double().numpy() * [1, -1] + [0, 1]  # OBJ has v upwards
     corners = texture.corners.cpu().numpy() + 1
-    pairs = np.stack([numbers, corners], -1).reshape(-1, 6)
-    text = f"mtllib {stem}.mtl\n" + _lines("v %.9g %.9g %.9g", vertices) + _lines("vt %.7g %.7g", uv)
-    text += "usemtl surface\n" + _lines("f %d/%d %d/%d %d/%d", pairs)
+    triples = np.stack([numbers, corners, numbers], -1).reshape(-1, 9)
+    text = f"mtllib {stem}.mtl\n" + _lines("v %.9g %.9g %.9g", vertices) + _lines("vt %.7g %.7g", uv) + normals
+    text += "usemtl surface\n" + _lines("f %d/%d/%d %d/%d/%d %d/%d/%d", triples)
     material = f"newmtl surface\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {stem}.png\n"
-    return {".obj": text.encode(), ".mtl": material.encode(), ".png": texture.png}
+    files = {".png": texture.png}
+    if roughness < 1:
+        material += f"Pr {roughness:.3g}\n"
+    if normal_map is not None:
+        material += f"map_Bump {stem}_normal.png\n"
+        files["_normal.png"] = png_file(normal_map)
+    return {".obj": text.encode(), ".mtl": material.encode(), **files}
 
 
 def _lines(form: str, rows: np.ndarray) -> str:
@@ -141,83 +166,5 @@ def _lines(form: str, rows: np.ndarray) -> str:
 
 
 def glb(mesh: Mesh, texture: Texture | None) -> bytes:
-    """glTF 2.0 in one binary file, y up and front +z as glTF has it.
-
-    The base colour texture is sRGB-encoded, COLOR_0 is linear; the material is rough and not metallic.
-    """
-    vertices, faces = _arrays(mesh)
-    normals = vertex_normals(mesh.vertices.detach().cpu().double(), mesh.faces.cpu()).numpy()
-    normals[np.linalg.norm(normals, axis=1) < 0.5] = (0, 1, 0)  # a vertex without a face still needs a unit vector
-    attributes = {"POSITION": vertices, "NORMAL": normals}
-    material: dict[str, Any] = {"metallicFactor": 0, "roughnessFactor": 1}
-    if texture is not None:
-        corners, places = texture.corners.cpu().numpy().reshape(-1), len(texture.uv)
-        pairs, _, index = distinct(faces.reshape(-1) * places + corners, len(vertices) * places)
-        attributes = {name: values[pairs // places] for name, values in attributes.items()}
-        attributes["TEXCOORD_0"] = texture.uv.detach().cpu().numpy()[pairs % places]
-        faces = index.reshape(-1, 3)
-        material["baseColorTexture"] = {"index": 0}
-    elif mesh.colors is not None:
-        attributes["COLOR_0"] = srgb_to_linear(mesh.colors.detach().cpu().double().clamp(0, 1).numpy())
-    binary = _Binary()
-    accessors = {name: binary.add(values.astype("<f4"), _VERTEX_BUFFER) for name, values in attributes.items()}
-    indices = binary.add(faces.astype("<u4").reshape(-1), _INDEX_BUFFER)
-    document: dict[str, Any] = {
-        "asset": {"version": "2.0", "generator": "kiss3d"},
-        "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0, "name": "mesh"}],
-        "meshes": [{"primitives": [{"attributes": accessors, "indices": indices, "material": 0}]}],
-        "materials": [{"pbrMetallicRoughness": material, "doubleSided": True}],
-    }
-    if texture is not None:
-        document["images"] = [{"bufferView": binary.view(texture.png), "mimeType": "image/png"}]
-        document["samplers"] = [
-            {"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAP_LINEAR, "wrapS": _CLAMP_TO_EDGE, "wrapT": _CLAMP_TO_EDGE}
-        ]
-        document["textures"] = [{"sampler": 0, "source": 0}]
-    document |= {
-        "accessors": binary.accessors,
-        "bufferViews": binary.views,
-        "buffers": [{"byteLength": len(binary.data)}],
-    }
-    text = json.dumps(document, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 4)
-    total = 12 + 8 + len(text) + 8 + len(binary.data)
-    return b"".join(
-        [
-            struct.pack("<4sII", b"glTF", 2, total),
-            struct.pack("<II", len(text), _JSON_CHUNK),
-            text,
-            struct.pack("<II", len(binary.data), _BINARY_CHUNK),
-            bytes(binary.data),
-        ]
-    )
-
-
-class _Binary:
-    """The binary chunk of a GLB as it grows; everything in it starts at a multiple of four bytes."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-        self.views: list[dict[str, int]] = []
-        self.accessors: list[dict[str, Any]] = []
-
-    def view(self, data: bytes, target: int | None = None) -> int:
-        self.views.append({"buffer": 0, "byteOffset": len(self.data), "byteLength": len(data)})
-        if target is not None:
-            self.views[-1]["target"] = target
-        self.data += data + b"\0" * (-len(data) % 4)
-        return len(self.views) - 1
-
-    def add(self, values: np.ndarray, target: int) -> int:
-        """An accessor for (N,) indices or (N, 2 or 3) float32 values."""
-        accessor: dict[str, Any] = {"bufferView": self.view(values.tobytes(), target), "count": len(values)}
-        if values.ndim == 1:
-            accessor |= {"componentType": _UNSIGNED_INT, "type": "SCALAR"}
-        else:
-            accessor |= {"componentType": _FLOAT, "type": f"VEC{values.shape[1]}"}
-            if target == _VERTEX_BUFFER:
-                accessor |= {"min": values.min(0).tolist(), "max": values.max(0).tolist()}
-        self.accessors.append(accessor)
-        return len(self.accessors) - 1
+    """glTF 2.0 in one binary file, y up and front +z as glTF has it (`gltf.write`)."""
+    return write_glb([Surface("mesh", mesh, texture)])

@@ -12,6 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 
+def png_file(pixels: UInt8[Tensor, "H W 3"]) -> bytes:
+    """An image as a PNG file."""
+    data = io.BytesIO()
+    Image.fromarray(pixels.cpu().numpy()).save(data, "PNG", compress_level=6, compress_type=zlib.Z_RLE)
+    return data.getvalue()
+
+
 @dataclass(frozen=True)
 class Texture:
     """Texture coordinates of a mesh's face corners, and the picture they point into.
@@ -31,6 +38,4 @@ class Texture:
     @cached_property
     def png(self) -> bytes:
         """The image as a file."""
-        data = io.BytesIO()
-        Image.fromarray(self.image.cpu().numpy()).save(data, "PNG", compress_level=6, compress_type=zlib.Z_RLE)
-        return data.getvalue()
+        return png_file(self.image)

@@ -10,7 +10,7 @@ from kiss3d_cli.methods.cost import Cost, Surroundings
 class Frame(Weightless[Settings]):
     """The final mesh in the frame of the mesh of `--mesh`: its axes, its place and its units."""
 
-    stage, name, version = "place", "frame", 1
+    stage, name, version = "place", "frame", 2
     reads = ("refine/mesh.glb", "refine/mesh.ply", "preprocess/frame.json")
     writes = ("mesh.glb", "mesh.obj", "mesh.ply")
     help = "takes the frame of `--mesh`"

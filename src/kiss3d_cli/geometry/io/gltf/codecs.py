@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -95,3 +95,20 @@ def unpack_meshopt(document: Document, view: dict[str, Any], extension: dict[str
         return meshopt.decode_gltf_buffer(bytes(data), count, stride, mode, kind).tobytes()
     except ValueError as error:
         raise document.wrong(f"its {name} data are damaged") from error
+
+
+def pack_meshopt(rows: np.ndarray, mode: Literal["ATTRIBUTES", "TRIANGLES"]) -> bytes:
+    """Rows as EXT_meshopt_compression stores them.
+
+    Raises:
+        Missing: the encoder is not installed.
+    """
+    if find_spec("meshopt") is None:
+        raise Missing(
+            "meshoptimizer's encoder, the package meshopt, is not installed",
+            hint="pip install 'kiss3d[export]'",
+        )
+    import meshopt
+
+    data = rows.reshape(-1) if mode == "TRIANGLES" else rows
+    return bytes(meshopt.encode_gltf_buffer(np.ascontiguousarray(data), mode))
