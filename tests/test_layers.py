@@ -1,4 +1,4 @@
-"""cli -> pipeline -> methods -> {models | evaluation -> geometry | image} -> core; nothing imports backwards."""
+"""cli -> pipeline -> methods -> {models | {evaluation, export} -> geometry | image} -> core; none backwards."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ ALLOWED = {
     "geometry": {"core"},
     "image": {"core"},
     "evaluation": {"core", "geometry"},
-    "methods": {"core", "models", "geometry", "image", "evaluation"},
+    "export": {"core", "geometry", "image", "evaluation"},
+    "methods": {"core", "models", "geometry", "image", "evaluation", "export"},
     "report": {"core", "geometry", "image", "evaluation", "methods", "pipeline"},
-    "pipeline": {"core", "models", "geometry", "image", "evaluation", "methods", "report"},
+    "pipeline": {"core", "models", "geometry", "image", "evaluation", "export", "methods", "report"},
     "training": {"core", "models", "geometry"},
     "web": {"core", "geometry", "image", "evaluation", "methods", "pipeline", "report"},
     "serve": {"core", "pipeline", "report"},
     "cli": {
         *("core", "models", "geometry", "image", "evaluation", "methods", "pipeline", "report", "training", "web"),
-        "serve",
+        *("export", "serve"),
     },
     "api.py": {"core", "evaluation", "pipeline", "report"},
     "__main__.py": {"cli"},

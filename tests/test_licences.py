@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 PERMISSIVE = {
     "0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0", "CNRI-Python", "ISC", "MIT",
-    "MIT-CMU", "PSF-2.0", "Python-2.0", "Zlib",
+    "MIT-CMU", "PSF-2.0", "Python-2.0", "TOST-1.0", "Zlib",
 }  # fmt: skip
 WEAK_COPYLEFT = {"MPL-2.0"}
 """Of single files: using them asks for nothing of the code that does."""
@@ -33,6 +33,7 @@ WORDS = {
 """What packages without an SPDX expression write, in lower case."""
 READ_BY_HAND = {
     "assimp-py": "MIT",
+    "usd-core": "TOST-1.0",  # the Apache License 2.0 with another clause on trademarks
     "embreex": "BSD-3-Clause", "sentencepiece": "Apache-2.0", "tensorboard": "Apache-2.0", "absl-py": "Apache-2.0",
     "grpcio": "Apache-2.0", "markdown": "BSD-3-Clause", "tensorboard-data-server": "Apache-2.0",
     "werkzeug": "BSD-3-Clause", "attrs": "MIT", "jsonschema": "MIT", "jsonschema-specifications": "MIT",

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import kiss3d_cli
-from kiss3d_cli.cli import doctor, evaluate, models, report, resume, run, serve, status, streams, train, ui
+from kiss3d_cli.cli import doctor, evaluate, export, models, report, resume, run, serve, status, streams, train, ui
 from kiss3d_cli.cli.group import HarmlessGroup
 from kiss3d_cli.cli.streams import show
 from kiss3d_cli.cli.views_option import ViewsCommand
@@ -47,6 +47,7 @@ app.command("run", cls=ViewsCommand)(run.run)
 app.command("resume")(resume.resume)
 app.command("status")(status.status)
 app.command("eval")(evaluate.evaluate)
+app.command("export")(export.export)
 app.command("report")(report.report)
 app.command("ui")(ui.ui)
 app.command("serve")(serve.serve)
