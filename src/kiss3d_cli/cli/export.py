@@ -49,6 +49,8 @@ def export(
         typer.Option(metavar="LENGTH", help="print: no wall thinner, 1.2mm for example.", show_default=False),
     ] = None,
     hollow: Annotated[bool, typer.Option("--hollow", help="print: empty inside, with holes to drain it.")] = False,
+    lods: Annotated[int, typer.Option(help="Game engines: levels of detail, each with half of the faces.")] = 1,
+    collision: Annotated[bool, typer.Option("--collision", help="Game engines: convex hulls for physics too.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Write a mesh as another program wants it: a slicer, Blender, a game engine, a web page, a phone."""
@@ -68,6 +70,8 @@ def export(
         base=base,
         wall=None if wall is None else length(wall, "--wall"),
         hollow=hollow,
+        lods=lods,
+        collision=collision,
     )
     options.check()
     _one_of(input_up, ("y", "z"), "--input-up")

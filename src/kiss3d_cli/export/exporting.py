@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from kiss3d_cli.export.hulls import convex_hulls
 from kiss3d_cli.export.model import Model, placed, scale_of, used_box
 from kiss3d_cli.export.options import Options
+from kiss3d_cli.export.page import page
 from kiss3d_cli.export.printing import printable
 from kiss3d_cli.export.simplify import simplified
 from kiss3d_cli.export.targets import UNITS, front
@@ -25,6 +27,9 @@ from kiss3d_cli.geometry.surface.topology import report
 from kiss3d_cli.geometry.texture.transfer import sampled
 
 Told = Callable[[float, str], None]
+_LEAST_FACES, _LEAST_TEXTURE = 16, 64
+_SMALL_TEXTURE = 512
+"""Pixels a side below which fewer faces do less harm than fewer pixels."""
 
 
 @dataclass
@@ -53,33 +58,98 @@ def export(model: Model, options: Options, stem: str, doing: Told = lambda _shar
         Missing: a package that the target or an option needs.
     """
     notes: list[str] = []
-    target, kind = options.target, options.format
-    model = _with_faces(model, options, notes, doing)
-    unit = UNITS[target.unit_in(kind)]
+    target, unit = options.target, UNITS[options.target.unit_in(options.format)]
+    given, model = model, _with_faces(model, options, notes, doing)
 
     def scale(mesh: Mesh) -> float:
         return scale_of(mesh, options.height, target.longest, unit)
 
-    facts: dict[str, Any] = {}
     if target.solid:
         if model.texture is not None or model.mesh.colors is not None:
             notes.append("A print has no colours here.")
         mesh, facts, said = printable(model.mesh, options, scale, doing)
         notes += said
-        ready = Model(mesh)
-    else:
-        model = _fitted(model, options.texture or target.texture)
-        if kind == "ply" and model.texture is not None:
-            notes.append("PLY has no texture here: its colours are taken over to the vertices.")
-            model = Model(model.mesh.with_colors(_vertex_colors(model)), roughness=model.roughness)
-        elif kind == "stl" and (model.texture is not None or model.mesh.colors is not None):
-            notes.append("STL has no colours.")
-            model = Model(model.mesh.with_colors(None))
-        moved = placed(model.mesh, options.upward, options.origin or target.origin, scale(model.mesh))
-        ready = model.with_mesh(moved)
-    doing(0.9, "writing")
-    files = _written(ready, options, stem)
-    return Exported(files, _facts(ready, options, files) | facts, notes)
+        doing(0.9, "writing")
+        files = _written(Model(mesh), options, stem)
+        return Exported(files, _facts(Model(mesh), options, files) | facts, notes)
+
+    factor, origin = scale(model.mesh), options.origin or target.origin
+
+    def ready(level: Model, pixels: int) -> Model:
+        painted = _painted(_fitted(level, pixels), options.format, notes)
+        return painted.with_mesh(placed(painted.mesh, options.upward, origin, factor, model.mesh))
+
+    pixels = options.texture or target.texture
+    first = ready(model, pixels)
+    hulls = []
+    if options.collision:
+        doing(0.5, "finding convex hulls")
+        hulls = convex_hulls(first.mesh)
+    doing(0.7, "writing")
+    files = _written(first, options, stem, hulls)
+    if target.bytes is not None and options.faces is None and options.texture is None:
+        first, files = _small(first, options, stem, files, notes)
+    facts = _facts(first, options, files)
+    if options.collision:
+        facts["hulls"] = len(hulls)
+    if options.lods > 1:
+        doing(0.8, "making levels of detail")
+        facts["lods"] = [len(first.mesh.faces)]
+        for number, level in enumerate(_levels(given, first, options.lods, pixels, notes), 1):
+            least = ready(level, max(_LEAST_TEXTURE, pixels >> number))
+            files |= _written(least, options, f"{stem}_LOD{number}")
+            facts["lods"].append(len(level.mesh.faces))
+    if options.to == "web":
+        files[f"{stem}.html"] = page(f"{stem}.glb", stem).encode()
+    facts["bytes"] = {name: len(data) for name, data in files.items()}
+    return Exported(files, facts, list(dict.fromkeys(notes)))
+
+
+def _painted(model: Model, kind: str, notes: list[str]) -> Model:
+    """With its colours in the form that the format holds."""
+    if kind == "ply" and model.texture is not None:
+        notes.append("PLY has no texture here: its colours are taken over to the vertices.")
+        return Model(model.mesh.with_colors(_vertex_colors(model)), roughness=model.roughness)
+    if kind == "stl" and (model.texture is not None or model.mesh.colors is not None):
+        notes.append("STL has no colours.")
+        return Model(model.mesh.with_colors(None))
+    return model
+
+
+def _levels(given: Model, first: Model, count: int, pixels: int, notes: list[str]) -> Iterator[Model]:
+    """Models of half, a quarter ... of the first one's faces, each made of all that was given."""
+    last = len(first.mesh.faces)
+    for number in range(1, count):
+        level = simplified(
+            given, max(_LEAST_FACES, len(first.mesh.faces) >> number), max(_LEAST_TEXTURE, pixels >> number)
+        )
+        if len(level.mesh.faces) >= last:
+            notes.append(f"{last:,} faces are the fewest that keep its pieces and holes: there are {number} levels.")
+            return
+        last = len(level.mesh.faces)
+        yield level
+
+
+def _small(
+    model: Model, options: Options, stem: str, files: dict[str, bytes], notes: list[str]
+) -> tuple[Model, dict[str, bytes]]:
+    """Under the target's number of bytes: first with a smaller texture, then with fewer faces."""
+    limit = options.target.bytes
+    assert limit is not None
+    full, before = model, sum(map(len, files.values()))
+    while (size := sum(map(len, files.values()))) > limit and len(model.mesh.faces) > _LEAST_FACES:
+        side = 0 if model.texture is None else max(model.texture.image.shape[:2])
+        if side > _SMALL_TEXTURE:
+            model = _fitted(model, side // 2)
+        else:
+            model = simplified(full, int(len(model.mesh.faces) * max(0.3, 0.9 * limit / size)), max(side, 16))
+        files = _written(model, options, stem)
+    if model is not full:
+        kept = f"{len(model.mesh.faces):,} faces"
+        if model.texture is not None:
+            kept += f" and a texture of {max(model.texture.image.shape[:2])} pixels"
+        notes.append(f"At {before / 1e6:.1f} MB it was large for {options.target.purpose}: it keeps {kept}.")
+    return model, files
 
 
 def _with_faces(model: Model, options: Options, notes: list[str], doing: Told) -> Model:
@@ -128,11 +198,14 @@ def _vertex_colors(model: Model) -> torch.Tensor:
     return (total / count[:, None]).to(model.mesh.vertices.dtype)
 
 
-def _written(model: Model, options: Options, stem: str) -> dict[str, bytes]:
+def _written(model: Model, options: Options, stem: str, hulls: Sequence[Mesh] = ()) -> dict[str, bytes]:
+    """The files, by their names; hulls are nodes of a GLB, and objects of an OBJ of their own."""
     kind, mesh = options.format, model.mesh
     if kind == "glb":
-        surface = Surface(stem, mesh, model.texture, model.normal_map, model.roughness)
-        return {f"{stem}.glb": write_glb([surface], packed=options.to == "web")}
+        name = options.target.hull
+        surfaces = [Surface(stem, mesh, model.texture, model.normal_map, model.roughness)]
+        surfaces += [Surface(name.format(stem, number), hull, shown=False) for number, hull in enumerate(hulls)]
+        return {f"{stem}.glb": write_glb(surfaces, packed=options.to == "web")}
     if kind == "usdz":
         return {f"{stem}.usdz": usdz(model)}
     if kind == "3mf":
@@ -143,7 +216,10 @@ def _written(model: Model, options: Options, stem: str) -> dict[str, bytes]:
         return {f"{stem}.ply": plain.ply(mesh)}
     named = plain.companion(stem)
     files = plain.obj(mesh, model.texture, named, model.normal_map, model.roughness)
-    return {(stem if ending == ".obj" else named) + ending: data for ending, data in files.items()}
+    files = {(stem if ending == ".obj" else named) + ending: data for ending, data in files.items()}
+    if hulls:
+        files[f"{stem}_collision.obj"] = plain.obj_of_parts({f"hull_{i}": hull for i, hull in enumerate(hulls)})
+    return files
 
 
 def _facts(model: Model, options: Options, files: dict[str, bytes]) -> dict[str, Any]:

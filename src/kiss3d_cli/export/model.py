@@ -71,15 +71,16 @@ def scale_of(mesh: Mesh, height: float | None, longest: float | None, unit: floa
     return (1.0 if longest is None else longest / extent) / unit
 
 
-def placed(mesh: Mesh, up: Axis, origin: Origin, scale: float) -> Mesh:
+def placed(mesh: Mesh, up: Axis, origin: Origin, scale: float, like: Mesh | None = None) -> Mesh:
     """The mesh with that axis up, at that place, so many times as large.
 
     Args:
         mesh: y up, front +z.
         up: with z upwards, the front looks along -y, as in Blender.
         origin: of the new frame, in the object.
+        like: the mesh whose box says where that is; its own by default.
     """
-    low, high = used_box(mesh)
+    low, high = used_box(mesh if like is None else like)
     anchor = (low + high) / 2
     if origin == "floor":
         anchor[1] = low[1]

@@ -54,6 +54,8 @@ class Target:
         solid: the mesh must have one closed outside.
         tried: the reader in which files for it were opened.
         obj_up: what its reader takes for up in OBJ files, where that is another axis.
+        bytes: of the mesh's file, at most, where neither faces nor a texture's size are asked for.
+        hull: the name by which its importer knows a collision hull in a GLB, of the mesh's name and a number.
     """
 
     purpose: str
@@ -67,6 +69,8 @@ class Target:
     solid: bool
     tried: str
     obj_up: Axis | None = None
+    bytes: int | None = None
+    hull: str = "{}_hull_{}"
 
     def up_in(self, kind: str) -> Axis:
         """The upward axis of a file in this format."""
@@ -77,6 +81,7 @@ class Target:
         return FORMATS[kind].unit or self.unit
 
 
+_KHRONOS = "Khronos' validator"
 TARGETS: Mapping[str, Target] = {
     "print": Target(
         "a slicer", ("3mf", "stl", "obj", "ply"), "z", "mm", "floor", 0.1, 2048, None, True, "PrusaSlicer 2.5"
@@ -85,9 +90,15 @@ TARGETS: Mapping[str, Target] = {
         "Blender", ("glb", "obj", "ply", "stl"), "z", "m", "floor", None, 4096, None, False, "bpy 5.0", "y"
     ),
     "unity": Target("Unity", ("obj", "glb"), "y", "m", "floor", None, 2048, 20_000, False, "bpy 5.0"),
-    "unreal": Target("Unreal Engine", ("glb",), "y", "m", "floor", None, 2048, 50_000, False, "Khronos' validator"),
-    "godot": Target("Godot", ("glb", "obj"), "y", "m", "floor", None, 2048, 20_000, False, "Khronos' validator"),
-    "web": Target("a web page", ("glb",), "y", "m", "center", None, 1024, 30_000, False, "Khronos' validator"),
+    "unreal": Target(
+        "Unreal Engine", ("glb",), "y", "m", "floor", None, 2048, 50_000, False, _KHRONOS, hull="UCX_{}_{:02}"
+    ),
+    "godot": Target(
+        "Godot", ("glb", "obj"), "y", "m", "floor", None, 2048, 20_000, False, _KHRONOS, hull="{}_{}-convcolonly"
+    ),
+    "web": Target(
+        "a web page", ("glb",), "y", "m", "center", None, 1024, 30_000, False, "<model-viewer> 4.4", bytes=1_000_000
+    ),
     "ar": Target(
         "a phone's room", ("usdz", "glb"), "y", "m", "floor", 0.3, 2048, 100_000, False, "OpenUSD's validators"
     ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,16 @@ def obj(
         material += f"map_Bump {stem}_normal.png\n"
         files["_normal.png"] = png_file(normal_map)
     return {".obj": text.encode(), ".mtl": material.encode(), **files}
+
+
+def obj_of_parts(parts: Mapping[str, Mesh]) -> bytes:
+    """An OBJ of several objects without colours, by their names."""
+    text, before = "", 0
+    for name, mesh in parts.items():
+        vertices, faces = _arrays(mesh)
+        text += f"o {name}\n" + _lines("v %.9g %.9g %.9g", vertices) + _lines("f %d %d %d", faces + 1 + before)
+        before += len(vertices)
+    return text.encode()
 
 
 def _lines(form: str, rows: np.ndarray) -> str:
