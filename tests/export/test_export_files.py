@@ -193,7 +193,7 @@ def test_an_obj_names_its_files_so_that_every_reader_finds_them(tmp_path):
     made, _ = write(tmp_path, Options(to="blender", kind="obj"))
     assert list(made.files) == ["corner.obj", "corner.mtl", "corner.png"]
     names = []
-    for stem in ("ein B\u00e4r", "ein B\u00fcr", "\u65e5\u672c"):
+    for stem in ("red B\u00e4r", "red B\u00fcr", "\u65e5\u672c"):
         files = export(corner_model(), Options(to="blender", kind="obj"), stem).files
         library = next(name for name in files if name.endswith(".mtl"))
         names.append(library)
