@@ -14,60 +14,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from test_run import hashes
 
 from pictures import QUICK, SMALL
-
-CHILD = """
-import sys
-sys.path.insert(0, {scripts!r})
-from killing import die_at_write
-from kiss3d_cli.cli.app import app
-seen = [0]
-die_at_write({root!r}, {boundary}, seen)
-app({arguments!r}, standalone_mode=False)
-print("WRITES", seen[0])
-"""
-
-
-def run_and_die(root: Path, arguments: list[str], boundary: int) -> tuple[int, int]:
-    """Run the command in a child that is killed at one write; its return code, and its writes if it got through."""
-    scripts = str(Path(__file__).parents[2] / "scripts")
-    code = CHILD.format(scripts=scripts, root=str(root), boundary=boundary, arguments=arguments)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    return done.returncode, int(done.stdout.rpartition("WRITES")[2] or 0)
-
-
-def kill_and_resume(kiss3d, tmp_path, picture, expected, boundaries):
-    for boundary in boundaries:
-        out = tmp_path / f"kill-{boundary}"
-        options = [part for setting in SMALL for part in ("--set", setting)]
-        arguments = ["run", str(picture), "--preset", "draft", "--out", str(out), *options]
-        code, _writes = run_and_die(out, arguments, boundary)
-        assert code == -9, f"write {boundary} was not reached"
-        folders = [path.parent for path in out.glob("[!.]*/run.json")]
-        if not folders:  # killed before the run folder came to its place: nothing to resume, and no half of one
-            continue
-        answer = kiss3d("resume", folders[0], "--json")
-        assert answer.code == 0, answer.err
-        assert hashes(folders[0]) == expected, f"another result after a kill at write {boundary}"
-        shutil.rmtree(out)
-
-
-@pytest.fixture(scope="module")
-def count_of_writes(tmp_path_factory, picture) -> int:
-    out = tmp_path_factory.mktemp("count")
-    options = [part for setting in SMALL for part in ("--set", setting)]
-    code, writes = run_and_die(out, ["run", str(picture), "--preset", "draft", "--out", str(out), *options], 0)
-    assert code == 0
-    assert writes > 80
-    return writes
-
-
-def test_killed_at_writes_spread_over_the_run(kiss3d, tmp_path, picture, finished_run, count_of_writes):
-    boundaries = [round(count_of_writes * share) for share in (0.02, 0.3, 0.5, 0.75, 0.95)]
-    kill_and_resume(kiss3d, tmp_path, picture, hashes(finished_run["run_dir"]), boundaries)
-
 
 NURSERY = """
 import json, os, sys
@@ -116,16 +66,13 @@ def run_in_fork(tmp_path, picture):
     process.wait()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(12 * 3600)
-def test_killed_at_every_write(kiss3d, tmp_path, run_in_fork):
+def kill_and_resume(kiss3d, tmp_path, run_in_fork, boundaries_of) -> None:
     whole = tmp_path / "whole"
     assert run_in_fork(whole, 0) == 0
     expected = hashes(next(whole.glob("*/run.json")).parent)
     count = int(whole.with_name("whole.writes").read_text(encoding="ascii"))
     assert count > 80
-    print(f"{count} writes")
-    for boundary in range(1, count + 1):
+    for boundary in boundaries_of(count):
         out = tmp_path / f"kill-{boundary}"
         assert run_in_fork(out, boundary) == -9, f"write {boundary} was not reached"
         folders = [path.parent for path in out.glob("[!.]*/run.json")]
@@ -136,8 +83,18 @@ def test_killed_at_every_write(kiss3d, tmp_path, run_in_fork):
         shutil.rmtree(out, ignore_errors=True)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_the_same_result_on_one_thread_and_on_two(tmp_path, picture, finished_run, threads):
+def test_killed_at_writes_spread_over_the_run(kiss3d, tmp_path, run_in_fork):
+    kill_and_resume(kiss3d, tmp_path, run_in_fork, lambda count: [round(count * s) for s in (0.02, 0.3, 0.6, 0.95)])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(12 * 3600)
+def test_killed_at_every_write(kiss3d, tmp_path, run_in_fork):
+    kill_and_resume(kiss3d, tmp_path, run_in_fork, lambda count: range(1, count + 1))
+
+
+def test_the_same_result_on_one_thread_and_on_two(tmp_path, picture, finished_run):
+    threads = 1 if torch.get_num_threads() > 1 else 2  # the finished run has been made on as many as there are here
     options = [part for setting in SMALL for part in ("--set", setting)]
     arguments = ["run", str(picture), "--preset", "draft", "--out", str(tmp_path), *options]
     code = f"import torch; torch.set_num_threads({threads})\nfrom kiss3d_cli.cli.app import app\napp({arguments!r})"
