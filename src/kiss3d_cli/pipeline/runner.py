@@ -16,7 +16,7 @@ from kiss3d_cli.core.errors import Kiss3dError, from_exception
 from kiss3d_cli.core.folders import all_below
 from kiss3d_cli.core.hashing import file_sha256
 from kiss3d_cli.core.manifest import MANIFEST, Artifact, Manifest
-from kiss3d_cli.core.memory import PeakMemory
+from kiss3d_cli.core.memory import PeakMemory, give_back
 from kiss3d_cli.core.progress import Progress, Reporter, Silent
 from kiss3d_cli.methods.base import Context, Opened
 from kiss3d_cli.models.store.locate import Located
@@ -123,6 +123,7 @@ class RunAtWork:
         reporter.stage_started(stage.name, step.method)
         started, clock = _now(), time.perf_counter()
         devices.reset_peak_memory(self.task.device)
+        give_back()
         context = Context(
             inputs={reference: input_path(folder, record, reference) for reference in step.inputs},
             output=folder.begin(stage, step.key),
