@@ -116,9 +116,9 @@ def test_florence_of_two_blocks_tells_what_all_hold() -> None:
     config = Florence2Config.from_dict(config).to_dict()
     with unfilled():
         expected = shapes_of(Florence2ForConditionalGeneration(Florence2Config.from_dict(config)))
-    made = pretrained._all_there(Florence2ForConditionalGeneration, config, expected)
+    made = pretrained._all_there(Florence2ForConditionalGeneration, config, expected, True)
     assert len(shapes_of(made)) < len(expected)
     assert config["text_config"]["encoder_layers"] == DEPTH, "the caller's configuration stays as it was"
     for name in (name for name in expected if "fc1.weight" in name):
         found = {other: shape for other, shape in expected.items() if other != name}
-        assert pretrained._all_there(Florence2ForConditionalGeneration, config, found) is None
+        assert pretrained._all_there(Florence2ForConditionalGeneration, config, found, True) is None
