@@ -137,12 +137,18 @@ def _small(
     limit = options.target.bytes
     assert limit is not None
     full, before = model, sum(map(len, files.values()))
-    while (size := sum(map(len, files.values()))) > limit and len(model.mesh.faces) > _LEAST_FACES:
+    while (size := sum(map(len, files.values()))) > limit:
         side = 0 if model.texture is None else max(model.texture.image.shape[:2])
-        if side > _SMALL_TEXTURE:
+        can_lose = len(model.mesh.faces) > _LEAST_FACES
+        if side > (_SMALL_TEXTURE if can_lose else _LEAST_TEXTURE):
             model = _fitted(model, side // 2)
+        elif can_lose:
+            count = len(model.mesh.faces)
+            model = simplified(full, int(count * max(0.3, 0.9 * limit / size)), max(side, 16))
+            if len(model.mesh.faces) >= count:
+                break
         else:
-            model = simplified(full, int(len(model.mesh.faces) * max(0.3, 0.9 * limit / size)), max(side, 16))
+            break
         files = _written(model, options, stem)
     if model is not full:
         kept = f"{len(model.mesh.faces):,} faces"
