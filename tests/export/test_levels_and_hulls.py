@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -12,13 +14,16 @@ import torch
 import trimesh
 from shapes import ball, box, corner_model, painted, together
 
-from kiss3d_cli.export import exporting
+from kiss3d_cli.core.errors import Missing
+from kiss3d_cli.export import exporting, solid, usdz
+from kiss3d_cli.export import hulls as hulls_module
 from kiss3d_cli.export.exporting import export
 from kiss3d_cli.export.hulls import MOST_CORNERS, MOST_HULLS, convex_hulls
 from kiss3d_cli.export.model import Model
 from kiss3d_cli.export.options import Options
 from kiss3d_cli.export.page import page
 from kiss3d_cli.export.targets import TARGETS
+from kiss3d_cli.geometry.io.gltf import codecs
 from kiss3d_cli.geometry.texture.texture import Texture
 
 LETTER = together(box((0, 0, 0), (3, 1, 1)), box((0, 1, 0), (1, 4, 1)))  # an L, 4 tall
@@ -127,3 +132,20 @@ def test_a_page_comes_with_the_mesh_and_names_it_safely():
     assert "<title>&lt;i&gt;&amp;</title>" in text
     assert text.count("https://") == 2
     assert "@google/model-viewer@4.4.0/" in text  # a version, whose hash stands beside it
+
+
+@pytest.mark.parametrize(
+    ("asked", "package"),
+    [({"to": "web"}, "meshopt"), ({"to": "print"}, "manifold3d"), ({"to": "ar"}, "usd-core"),
+     ({"to": "unreal", "collision": True}, "CoACD")],
+)  # fmt: skip
+def test_a_package_that_is_not_installed_is_named(asked, package, monkeypatch):
+    for name in ("meshopt", "manifold3d", "pxr", "coacd"):
+        monkeypatch.setitem(sys.modules, name, None)  # importing it raises ImportError
+    real = importlib.util.find_spec
+    hidden = {"meshopt", "manifold3d", "pxr", "coacd"}
+    for module in (codecs, hulls_module, solid, usdz):
+        monkeypatch.setattr(module, "find_spec", lambda name: None if name in hidden else real(name))
+    with pytest.raises(Missing, match=package) as caught:
+        export(corner_model(), Options(**asked), "corner")
+    assert caught.value.hint == "pip install 'kiss3d[export]'"

@@ -97,11 +97,11 @@ def unpack_meshopt(document: Document, view: dict[str, Any], extension: dict[str
         raise document.wrong(f"its {name} data are damaged") from error
 
 
-def pack_meshopt(rows: np.ndarray, mode: Literal["ATTRIBUTES", "TRIANGLES"]) -> bytes:
-    """Rows as EXT_meshopt_compression stores them.
+def meshopt_encoder() -> Any:
+    """The module meshopt.
 
     Raises:
-        Missing: the encoder is not installed.
+        Missing: it is not installed.
     """
     if find_spec("meshopt") is None:
         raise Missing(
@@ -110,5 +110,15 @@ def pack_meshopt(rows: np.ndarray, mode: Literal["ATTRIBUTES", "TRIANGLES"]) -> 
         )
     import meshopt
 
+    return meshopt
+
+
+def pack_meshopt(rows: np.ndarray, mode: Literal["ATTRIBUTES", "TRIANGLES"]) -> bytes:
+    """Rows as EXT_meshopt_compression stores them.
+
+    Raises:
+        Missing: the encoder is not installed.
+    """
+    meshopt = meshopt_encoder()
     data = rows.reshape(-1) if mode == "TRIANGLES" else rows
     return bytes(meshopt.encode_gltf_buffer(np.ascontiguousarray(data), mode))

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from kiss3d_cli.core.color_space import srgb_to_linear
-from kiss3d_cli.geometry.io.gltf.codecs import pack_meshopt
+from kiss3d_cli.geometry.io.gltf.codecs import meshopt_encoder, pack_meshopt
 from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
 from kiss3d_cli.geometry.surface.sorting import distinct
 from kiss3d_cli.geometry.texture.tangents import tangents
@@ -182,9 +182,8 @@ class _File:
         self, attributes: dict[str, np.ndarray], faces: Int[np.ndarray, "F 3"]
     ) -> tuple[dict[str, Any], dict[str, int], int]:
         """Where the node puts its mesh, the attributes' accessors, and that of the indices."""
-        from meshopt import encode_filter_oct, reorder_mesh
-
-        indices, place, used = reorder_mesh(faces.astype(np.uint32).reshape(-1), triangles=True, optsize=False)
+        meshopt = meshopt_encoder()
+        indices, place, used = meshopt.reorder_mesh(faces.astype(np.uint32).reshape(-1), triangles=True, optsize=False)
         order = np.empty(used, np.int64)
         kept = place < used
         order[place[kept]] = np.flatnonzero(kept)
@@ -197,7 +196,7 @@ class _File:
                 four = np.ones((len(rows), 4), np.float32)
                 four[:, : rows.shape[1]] = rows
                 accessors[name] = self._compressed(
-                    np.asarray(encode_filter_oct(four, 4, 8)).view(np.int8).reshape(-1, 4),
+                    np.asarray(meshopt.encode_filter_oct(four, 4, 8)).view(np.int8).reshape(-1, 4),
                     "OCTAHEDRAL",
                     _BYTE,
                     rows.shape[1],
