@@ -7,16 +7,19 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from kiss3d_cli.core.errors import BadInput, DamagedRun, Kiss3dError, Missing
 from kiss3d_cli.models.prior.network import PriorConfig
 from kiss3d_cli.models.prior.weights import load
-from kiss3d_cli.training import data, loop
+from kiss3d_cli.training import data
+from kiss3d_cli.training import prior as learned
 from kiss3d_cli.training.checkpoints import CHECKPOINT, read_checkpoint
 from kiss3d_cli.training.data import Recipe, make_shards
 from kiss3d_cli.training.finish import finish
 from kiss3d_cli.training.loop import TrainSettings, schedule, train
-from kiss3d_cli.training.prior import Views, mirrored
+from kiss3d_cli.training.prior import PriorTask, Views, mirrored
 from kiss3d_cli.training.shards import read_shard, shard_path
 
 TINY = PriorConfig((16, 16, 16), (1, 1, 1), 1)
@@ -41,14 +44,15 @@ def test_the_loss_falls_and_what_is_exported_loads(views, tmp_path, monkeypatch)
     """The same batch again and again: which views come next does not blur the fall."""
     honest = Views.batch
     monkeypatch.setattr(Views, "batch", lambda self, step, rank=0: honest(self, 0))
-    checkpoint = train(views, views, tmp_path, TINY, SETTINGS)
+    task = PriorTask(views, views, TINY)
+    checkpoint = train(task, tmp_path, SETTINGS)
     depth = [row["depth"] for row in rows(tmp_path) if "depth" in row]
     assert len(depth) == SETTINGS.steps
     assert np.mean(depth[-6:]) < 0.95 * depth[0]
     held_out = [row["held_out"] for row in rows(tmp_path) if "held_out" in row][-1]
     assert held_out["depth"] > 0
     assert held_out["inflation"] > 0
-    done = finish(checkpoint, tmp_path)
+    done = finish(task, checkpoint, tmp_path)
     loaded = load(done.weights)
     assert loaded.network.config == TINY
     assert loaded.sha256 == done.sha256
@@ -58,48 +62,67 @@ def test_the_loss_falls_and_what_is_exported_loads(views, tmp_path, monkeypatch)
 
 
 def test_a_stopped_training_goes_on_to_the_same_losses(views, tmp_path):
-    train(views, None, tmp_path / "whole", TINY, SETTINGS)
-    train(views, None, tmp_path / "parts", TINY, SETTINGS, stop=lambda step: step == 10)
+    train(PriorTask(views, None, TINY), tmp_path / "whole", SETTINGS)
+    train(PriorTask(views, None, TINY), tmp_path / "parts", SETTINGS, stop=lambda step: step == 10)
     log = tmp_path / "parts" / "log.jsonl"
     assert len(rows(tmp_path / "parts")) == 10
     with log.open("a") as opened:  # steps after the last checkpoint, and the line that the kill cut off
         opened.write('{"step": 11, "depth": 9.0}\n{"step": 1')
-    train(views, None, tmp_path / "parts", TINY, SETTINGS)
+    train(PriorTask(views, None, TINY), tmp_path / "parts", SETTINGS)
     whole, parts = ([row["loss"] for row in rows(tmp_path / name)] for name in ("whole", "parts"))
     assert whole == parts
-    first, second = (read_checkpoint(tmp_path / name / CHECKPOINT)[1] for name in ("whole", "parts"))
+    first, second = (read_checkpoint(tmp_path / name / CHECKPOINT).tensors for name in ("whole", "parts"))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_a_checkpoint_of_another_network_is_refused(views, tmp_path):
-    train(views, None, tmp_path, TINY, SETTINGS, stop=lambda step: step == 1)
+    train(PriorTask(views, None, TINY), tmp_path, SETTINGS, stop=lambda step: step == 1)
     with pytest.raises(BadInput, match="another network"):
-        train(views, None, tmp_path, PriorConfig((24, 16, 16), (1, 1, 1), 1), SETTINGS)
+        train(PriorTask(views, None, PriorConfig((24, 16, 16), (1, 1, 1), 1)), tmp_path, SETTINGS)
+
+
+def test_a_checkpoint_that_does_not_name_its_task_goes_on(views, tmp_path):
+    """As the first release wrote them."""
+    task = PriorTask(views, None, TINY)
+    path = train(task, tmp_path, SETTINGS, stop=lambda step: step == 2)
+    with safe_open(path, framework="pt") as opened:
+        described = opened.metadata()
+    del described["task"]
+    save_file(load_file(path), path, described)
+    assert read_checkpoint(path).state.step == 2
+    train(task, tmp_path, SETTINGS, stop=lambda step: step == 4)
+    assert read_checkpoint(path).state.step == 4
+
+
+def test_a_checkpoint_of_another_task_is_refused(views, tmp_path):
+    path = train(PriorTask(views, None, TINY), tmp_path, SETTINGS, stop=lambda step: step == 1)
+    with pytest.raises(BadInput, match="of kiss3d train prior, not of kiss3d train other"):
+        read_checkpoint(path, "other")
 
 
 def test_a_damaged_checkpoint_is_said(views, tmp_path):
     (tmp_path / CHECKPOINT).write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}      ")
     with pytest.raises(DamagedRun, match="can't be read"):
-        train(views, None, tmp_path, TINY, SETTINGS)
+        train(PriorTask(views, None, TINY), tmp_path, SETTINGS)
 
 
 def test_losses_that_are_not_finite_stop_the_training_and_the_last_checkpoint_stays(views, tmp_path, monkeypatch):
-    train(views, None, tmp_path, TINY, SETTINGS, stop=lambda step: step == 3)
+    train(PriorTask(views, None, TINY), tmp_path, SETTINGS, stop=lambda step: step == 3)
     kept = (tmp_path / CHECKPOINT).read_bytes()
-    honest = loop.losses
+    honest = learned.losses
 
     def broken(answer, batch):
         return {key: value * torch.nan for key, value in honest(answer, batch).items()}
 
-    monkeypatch.setattr(loop, "losses", broken)
+    monkeypatch.setattr(learned, "losses", broken)
     with pytest.raises(Kiss3dError, match="not finite any more, at step 3"):
-        train(views, None, tmp_path, TINY, SETTINGS)
+        train(PriorTask(views, None, TINY), tmp_path, SETTINGS)
     assert (tmp_path / CHECKPOINT).read_bytes() == kept
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(views, tmp_path, monkeypatch):
-    train(views, None, tmp_path, TINY, SETTINGS, stop=lambda step: step == 1)
+    train(PriorTask(views, None, TINY), tmp_path, SETTINGS, stop=lambda step: step == 1)
     kept = (tmp_path / CHECKPOINT).read_bytes()
 
     def full(self, _content):
@@ -107,7 +130,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(views, tmp_path, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(Missing, match="No space left"):
-        train(views, None, tmp_path, TINY, SETTINGS, stop=lambda step: step == 2)
+        train(PriorTask(views, None, TINY), tmp_path, SETTINGS, stop=lambda step: step == 2)
     monkeypatch.undo()
     assert (tmp_path / CHECKPOINT).read_bytes() == kept
     assert not list(tmp_path.glob("*.partial"))
@@ -116,7 +139,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(views, tmp_path, monkeypatch):
 def test_training_without_accelerate_is_said(views, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "accelerate", None)
     with pytest.raises(Missing, match="accelerate"):
-        train(views, None, tmp_path, TINY, SETTINGS)
+        train(PriorTask(views, None, TINY), tmp_path, SETTINGS)
 
 
 def test_no_views_and_damaged_views_are_said(tmp_path):

@@ -82,6 +82,7 @@ def prior(
     from kiss3d_cli.models.prior.network import PriorConfig
     from kiss3d_cli.training.finish import finish
     from kiss3d_cli.training.loop import settings_with, train
+    from kiss3d_cli.training.prior import PriorTask
 
     if precision not in ("no", "bf16", "fp16"):
         raise BadInput(f"{precision} is no precision", place="--precision", hint="use no, bf16 or fp16")
@@ -93,8 +94,8 @@ def prior(
     )  # fmt: skip
     config = dataclasses.replace(PriorConfig(), widths=widths)
     there = held_out if held_out is not None and held_out.is_dir() else None
-    checkpoint = train(views, there, out, config, settings, device=device, say=note)
-    found = finish(checkpoint, out)
+    task = PriorTask(views, there, config)
+    found = finish(task, train(task, out, settings, device=device, say=note), out)
     if json_output:
         print_json({"weights": str(found.weights), "sha256": found.sha256, "report": str(found.report)})
     else:

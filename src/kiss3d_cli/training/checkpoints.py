@@ -16,9 +16,11 @@ from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput, DamagedRun, Missing
 from kiss3d_cli.core.records import parse_json
-from kiss3d_cli.models.prior.network import PriorConfig
+from kiss3d_cli.training.task import Task
 
 CHECKPOINT = "checkpoint.safetensors"
+FIRST_TASK = "prior"
+"""What checkpoints are of that do not say so."""
 
 
 @dataclass
@@ -34,7 +36,7 @@ def save(
     network: torch.nn.Module,
     average: dict[str, Tensor],
     optimizer: Any,
-    config: PriorConfig,
+    task: Task[Any],
     state: Progress,
 ) -> None:
     """Beside the last one first, then in its place: a kill or a full disk leaves the last one."""
@@ -44,7 +46,8 @@ def save(
     for number, entries in moments.items():
         tensors |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in entries.items()}
     described = {
-        "config": json.dumps(config.as_dict()),
+        "task": task.name,
+        "config": json.dumps(task.config.as_dict()),
         "step": str(state.step),
         "seconds": repr(state.seconds),
     }
@@ -62,38 +65,71 @@ def save(
         partial.unlink(missing_ok=True)
 
 
-def read_checkpoint(path: Path) -> tuple[PriorConfig, dict[str, Tensor], int, float]:
-    """Its configuration, tensors, step and the seconds spent.
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds.
+
+    Attributes:
+        task: the name of what was trained.
+        config: the network's sizes, as JSON holds them.
+        tensors: weights (`network.`), averaged weights (`average.`) and the optimiser's moments (`optimizer.`).
+        state: how far the training is.
+    """
+
+    task: str
+    config: dict[str, Any]
+    tensors: dict[str, Tensor]
+    state: Progress
+
+
+def read_checkpoint(path: Path, task: str = FIRST_TASK) -> Checkpoint:
+    """
+    Args:
+        path: of the file.
+        task: what the caller means to find in it.
 
     Raises:
         DamagedRun: the file is damaged.
         Missing: it is not there.
+        BadInput: it is of another task.
     """
     if not path.exists():
-        raise Missing("there is no checkpoint", place=str(path), hint="train first: kiss3d train prior")
+        raise Missing("there is no checkpoint", place=str(path), hint=f"train first: kiss3d train {task}")
     try:
         with safe_open(path, framework="pt") as opened:
             described = opened.metadata() or {}
-        config = PriorConfig.of(parse_json(described["config"]))
-        return config, load_tensors(path.read_bytes()), int(described["step"]), float(described["seconds"])
+        config = parse_json(described["config"])
+        if not isinstance(config, dict):
+            raise ValueError("its configuration is no object")
+        state = Progress(int(described["step"]), float(described["seconds"]))
+        found = Checkpoint(described.get("task", FIRST_TASK), config, load_tensors(path.read_bytes()), state)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise DamagedRun(
             f"the checkpoint can't be read: {type(error).__name__}: {error}",
             place=str(path),
             hint="remove it to train from the start",
         ) from error
+    if found.task != task:
+        raise BadInput(
+            f"the checkpoint is of kiss3d train {found.task}, not of kiss3d train {task}",
+            place=str(path),
+            hint="give another --out",
+        )
+    return found
 
 
 def resume(
-    path: Path, network: torch.nn.Module, average: dict[str, Tensor], optimizer: Any, config: PriorConfig
+    path: Path, network: torch.nn.Module, average: dict[str, Tensor], optimizer: Any, task: Task[Any]
 ) -> Progress:
-    found, tensors, step, seconds = read_checkpoint(path)
-    if found != config:
+    found = read_checkpoint(path, task.name)
+    wanted = json.loads(json.dumps(task.config.as_dict()))
+    if found.config != wanted:
         raise BadInput(
-            f"the checkpoint is of another network: {found.as_dict()}, not {config.as_dict()}",
+            f"the checkpoint is of another network: {found.config}, not {wanted}",
             place=str(path),
             hint="give the options that it was trained with, or another --out",
         )
+    tensors = found.tensors
     try:
         network.load_state_dict(under(tensors, "network."))
         average.update(under(tensors, "average."))
@@ -108,7 +144,7 @@ def resume(
         raise DamagedRun(
             f"the checkpoint lacks tensors: {error}", place=str(path), hint="train from the start"
         ) from error
-    return Progress(step, seconds)
+    return found.state
 
 
 def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

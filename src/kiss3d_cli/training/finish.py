@@ -14,11 +14,10 @@ import numpy as np
 
 from kiss3d_cli.core.folders import entries
 from kiss3d_cli.core.records import BadRecord, parse_json
-from kiss3d_cli.models.prior.weights import export
 from kiss3d_cli.training.checkpoints import read_checkpoint, under
 from kiss3d_cli.training.log import LOG
+from kiss3d_cli.training.task import Task
 
-WEIGHTS = "prior.safetensors"
 REPORT = "report.html"
 
 
@@ -31,49 +30,51 @@ class Finished:
     report: Path
 
 
-def finish(checkpoint: Path, folder: Path) -> Finished:
+def finish(task: Task[Any], checkpoint: Path, folder: Path) -> Finished:
     """Exports the averaged weights of a checkpoint and writes the report."""
-    config, tensors, step, seconds = read_checkpoint(checkpoint)
-    weights = folder / WEIGHTS
-    sha256 = export(weights, config, under(tensors, "average."))
+    found = read_checkpoint(checkpoint, task.name)
+    averaged = under(found.tensors, "average.")
+    weights = folder / f"{task.name}.safetensors"
+    sha256 = task.export(weights, averaged)
     report = folder / REPORT
     facts = {
-        "network": json.dumps(config.as_dict()),
-        "parameters": f"{sum(value.numel() for value in under(tensors, 'average.').values()):,}",
-        "steps": f"{step:,}",
-        "time": f"{seconds / 60:.0f} minutes",
-        "weights": f"{WEIGHTS}, {weights.stat().st_size / 1e6:.1f} MB, sha256 {sha256}",
+        "network": json.dumps(found.config),
+        "parameters": f"{sum(value.numel() for value in averaged.values()):,}",
+        "steps": f"{found.state.step:,}",
+        "time": f"{found.state.seconds / 60:.0f} minutes",
+        "weights": f"{weights.name}, {weights.stat().st_size / 1e6:.1f} MB, sha256 {sha256}",
     }
-    report.write_text(_page(folder, facts), encoding="utf-8")
+    report.write_text(_page(task, folder, facts), encoding="utf-8")
     return Finished(weights, sha256, report)
 
 
-def _page(folder: Path, facts: dict[str, str]) -> str:
+def _page(task: Task[Any], folder: Path, facts: dict[str, str]) -> str:
     rows = _rows(folder / LOG)
-    losses = [(row["step"], row) for row in rows if "depth" in row]
+    losses = [(row["step"], row) for row in rows if task.leading in row]
     held = [(row["step"], row["held_out"]) for row in rows if "held_out" in row]
     curves = {
-        "depth, training": _smoothed([(step, row["depth"]) for step, row in losses]),
-        "depth, held out": [(step, row["depth"]) for step, row in held],
-        "inflation alone, held out": [(step, row["inflation"]) for step, row in held],
+        f"{task.leading}, training": _smoothed([(step, row[task.leading]) for step, row in losses]),
+        f"{task.leading}, held out": [(step, row[task.leading]) for step, row in held],
     }
-    others = {key: _smoothed([(step, row[key]) for step, row in losses]) for key in ("normals", "back", "sides", "gap")}
+    if task.baseline is not None:
+        curves[f"{task.baseline} alone, held out"] = [(step, row[task.baseline]) for step, row in held]
+    others = {key: _smoothed([(step, row[key]) for step, row in losses]) for key in task.others}
     sheets = entries(folder, "sheet-*.png")
     shown = [sheets[i] for i in sorted({0, len(sheets) // 2, len(sheets) - 1})] if sheets else []
     parts = [f"<tr><th>{html.escape(key)}</th><td>{html.escape(value)}</td></tr>" for key, value in facts.items()]
     pictures = "".join(
-        f"<figure><figcaption>step {int(path.stem.split('-')[1]):,}: picture; front depth said, true; back depth "
-        f"said, true; normals said, true; back colours said, true</figcaption>"
+        f"<figure><figcaption>step {int(path.stem.split('-')[1]):,}: {html.escape(task.legend)}</figcaption>"
         f'<img src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"></figure>'
         for path in shown
     )
+    title = f"Training: kiss3d train {task.name}"
     return (
-        "<!doctype html><html lang=en><meta charset=utf-8><title>Training of the prior</title>"
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>"
         "<style>body{font:15px system-ui,sans-serif;margin:2em auto;max-width:75em;color:#222}"
         "th{text-align:left;padding-right:1em}img{max-width:100%}figure{margin:1em 0}"
         "svg{width:100%;height:auto}</style>"
-        f"<h1>Training of the prior</h1><table>{''.join(parts)}</table>"
-        f"<h2>Mean error of depth, in half picture sides</h2>{_chart(curves)}"
+        f"<h1>{title}</h1><table>{''.join(parts)}</table>"
+        f"<h2>{html.escape(task.measure)}</h2>{_chart(curves)}"
         f"<h2>Other losses, training</h2>{_chart(others)}<h2>Objects never trained on</h2>{pictures}</html>"
     )
 

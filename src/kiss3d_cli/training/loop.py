@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 
 from kiss3d_cli.core.errors import Kiss3dError, Missing
-from kiss3d_cli.models.prior.network import Prior, PriorConfig
 from kiss3d_cli.training.checkpoints import CHECKPOINT, Progress, resume, save
 from kiss3d_cli.training.log import Log
-from kiss3d_cli.training.prior import Views, all_views, held_out_errors, losses, sheet
+from kiss3d_cli.training.task import Task
 
 GIVE_UP = 20
 """Steps in a row without finite gradients after which training stops."""
@@ -31,7 +30,7 @@ class TrainSettings:
     """How to train.
 
     Attributes:
-        batch: pictures a step and process.
+        batch: samples a step and process.
         accumulate: steps whose gradients are added up before the weights move.
         steps: length of the schedule; of no account if `minutes` is given.
         minutes: length of the schedule as time spent training; what a machine that is lent for an hour needs, but
@@ -40,10 +39,10 @@ class TrainSettings:
         decay: AdamW's weight decay. clip: longest gradient.
         average: weight of the past in the averaged weights, which are what is shipped.
         seed: of the first weights and of every choice.
-        share: of the shards that are used, the first ones.
+        share: of the data that is used, the first part.
         precision: "no", "bf16" or "fp16".
         save_minutes: between checkpoints. sheet_minutes: between pictures and held-out errors.
-        held_out_views: how many of the held-out views are measured.
+        held_out_views: how many of the held-out samples are measured.
     """
 
     batch: int = 16
@@ -64,10 +63,8 @@ class TrainSettings:
 
 
 def train(
-    views: Path,
-    held_out: Path | None,
+    task: Task[Any],
     folder: Path,
-    config: PriorConfig,
     settings: TrainSettings,
     *,
     device: str = "cpu",
@@ -77,16 +74,16 @@ def train(
     """Trains until the schedule's end, from the folder's checkpoint on if it has one.
 
     Args:
-        views: shards to train on. held_out: shards to measure on.
-        folder: for the checkpoint, the log, pictures and, at the end, `prior.safetensors`.
+        task: what to learn, and from what.
+        folder: for the checkpoint, the log and pictures.
         stop: asked after every step: leave now? The checkpoint is written first.
 
     Returns:
         The checkpoint.
 
     Raises:
-        Missing: no accelerate, or no views.
-        BadInput: the folder's checkpoint is of another configuration.
+        Missing: no accelerate, or no data.
+        BadInput: the folder's checkpoint is of another task or configuration.
         Kiss3dError: the losses are not finite any more; the last good checkpoint is kept.
     """
     try:
@@ -101,7 +98,7 @@ def train(
         cpu=device == "cpu", mixed_precision=settings.precision, gradient_accumulation_steps=settings.accumulate
     )
     set_seed(settings.seed)
-    network = Prior(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = task.network()
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=settings.rate, weight_decay=settings.decay, betas=(0.9, 0.98)
@@ -111,9 +108,9 @@ def train(
     checkpoint = folder / CHECKPOINT
     state = Progress()
     if checkpoint.exists():
-        state = resume(checkpoint, accelerator.unwrap_model(network), average, optimizer, config)
+        state = resume(checkpoint, accelerator.unwrap_model(network), average, optimizer, task)
         say(f"going on from step {state.step}")
-    data = Views(views, settings.batch, settings.seed, share=settings.share)
+    data = task.batches(settings.batch, settings.seed, settings.share)
     log = Log(folder)
     log.cut(state.step)
     started = saved = drawn = time.monotonic()
@@ -128,7 +125,7 @@ def train(
             group["lr"] = settings.rate * schedule(done, settings.warmup)
         batch = data.batch(state.step, accelerator.process_index).to(accelerator.device)
         with accelerator.accumulate(network):
-            found = losses(network(batch.rgba, batch.base), batch)
+            found = task.losses(network, batch)
             accelerator.backward(found["loss"])
             if accelerator.sync_gradients:
                 norm = accelerator.clip_grad_norm_(network.parameters(), settings.clip)
@@ -143,7 +140,7 @@ def train(
                 else:
                     bad += 1
                 optimizer.zero_grad(set_to_none=True)
-        if bad >= GIVE_UP or not math.isfinite(float(found["depth"].detach())):
+        if bad >= GIVE_UP or not math.isfinite(value_of(found[task.leading])):
             raise Kiss3dError(
                 f"the losses are not finite any more, at step {state.step}",
                 place=str(folder),
@@ -158,16 +155,19 @@ def train(
             log.step(state, {key: value_of(value) for key, value in found.items()}, optimizer.param_groups[0]["lr"])
             if state.step % 50 == 0:
                 rate = state.step * settings.batch * accelerator.num_processes / max(state.seconds, 1e-9)
-                say(f"step {state.step}  {100 * done:.1f} %  depth {running['depth']:.4f}  {rate:.1f} views/s")
+                shown = f"{task.leading} {running[task.leading]:.4f}"
+                say(f"step {state.step}  {100 * done:.1f} %  {shown}  {rate:.1f} samples/s")
         leave = stop(state.step)
         ends = leave or _done(state, settings) >= 1
         if accelerator.is_main_process and (ends or now - saved > 60 * settings.save_minutes):
-            save(checkpoint, accelerator.unwrap_model(network), average, optimizer, config, state)
+            save(checkpoint, accelerator.unwrap_model(network), average, optimizer, task, state)
             saved = now
-        if accelerator.is_main_process and held_out is not None and (ends or now - drawn > 60 * settings.sheet_minutes):
-            measured = look(average, config, held_out, folder / f"sheet-{state.step:07}.png", settings.held_out_views)
+        looks = task.held_out is not None and (ends or now - drawn > 60 * settings.sheet_minutes)
+        if accelerator.is_main_process and looks:
+            measured = look(task, average, folder / f"sheet-{state.step:07}.png", settings.held_out_views)
             log.held_out(state, measured)
-            say(f"held out: depth {measured['depth']:.4f}, inflation {measured['inflation']:.4f}")
+            keys = [key for key in (task.leading, task.baseline) if key is not None]
+            say("held out: " + ", ".join(f"{key} {measured[key]:.4f}" for key in keys))
             data.refresh()
             drawn = now
         if leave:
@@ -197,24 +197,19 @@ def schedule(done: float, warmup: float) -> float:
 @torch.no_grad()
 def _blend(average: dict[str, Tensor], network: torch.nn.Module, keep: float) -> None:
     for name, value in network.state_dict().items():
-        average[name].lerp_(value.to(average[name]), 1 - keep)
+        if value.is_floating_point():
+            average[name].lerp_(value.to(average[name]), 1 - keep)
+        else:
+            average[name].copy_(value)
 
 
-def averaged(average: dict[str, Tensor], config: PriorConfig) -> Prior:
-    network = Prior(config)
-    network.load_state_dict(average)
-    return network.eval()
-
-
-def look(average: dict[str, Tensor], config: PriorConfig, held_out: Path, path: Path, limit: int) -> dict[str, float]:
-    """Held-out errors of the averaged weights; draws a sheet."""
-    from PIL import Image
-
-    network = averaged({name: value.cpu() for name, value in average.items()}, config)
-    first = next(iter(all_views(held_out, 24, batch=24)))
-    picked = type(first)(**{key: value[::2] for key, value in vars(first).items()})
-    Image.fromarray(sheet(network, picked)).save(path)
-    return held_out_errors(network, held_out, limit, torch.device("cpu"))
+def look(task: Task[Any], average: dict[str, Tensor], sheet: Path, limit: int) -> dict[str, float]:
+    """Held-out figures of the averaged weights; draws a sheet."""
+    assert task.held_out is not None
+    with torch.random.fork_rng(devices=[]):  # the first weights of a network that takes others at once
+        network = task.network()
+    network.load_state_dict({name: value.cpu() for name, value in average.items()})
+    return task.look(network.eval(), task.held_out, sheet, limit)
 
 
 def settings_with(**changes: Any) -> TrainSettings:

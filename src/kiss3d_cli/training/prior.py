@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from kiss3d_cli.core.errors import BadInput
-from kiss3d_cli.models.prior.network import Prior, PriorAnswer, base_depth
+from kiss3d_cli.models.prior.network import Prior, PriorAnswer, PriorConfig, base_depth
+from kiss3d_cli.models.prior.weights import export
 from kiss3d_cli.training.shards import KEYS, find_shards, read_shard
+from kiss3d_cli.training.task import Batches, Task
 
 WEIGHTS = {"depth": 1.0, "normals": 0.1, "back": 0.1, "sides": 0.08, "gap": 0.02, "spread": 0.02}
 """Of the losses: the depth leads, the others must not cost it anything."""
@@ -102,7 +104,7 @@ def recolored(batch: Batch, generator: torch.Generator) -> Batch:
     return Batch(**{**vars(batch), "rgba": rgba, "back": change(batch.back), "sides": sides})
 
 
-class Views:
+class Views(Batches[Batch]):
     """Random batches of a folder of shards; the same for the same seed, step and shards."""
 
     def __init__(self, folder: Path, batch: int, seed: int, *, share: float = 1.0) -> None:
@@ -209,7 +211,7 @@ def held_out_errors(network: Prior, folder: Path, limit: int, device: torch.devi
 
 
 @torch.inference_mode()
-def sheet(network: Prior, batch: Batch) -> np.ndarray:
+def drawn(network: Prior, batch: Batch) -> np.ndarray:
     """(H, W, 3) uint8: for each picture itself, front and back depth as said and as true, normals, back colours."""
     answer = network(batch.rgba, batch.base)
     known = batch.known[:, None]
@@ -231,3 +233,42 @@ def sheet(network: Prior, batch: Batch) -> np.ndarray:
     ]
     rows = torch.cat(columns, -1).permute(0, 2, 3, 1)
     return (rows.reshape(-1, *rows.shape[2:]) * 255).round().byte().cpu().numpy()
+
+
+class PriorTask(Task[Batch]):
+    """The learned prior: front and back depth of the object in a picture, over its inflation."""
+
+    name = "prior"
+    leading, measure = "depth", "Mean error of depth, in half picture sides"
+    baseline = "inflation"
+    others = ("normals", "back", "sides", "gap")
+    legend = "picture; front depth said, true; back depth said, true; normals said, true; back colours said, true"
+
+    def __init__(self, views: Path, held_out: Path | None, config: PriorConfig | None = None) -> None:
+        """Args:
+        views: shards to train on.
+        held_out: shards to measure on.
+        config: sizes of the network.
+        """
+        self.views, self.held_out, self.config = views, held_out, config or PriorConfig()
+
+    def network(self) -> nn.Module:
+        return Prior(self.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def batches(self, size: int, seed: int, share: float) -> Views:
+        return Views(self.views, size, seed, share=share)
+
+    def losses(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        return losses(network(batch.rgba, batch.base), batch)
+
+    def look(self, network: nn.Module, held_out: Path, sheet: Path, limit: int) -> dict[str, float]:
+        from PIL import Image
+
+        assert isinstance(network, Prior)
+        first = next(iter(all_views(held_out, 24, batch=24)))
+        picked = type(first)(**{key: value[::2] for key, value in vars(first).items()})
+        Image.fromarray(drawn(network, picked)).save(sheet)
+        return held_out_errors(network, held_out, limit, torch.device("cpu"))
+
+    def export(self, path: Path, tensors: dict[str, Tensor]) -> str:
+        return export(path, self.config, tensors)
