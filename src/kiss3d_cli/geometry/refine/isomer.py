@@ -56,12 +56,14 @@ class Refined:
         mesh: a closed manifold, of one component for each piece of the object.
         losses: of every step, stage 1 first.
         notes: sentences on what was repaired or done otherwise than asked.
-        unchanged: the mesh is the start, which shows the views as they are.
+        known: the start shows the views as they are.
+        unchanged: the mesh is that start.
     """
 
     mesh: Mesh
     losses: tuple[float, ...]
     notes: tuple[str, ...]
+    known: bool = False
     unchanged: bool = False
 
 
@@ -158,9 +160,8 @@ def refine(
         mesh = _stage_one(mesh, views, settings, losses, step)
     if settings.fine_steps:
         mesh = _stage_two(mesh, views, settings, losses, step)
-    return Refined(
-        mesh if known else keep_large_components(mesh, _CRUMB), tuple(losses), tuple(notes), known and not steps
-    )
+    whole = mesh if known else keep_large_components(mesh, _CRUMB)
+    return Refined(whole, tuple(losses), tuple(notes), known, known and not steps)
 
 
 def _check_views(

@@ -92,7 +92,7 @@ class IsomerSettings(Cameras):
 class Isomer(Weightless[IsomerSettings]):
     """Move the surface to agree with the normals, then colour it: a texture, or colours of the vertices."""
 
-    stage, name, version = "refine", "isomer", 8
+    stage, name, version = "refine", "isomer", 9
     settings = IsomerSettings
     reads = ("bundle/bundle.png", "reconstruct/mesh.ply")
     takes = ("preprocess/mesh.ply",)
@@ -145,7 +145,8 @@ class Isomer(Weightless[IsomerSettings]):
         context.warnings.extend(refined.notes)
         # a given mesh that nothing was drawn over keeps its creases, and its own colours, also where no view shows them
         own = context.inputs.get("preprocess/mesh.ply") if refined.unchanged else None
-        mesh = _with_faces(refined, settings.target_faces, round_off=refined.unchanged and own is None)
+        inflated = refined.known and "preprocess/mesh.ply" not in context.inputs
+        mesh = _with_faces(refined, settings.target_faces, round_off=inflated)
         context.progress(0.7, "projecting colours")
         weights = torch.tensor(weights_of(bundle, settings.color_weights))
         photographs = Photographs(cameras, bundle.rgb, bundle.mask, weights, exact=refined.unchanged)
@@ -173,6 +174,7 @@ def _with_faces(refined: geometry.Refined, target: int, *, round_off: bool) -> M
     """The final mesh of at most so many faces. An inflated surface has no creases: those of its sampling are rounded
     off."""
     from kiss3d_cli.geometry.surface.decimate import decimate
+    from kiss3d_cli.geometry.surface.fairing import ease_bent_edges
     from kiss3d_cli.geometry.surface.rounding import round_bent_edges
 
     whole = refined.mesh.to("cpu")
@@ -181,13 +183,13 @@ def _with_faces(refined: geometry.Refined, target: int, *, round_off: bool) -> M
         return mesh
     rounded = round_bent_edges(mesh)
     if len(rounded.faces) <= target:
-        return rounded
+        return ease_bent_edges(rounded)
     room = 2 * target - len(rounded.faces)
     if 2 * room < target:  # of so few faces nearly every edge is bent: that is the shape, not its sampling
         return mesh
     fewer = decimate(whole, room)
     rounded = round_bent_edges(fewer)
-    return rounded if len(rounded.faces) <= target else fewer
+    return ease_bent_edges(rounded if len(rounded.faces) <= target else fewer)
 
 
 def _geometry(settings: IsomerSettings) -> Geometry:
