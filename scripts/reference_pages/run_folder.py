@@ -23,6 +23,7 @@ FILES = {
     **{f"preprocess/{side}_image.png": f"The {side} picture (`--{side}`), cut out, on white." for side in SIDES},
     **{f"preprocess/{side}_image_rgba.png": "The same with an alpha channel." for side in SIDES},
     **{f"preprocess/{side}_mask.png": "Its mask." for side in SIDES},
+    "preprocess/window.json": "`left`, `top` and `side` of the part of the picture that is framed, in its pixels.",
     "preprocess/mesh.ply": "The mesh of `--mesh` in the world frame, closed and remeshed.",
     "preprocess/frame.json": "The transform between the mesh of `--mesh` and the world frame.",
     "caption/caption.json": "`caption`, the text; `source`, the method that wrote it; and what that method measured.",
@@ -43,6 +44,7 @@ FILES = {
     "place/mesh.glb": "The result in the frame and units of the mesh of `--mesh`.",
     "place/mesh.obj": "The same as OBJ.",
     "place/mesh.ply": "The same as PLY, with vertex colours.",
+    "export/export.json": "What was written, for which target ([its keys](json.md#kiss3d-export)).",
     "eval/metrics.json": "The evaluation against the ground truth ([its keys](json.md#kiss3d-eval)).",
 }
 """A sentence for every file that a method declares."""
@@ -56,6 +58,7 @@ MORE = {
         "mesh.mtl": "The material of `mesh.obj`, if it has a texture.",
         "mesh.png": "The texture of `mesh.obj`, if it has one.",
     },
+    "export": {"mesh.*": "The mesh in the format of the target, and the files that go with it."},
 }
 """Files that depend on what a run finds, and that methods therefore don't declare."""
 OWN = {

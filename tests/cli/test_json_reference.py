@@ -79,6 +79,7 @@ def test_a_run_and_its_records(finished_run, run) -> None:
             "kiss3d run and resume --dry-run",
             ["run", "{picture}", "--preset", "12gb", "--dry-run", "--set", "models.root={empty}"],
         ),
+        ("kiss3d export", ["export", "{run}", "--to", "godot", "--texture", "64", "--out", "{empty}"]),
         ("kiss3d eval", ["eval", "{run}/refine/mesh.ply", "--gt", "{run}/refine/mesh.ply", "--points", "100"]),
     ],
 )  # fmt: skip

@@ -164,7 +164,7 @@ def test_the_multiview_route_needs_no_flux(mended_run: Path, tmp_path: Path) -> 
     assert statuses(answer) == {
         **dict.fromkeys(["preprocess", "caption", "multiview", "reference"], "skipped"),
         **dict.fromkeys(["bundle", "reconstruct", "refine", "check"], "done"),
-        **dict.fromkeys(["sides", "prompt", "place", "eval"], "off"),
+        **dict.fromkeys(["sides", "prompt", "place", "eval", "export"], "off"),
     }
 
 

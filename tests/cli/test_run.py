@@ -25,12 +25,13 @@ NAMES = [
     "check",
     "place",
     "eval",
+    "export",
 ]
 
 
 def _each(status: str) -> list[str]:
     """This status for every stage but those that a draft of one picture without a ground truth has no need of."""
-    return ["off" if name in ("sides", "prompt", "place", "eval") else status for name in NAMES]
+    return ["off" if name in ("sides", "prompt", "place", "eval", "export") else status for name in NAMES]
 
 
 def by_name(record: dict) -> dict:
@@ -46,7 +47,7 @@ def hashes(run_dir) -> dict[str, str]:
 
 
 def test_the_object_on_stdout(finished_run):
-    assert set(finished_run) == {"run_dir", "mesh", "preset", "check", "stages"}
+    assert set(finished_run) == {"run_dir", "mesh", "preset", "exported", "check", "stages"}
     assert finished_run["preset"] == "draft"
     assert [stage["name"] for stage in finished_run["stages"]] == NAMES
     assert [stage["status"] for stage in finished_run["stages"]] == _each("done")
@@ -135,6 +136,7 @@ def test_status_tells_done_stale_damaged_and_missing_apart(kiss3d, tmp_path, fin
         "check": "stale",
         "place": "off",
         "eval": "off",
+        "export": "off",
     }
     assert "caption.json" in stages["caption"]["reason"]
     assert stages["multiview"]["reason"] == "camera.radius changed from 4.15 to 4.5"

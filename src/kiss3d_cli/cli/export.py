@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,8 @@ from kiss3d_cli.core.shell import typed
 
 if TYPE_CHECKING:
     from kiss3d_cli.export.options import Options
+    from kiss3d_cli.export.photograph import RunPicture
+    from kiss3d_cli.pipeline.run_folder import RunFolder, RunRecord
 
 _UP = "y or z"
 
@@ -74,6 +77,7 @@ def export(
         collision=collision,
     )
     options.check()
+    options.require()
     _one_of(input_up, ("y", "z"), "--input-up")
     written, record = _export(source, options, out, input_up)
     if json_output:
@@ -88,10 +92,11 @@ def _export(source: Path, options: Options, out: Path | None, up: Any) -> tuple[
     from kiss3d_cli.export.exporting import export as made_of
     from kiss3d_cli.export.source import read_model
 
-    path, name = _mesh(source)
+    path, name, origin = _mesh(source)
     folder, stem = _place(out, name, options)
     began = time.perf_counter()
     model, notes = read_model(path, up)
+    model = replace(model, origin=origin)
     made = made_of(model, options, stem)
     written = [folder / file for file in made.files]
     for file in written:
@@ -110,13 +115,13 @@ def _export(source: Path, options: Options, out: Path | None, up: Any) -> tuple[
     return written, {"files": files, "source": str(path), **made.facts, "seconds": seconds, "notes": said}
 
 
-def _mesh(source: Path) -> tuple[Path, str]:
-    """The mesh that is meant, and what its files are to be called."""
+def _mesh(source: Path) -> tuple[Path, str, RunPicture | None]:
+    """The mesh that is meant, what its files are to be called, and the picture of its run."""
     from kiss3d_cli.pipeline.launch import mesh_of
     from kiss3d_cli.pipeline.run_folder import RunFolder
 
     if source.is_file():
-        return source, source.stem
+        return source, source.stem, None
     if not source.is_dir():
         raise BadInput("no such run folder or mesh", place=str(source), hint="kiss3d export RUN_DIR --to print")
     folder = RunFolder(source)
@@ -125,7 +130,21 @@ def _mesh(source: Path) -> tuple[Path, str]:
     if mesh is None:
         hint = typed("kiss3d", "resume", shown_path(folder.path))
         raise BadInput("this run has no mesh yet", place=str(folder.path), hint=hint)
-    return mesh, record.name
+    return mesh, record.name, _picture(folder, record, mesh)
+
+
+def _picture(folder: RunFolder, record: RunRecord, mesh: Path) -> RunPicture | None:
+    """The picture that the front of a run's mesh shows, where the run keeps all that is to be known of it."""
+    from kiss3d_cli.core.files import is_safe
+    from kiss3d_cli.export.photograph import RunPicture
+
+    if "picture" not in record.inputs or mesh.parent != folder.folder("refine"):
+        return None
+    before = folder.folder("preprocess")
+    paths = folder.path / record.inputs["picture"].path, before / "image_rgba.png", before / "window.json"
+    if not all(is_safe(path, within=folder.path) for path in paths):
+        return None
+    return RunPicture(*paths, record.config["camera.radius"])
 
 
 def _place(out: Path | None, name: str, options: Options) -> tuple[Path, str]:

@@ -206,7 +206,8 @@ def carry_out(folder: Any, do: Any, json_output: bool, strict: bool = False) -> 
             raise typer.Exit(known.exit_code) from None
         raise known from error
     end_with_report(folder)
-    check = read_status(folder).check
+    status = read_status(folder)
+    check = status.check
     below = strict and check is not None and not check.get("within_limits")
     if json_output:
         print_json(run_record(folder, finished.outcomes))
@@ -217,6 +218,8 @@ def carry_out(folder: Any, do: Any, json_output: bool, strict: bool = False) -> 
     stopped = any(outcome.status == "later" for outcome in finished.outcomes)  # a mesh may be there, of before
     if finished.mesh is not None and not stopped:
         note(f"done in {seconds:.1f} s")
+        for name in status.exported:
+            note(f"exported: {shown_path(folder.path / name)}")
         show(shown_path(finished.mesh))
     else:
         note(f"stopped as asked, after {seconds:.1f} s")
@@ -237,6 +240,7 @@ def run_record(folder: Any, outcomes: Any = None) -> dict[str, Any]:
         "run_dir": str(folder.path.resolve()),
         "mesh": None if mesh is None else str(mesh.resolve()),
         "preset": status.preset,
+        "exported": [str(folder.path.resolve() / name) for name in status.exported],
         "check": status.check,
         "stages": [
             {

@@ -122,7 +122,7 @@ def _front(
 ) -> dict[str, Any]:
     """The fields of `FrontCheck` that compare pictures; see `check_front`."""
     size = (len(mask), len(mask))
-    fitted, scale, shown = _fitted(mesh, camera, mask)
+    fitted, scale, shown = fit_front(mesh, camera, mask)
     psnr = None
     if texture is not None or mesh.colors is not None:
         front = (
@@ -136,7 +136,7 @@ def _front(
     thin = thin_parts(mask)
     near = ndimage.binary_dilation(shown, np.ones((3, 3), bool))
     return {
-        "mask_iou": _iou(shown, mask),
+        "mask_iou": overlap(shown, mask),
         "color_psnr": psnr,
         "thin_kept": float(near[thin].mean()) if thin.any() else None,
         "lost_parts": lost_parts(mask, shown),
@@ -163,7 +163,7 @@ def lost_parts(mask: Bool[np.ndarray, "S S"], shown: Bool[np.ndarray, "S S"]) ->
     return tuple(found)
 
 
-def _fitted(
+def fit_front(
     mesh: Mesh, camera: Cameras, mask: Bool[np.ndarray, "S S"]
 ) -> tuple[Cameras, float, Bool[np.ndarray, "S S"]]:
     """The camera under which the mesh's front agrees best with the mask, its scale, and what it shows.
@@ -174,15 +174,15 @@ def _fitted(
     size = (len(mask), len(mask))
     now, scale, shown = camera, 1.0, _silhouette(mesh, camera, size)
     best = now, scale, shown
-    if _iou(shown, mask) > 0.995 or not shown.any():
+    if overlap(shown, mask) > 0.995 or not shown.any():
         return best
     (middle, extent), (wanted, wanted_extent) = _box(shown), _box(mask)
     factor = wanted_extent / extent
     shift = wanted - factor * middle
     for _ in range(1 + REGISTRATIONS):
-        now, scale = _moved(now, factor, shift), scale * factor
+        now, scale = moved(now, factor, shift), scale * factor
         shown = _silhouette(mesh, now, size)
-        if _iou(shown, mask) > _iou(best[2], mask):
+        if overlap(shown, mask) > overlap(best[2], mask):
             best = now, scale, shown
         factor, shift = _registered(shown, mask)
         if not 0.5 < factor < 2 or max(abs(factor - 1), *abs(shift)) < SETTLED / (len(mask) / 2):
@@ -207,7 +207,7 @@ def _registered(shown: Bool[np.ndarray, "S S"], mask: Bool[np.ndarray, "S S"]) -
     return 1 + float(growth), np.array(shift)
 
 
-def _moved(camera: Cameras, scale: float, shift: Float[np.ndarray, " 2"]) -> Cameras:
+def moved(camera: Cameras, scale: float, shift: Float[np.ndarray, " 2"]) -> Cameras:
     """A camera whose picture is scaled about its middle, then shifted, in half sides to the right and up."""
     projection = camera.projection.clone()
     projection[:, :2] *= scale
@@ -222,5 +222,5 @@ def _box(mask: Bool[np.ndarray, "S S"]) -> tuple[Float[np.ndarray, " 2"], float]
     return middle * [1, -1], float(max(np.ptp(rows), np.ptp(columns)) + 1)
 
 
-def _iou(one: Bool[np.ndarray, "S S"], two: Bool[np.ndarray, "S S"]) -> float:
+def overlap(one: Bool[np.ndarray, "S S"], two: Bool[np.ndarray, "S S"]) -> float:
     return float((one & two).sum() / max(1, (one | two).sum()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,19 +16,24 @@ from kiss3d_cli.export.hulls import convex_hulls
 from kiss3d_cli.export.model import Model, placed, scale_of, used_box
 from kiss3d_cli.export.options import Options
 from kiss3d_cli.export.page import page
+from kiss3d_cli.export.photograph import photograph
 from kiss3d_cli.export.printing import printable
 from kiss3d_cli.export.simplify import simplified
-from kiss3d_cli.export.targets import UNITS, front
+from kiss3d_cli.export.targets import FORMATS, UNITS, front
 from kiss3d_cli.export.usdz import usdz
 from kiss3d_cli.geometry.io import export as plain
 from kiss3d_cli.geometry.io.gltf.write import Surface, write_glb
 from kiss3d_cli.geometry.io.threemf_write import threemf
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.surface.topology import report
+from kiss3d_cli.geometry.texture.overlay import overlay, side_for
+from kiss3d_cli.geometry.texture.project import Photographs
 from kiss3d_cli.geometry.texture.transfer import sampled
 
 Told = Callable[[float, str], None]
 _LEAST_FACES, _LEAST_TEXTURE = 16, 64
+_ENOUGH = 0.9
+"""Texels for each pixel of the picture, in each direction, that show it whole."""
 _SMALL_TEXTURE = 512
 """Pixels a side below which fewer faces do less harm than fewer pixels."""
 
@@ -75,11 +81,13 @@ def export(model: Model, options: Options, stem: str, doing: Told = lambda _shar
 
     factor, origin = scale(model.mesh), options.origin or target.origin
 
+    pixels = options.texture or target.texture
+    taken = _taken(given, options, pixels, notes, doing)
+
     def ready(level: Model, pixels: int) -> Model:
-        painted = _painted(_fitted(level, pixels), options.format, notes)
+        painted = _painted(_fitted(_overlaid(level, taken, pixels), pixels), options.format, notes)
         return painted.with_mesh(placed(painted.mesh, options.upward, origin, factor, model.mesh))
 
-    pixels = options.texture or target.texture
     first = ready(model, pixels)
     hulls = []
     if options.collision:
@@ -90,6 +98,7 @@ def export(model: Model, options: Options, stem: str, doing: Told = lambda _shar
     if target.bytes is not None and options.faces is None and options.texture is None:
         first, files = _small(first, options, stem, files, notes)
     facts = _facts(first, options, files)
+    facts["front_pixels"] = None if taken is None else taken.images.shape[1]
     if options.collision:
         facts["hulls"] = len(hulls)
     if options.lods > 1:
@@ -103,6 +112,30 @@ def export(model: Model, options: Options, stem: str, doing: Told = lambda _shar
         files[f"{stem}.html"] = page(f"{stem}.glb", stem).encode()
     facts["bytes"] = {name: len(data) for name, data in files.items()}
     return Exported(files, facts, list(dict.fromkeys(notes)))
+
+
+def _taken(model: Model, options: Options, most: int, notes: list[str], doing: Told) -> Photographs | None:
+    """The run's picture as a photograph of its mesh, for a format with a texture."""
+    if model.origin is None or model.texture is None or not FORMATS[options.format].textured:
+        return None
+    doing(0.4, "laying the picture over the front")
+    found, note = photograph(model.mesh, model.texture, model.origin, most)
+    notes += [note] * bool(note)
+    return found
+
+
+def _overlaid(model: Model, taken: Photographs | None, most: int) -> Model:
+    """With the picture on its front, in a texture that is no larger than the picture is fine."""
+    if taken is None or model.texture is None:
+        return model
+    before = max(model.texture.image.shape[:2])
+    wanted = max(before, _ENOUGH * side_for(model.mesh, model.texture, taken))
+    size = min(most, 1 << max(0, math.ceil(wanted) - 1).bit_length())
+    painted = overlay(model.mesh, model.texture, taken, size)
+    bumps = model.normal_map
+    if bumps is not None and max(bumps.shape[:2]) != size:
+        bumps = _resized(bumps, [size, size])
+    return dataclasses.replace(model, texture=painted, normal_map=bumps)
 
 
 def _painted(model: Model, kind: str, notes: list[str]) -> Model:

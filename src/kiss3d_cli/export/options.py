@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 
-from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.core.errors import BadInput, Missing
 from kiss3d_cli.export.targets import FORMATS, TARGETS, UNITS, Axis, Origin, Target
 
 SMALLEST, LARGEST = 1e-4, 1e3
 """Metres: what lies beyond is a slip of the unit."""
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\W\d_]*)\s*")
 _MOST_LEVELS = 8
+_MODULES = {"usd-core": "pxr"}
+EXTRA = "'kiss3d[export]'"
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,22 @@ class Options:
         self._check_numbers()
         self._check_axes()
         self._check_extras()
+
+    def require(self) -> None:
+        """
+        Raises:
+            Missing: a package that the target or an option needs.
+        """
+        needed = {
+            "manifold3d": self.target.solid and "--to print",
+            "meshopt": self.to == "web" and "--to web",
+            "usd-core": self.format == "usdz" and "--format usdz",
+            "coacd": self.collision and "--collision",
+        }
+        for package, place in needed.items():
+            if place and find_spec(_MODULES.get(package, package)) is None:
+                hint = f"pip install {EXTRA}"
+                raise Missing(f"{package} is not installed", place=place, hint=hint)
 
     def _check_numbers(self) -> None:
         if self.height is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from kiss3d_cli.core.errors import BadInput
@@ -31,7 +33,7 @@ def simplified(model: Model, faces: int, texture: int) -> Model:
         return model
     low = decimate(welded(model.mesh), faces)
     if model.texture is None and model.mesh.colors is None:
-        return Model(low, roughness=model.roughness)
+        return replace(model, mesh=low)
     return rebaked(model, low, texture)
 
 
@@ -45,7 +47,7 @@ def rebaked(model: Model, low: Mesh, texture: int) -> Model:
     baked = transfer(boxed.with_colors(model.mesh.colors), model.texture, simple, atlas, texture)
     if baked.texture is None:
         raise BadInput("the mesh has no colours to bake", hint="export it without a texture")
-    return Model(low, baked.texture, baked.normal_map, model.roughness)
+    return replace(model, mesh=low, texture=baked.texture, normal_map=baked.normal_map)
 
 
 def _power_of_two(least: int) -> int:

@@ -26,12 +26,14 @@ class Framed:
         rgb: (S, S, 3), over the background colour.
         rgba: (S, S, 4), colour not multiplied by alpha; the background colour where alpha is 0.
         mask: (S, S), alpha at least one half.
+        window: left and top edge and side of what is framed, in pixels of the picture; it may reach outside.
         notes: sentences for the user: the object is cut off by the border, or tiny.
     """
 
     rgb: UInt8[np.ndarray, "S S 3"]
     rgba: UInt8[np.ndarray, "S S 4"]
     mask: Bool[np.ndarray, "S S"]
+    window: tuple[float, float, float]
     notes: tuple[str, ...] = ()
 
 
@@ -101,7 +103,7 @@ def frame_window(
     solid = cover[..., None] > 1 / 512
     straight = np.where(solid, premultiplied / np.where(solid, cover[..., None], 1), ground)
     rgba = np.concatenate([straight, 255 * np.where(solid, cover[..., None], 0)], -1)
-    return Framed(_to_bytes(over), _to_bytes(rgba), _to_bytes(rgba)[..., 3] >= 128)
+    return Framed(_to_bytes(over), _to_bytes(rgba), _to_bytes(rgba)[..., 3] >= 128, window)
 
 
 def _resample(

@@ -189,6 +189,10 @@ class Method(ABC, Generic[S]):
         """Registry names of the models that it loads."""
         return ()
 
+    def idle(self, settings: S) -> str | None:
+        """Why it has nothing to do with these settings; None if it has."""
+        return None
+
     def cost(self, settings: S, around: Surroundings) -> Cost | None:
         """What one run costs, for plans and `kiss3d doctor`; None if that is not known."""
         return None

@@ -45,6 +45,7 @@ METHODS = (
     "check.front:Front",
     "place.frame:Frame",
     "eval.surface:Surface",
+    "export.files:Files",
 )
 
 

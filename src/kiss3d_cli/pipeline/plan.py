@@ -100,10 +100,11 @@ def make_plan(
         elif index >= first_forced and step.action is not Action.OFF:
             step = dataclasses.replace(step, action=Action.RUN, reason=f"asked for with --from {force_from}")
         plan.append(step)
-        known.update({f"{stage.name}/{path}": None for path in method.all_writes(known)})
         state = states[stage.name]
-        if step.action is Action.SKIP and isinstance(state, Complete):
+        if step.action is Action.SKIP and isinstance(state, Complete):  # what it made may be less than it makes today
             known.update({f"{stage.name}/{a.path}": a.sha256 for a in state.manifest.artifacts})
+        else:
+            known.update({f"{stage.name}/{path}": None for path in method.all_writes(known)})
     _check_route(plan)
     return plan
 
@@ -160,7 +161,9 @@ def chosen_method(stage: Stage, config: Config, stages: Sequence[Stage]) -> tupl
         return name, None, stage.unread
     if name == "none":
         return name, None, f"switched off by {stage.name}.method=none"
-    return name, stage.methods[name], None
+    method = stage.methods[name]
+    idle = method.idle(config.of(method))
+    return (name, method, None) if idle is None else (name, None, idle)
 
 
 def chosen_methods(stages: Sequence[Stage], config: Config) -> list[Method[Any]]:

@@ -60,6 +60,7 @@ STAGES = (
     Stage("check", "checking the mesh", optional=True),
     Stage("place", "bringing the mesh back to its place", optional=True),
     Stage("eval", "measuring the mesh"),
+    Stage("export", "writing the mesh for another program", optional=True),
 )
 
 

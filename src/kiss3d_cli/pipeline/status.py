@@ -41,6 +41,13 @@ class RunStatus:
         found = None if row is None else row.facts.get("check")
         return found if isinstance(found, Mapping) else None
 
+    @property
+    def exported(self) -> tuple[str, ...]:
+        """Files of the stage `export` that are up to date, by their paths in the run folder, the mesh first."""
+        row = next((row for row in self.rows if row.stage == "export" and row.status == "done"), None)
+        names = None if row is None else row.facts.get("bytes")
+        return tuple(f"export/{name}" for name in names) if isinstance(names, Mapping) else ()
+
 
 def read_status(folder: RunFolder) -> RunStatus:
     """Look at every stage. Raises BadInput or DamagedRun if run.json can't be used."""

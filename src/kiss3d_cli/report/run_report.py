@@ -238,8 +238,13 @@ def _shape_facts(run: RunView, shape: Shape | None) -> str:
         if value is not None:
             rows.append([name, _told(value)])
     rows += _check_rows(run)
-    for stage, title in (("refine", "files"), ("place", "where the given mesh lay")):
-        names = [name for name in ("mesh.glb", "mesh.obj", "mesh.ply") if run.artifact(f"{stage}/{name}") is not None]
+    usual, exported = ("mesh.glb", "mesh.obj", "mesh.ply"), run.exported
+    for stage, title, all_names in (
+        ("refine", "files", usual),
+        ("place", "where the given mesh lay", usual),
+        ("export", "exported", exported),
+    ):
+        names = [text(name) for name in all_names if run.artifact(f"{stage}/{name}") is not None]
         if names:
             folder = run.folder.folder(stage).name
             rows.append([title, ", ".join(f'<a href="{folder}/{name}">{name}</a>' for name in names)])

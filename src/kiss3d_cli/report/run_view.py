@@ -87,6 +87,13 @@ class RunView:
             return None
         return own_file(self.folder.path, f"{self.folder.folder(name).name}/{path}")
 
+    @property
+    def exported(self) -> tuple[str, ...]:
+        """Names of the files that the stage `export` wrote, without its record."""
+        manifest = self.stage("export").manifest
+        names = [] if manifest is None else [artifact.path for artifact in manifest.artifacts]
+        return tuple(name for name in names if name != "export.json")
+
     def input(self, name: str) -> Path | None:
         """A file that the user gave, as it was copied into the run folder."""
         entry = self.record.inputs.get(name)

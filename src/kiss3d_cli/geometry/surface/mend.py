@@ -181,8 +181,10 @@ def _cut(vertices: Points, faces: Faces, pairs: Pairs) -> tuple[Points, Faces]:
 
 def _without_third_faces(vertices: Points, faces: Faces) -> tuple[Points, Faces]:
     """Without the smallest faces at edges that more than two still share: pairs that meet at both ends."""
+    if len(faces) == 0:
+        return vertices, faces
     edges = _HalfEdges(faces)
-    if len(faces) == 0 or edges.count.max() <= 2:
+    if edges.count.max() <= 2:
         return vertices, faces
     a, b, c = (vertices[faces[:, corner]] for corner in range(3))
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1)

@@ -16,7 +16,7 @@ from kiss3d_cli.geometry.texture.charts import Atlas
 from kiss3d_cli.geometry.texture.project import Photographs, Projector
 from kiss3d_cli.geometry.texture.texture import Texture
 
-_TEXELS_AT_ONCE = 1 << 16
+TEXELS_AT_ONCE = 1 << 16
 
 
 def bake(mesh: Mesh, photographs: Photographs | Projector, atlas: Atlas, size: int = 2048) -> Texture:
@@ -56,13 +56,13 @@ def bake(mesh: Mesh, photographs: Photographs | Projector, atlas: Atlas, size: i
         seen = projector.look(place, torch.nn.functional.normalize(normal, dim=1))
         image[part] = torch.lerp(own, seen.colors, seen.trust[:, None])
 
-    side_by_side(paint, covered.split(_TEXELS_AT_ONCE), covered.device)
+    side_by_side(paint, covered.split(TEXELS_AT_ONCE), covered.device)
     painted = (image.clamp(0, 1) * 255).round().to(torch.uint8).reshape(size, size, 3).cpu().numpy()
-    filled = _filled(painted, inside.reshape(size, size).cpu().numpy())
+    filled = fill_around(painted, inside.reshape(size, size).cpu().numpy())
     return Texture(atlas.uv, atlas.corners, torch.from_numpy(filled))
 
 
-def _filled(image: UInt8[np.ndarray, "H W 3"], inside: Bool[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
+def fill_around(image: UInt8[np.ndarray, "H W 3"], inside: Bool[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
     """The image with means of its inside around it: of 2 x 2 pixels, of 4 x 4 where those hold none, and so on.
 
     That is what mipmaps mix (pull and push: Gortler et al. 1996, 4.3).

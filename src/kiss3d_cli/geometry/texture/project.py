@@ -47,6 +47,7 @@ class Photographs:
         masks: (V, H, W) where the object is.
         weights: (V,) how much each view counts; the published colour weights are 1, 0.5, 1, 0.5.
         exact: they show the very mesh that is painted, pixel by pixel, and nothing is mixed into its edges.
+        carried_on: the object's colours go on around it, within the masks: its outline is no reason for doubt.
     """
 
     cameras: Cameras
@@ -54,6 +55,7 @@ class Photographs:
     masks: Bool[Tensor, "V H W"]
     weights: Float[Tensor, " V"]
     exact: bool = False
+    carried_on: bool = False
 
 
 @dataclass(frozen=True)
@@ -175,9 +177,13 @@ def _margins(depth: Float[Tensor, "V R R"], photographs: Photographs) -> Float[T
         surface, projection = surfaces[view], photographs.cameras.projection[view]
         wide = cv2.resize(masks[view].astype(np.uint8), surface.shape[::-1], interpolation=cv2.INTER_NEAREST)
         # What lies deeper than the flattest slope that counts explains is another surface.
-        solid = np.where(np.isfinite(surface), surface, 1e6)
-        across = cv2.dilate(solid, np.ones((3, 3))) - cv2.erode(solid, np.ones((3, 3)))
-        clear = (wide > 0) & (across <= 2 * _pixel(solid, projection) / MIN_COSINE) & np.isfinite(surface)
+        there = np.isfinite(surface)
+        near_side = np.where(there, surface, 1e6)
+        far_side = np.where(there, surface, 0) if photographs.carried_on else near_side
+        across = cv2.dilate(far_side, np.ones((3, 3))) - cv2.erode(near_side, np.ones((3, 3)))
+        clear = (wide > 0) & (across <= 2 * _pixel(near_side, projection) / MIN_COSINE)
+        if not photographs.carried_on:
+            clear &= there
         clear[[0, -1]] = clear[:, [0, -1]] = False  # the border of the picture is an outline too
         distance = cv2.distanceTransform(clear.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         return np.asarray(np.clip((distance - near) / (far - near), 0, 1))

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.core.records import write_json
 from kiss3d_cli.image.contours import fill_contours
 from kiss3d_cli.image.cutting import cut_object, keep_pieces, own_colors, require_shape
 from kiss3d_cli.image.framing import Framed as FramedPicture
@@ -20,7 +21,7 @@ from kiss3d_cli.image.picture import load_mask, load_picture
 from kiss3d_cli.image.png import read_png, write_png
 from kiss3d_cli.image.see_through import make_solid
 from kiss3d_cli.methods.base import Context
-from kiss3d_cli.methods.preprocess.framing import SIDES, Framed
+from kiss3d_cli.methods.preprocess.framing import SIDES, WINDOW, Framed
 
 Pixels = UInt8[np.ndarray, "H W 3"]
 SAME = 1.0
@@ -68,6 +69,8 @@ def cut_and_frame(
     context.facts["background_removal"] = cut.how
     context.facts["doubtful"] = cut.doubtful
     _write(context.output, "", cut.framed)
+    window = dict(zip(("left", "top", "side"), cut.framed.window, strict=True))
+    (context.output / WINDOW).write_bytes(write_json(window))
     for number, side in enumerate(given, 1):
         context.progress(number * step, f"the {side} picture")
         try:

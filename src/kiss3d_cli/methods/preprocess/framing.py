@@ -9,6 +9,8 @@ from pydantic import Field
 from kiss3d_cli.methods.base import Settings
 
 WRITES = ("image.png", "image_rgba.png", "mask.png")
+WINDOW = "window.json"
+"""What part of the picture is framed."""
 SIDES = ("right", "back", "left")
 """The other sides of the object that pictures may be given of; each is cut out and framed by itself."""
 TAKES = ("mask", *SIDES)

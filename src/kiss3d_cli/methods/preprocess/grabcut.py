@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kiss3d_cli.methods.base import Context, Machine, Weightless
 from kiss3d_cli.methods.cost import Cost, Surroundings
-from kiss3d_cli.methods.preprocess.framing import TAKES, WRITES, WRITES_FOR, Framed
+from kiss3d_cli.methods.preprocess.framing import TAKES, WINDOW, WRITES, WRITES_FOR, Framed
 from kiss3d_cli.methods.shared import Seeded
 
 
@@ -19,7 +19,7 @@ class GrabCut(Weightless[GrabCutSettings]):
     settings = GrabCutSettings
     reads = ("picture",)
     takes = TAKES
-    writes = WRITES
+    writes = (*WRITES, WINDOW)
     writes_for = WRITES_FOR
     help = "goes by the picture's colours"
     default = True

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from kiss3d_cli.methods.base import Machine, Method, Opened, once
 from kiss3d_cli.methods.cost import GIGA, Cost, Surroundings
-from kiss3d_cli.methods.preprocess.framing import TAKES, WRITES, WRITES_FOR, Framed
+from kiss3d_cli.methods.preprocess.framing import TAKES, WINDOW, WRITES, WRITES_FOR, Framed
 
 NO_OBJECT = "give a picture with a transparent background, or use --set preprocess.method=grabcut"
 
@@ -19,7 +19,7 @@ class Rembg(Method[Framed]):
     settings = Framed
     reads = ("picture",)
     takes = TAKES
-    writes = WRITES
+    writes = (*WRITES, WINDOW)
     writes_for = WRITES_FOR
     packages = ("onnxruntime",)
     help = "asks IS-Net"
