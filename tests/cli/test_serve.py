@@ -139,6 +139,8 @@ def test_other_bad_bodies(server, picture):
         assert answer.headers["content-type"] == PROBLEM, number
         assert answer.json()["status"] == status
         assert "Traceback" not in answer.text
+    assert server.client.put("/v1/runs").headers["allow"] == "GET, POST"
+    assert server.client.put("/v1/runs/none").headers["allow"] == "DELETE, GET"
 
 
 def test_a_waiting_run_is_cancelled_and_taken_up_again(server, picture):
@@ -214,7 +216,7 @@ def test_the_description_holds_every_route(server):
 
 
 def test_killed_and_started_again_it_goes_on(tmp_path, picture):
-    server = Server(tmp_path / "runs").start()
+    server = Server(tmp_path / "runs", "--log", "json").start()
     runs = [send(server, picture, seed=str(seed)).json()["id"] for seed in range(4)]
     workers = server.workers()
     server.kill()
@@ -229,6 +231,20 @@ def test_killed_and_started_again_it_goes_on(tmp_path, picture):
         assert second.code == 6, "one service in a folder"
     finally:
         assert server.stop() == 0
+    lines = server.out.with_suffix(".log").read_text(encoding="utf-8").splitlines()
+    told = [json.loads(line) for line in lines if line.startswith("{")]
+    assert {"time", "level", "event"} <= set.intersection(*(set(entry) for entry in told))
+    for run in runs:
+        states = [entry["state"] for entry in told if entry["event"] == "run" and entry["run"] == run]
+        assert states[0] == "waiting"
+        assert states[-2:] == ["running", "done"]
+        stages = [
+            (entry["stage"], entry["status"]) for entry in told if entry["event"] == "stage" and entry["run"] == run
+        ]
+        assert ("preprocess", "done") in stages or ("preprocess", "skipped") in stages
+    asked = [entry for entry in told if entry["event"] == "request" and entry["method"] == "POST"]
+    assert [(entry["path"], entry["status"]) for entry in asked] == [("/v1/runs", 202)] * 4
+    assert sum(entry["event"] == "worker" and entry["state"] == "started" for entry in told) == 2
 
 
 def test_without_a_token_nobody_is_served(tmp_path, picture):
@@ -271,6 +287,7 @@ def test_what_a_service_does_not_start_with(tmp_path):
         (("--token-file", short), "at least 16 letters"),
         (("--token-file", empty), "no token in it"),
         (("--token-file", tmp_path / "none"), "the tokens can't be read"),
+        (("--log", "xml"), "there is no log 'xml'"),
         (("--preset", "best"), "there is no preset 'best'"),
         (("--set", "refine.stepps=3"), "refine.stepps"),
     ):

@@ -33,16 +33,20 @@ def serve(
     together: Annotated[
         int, typer.Option(min=1, max=100, help="Runs that go through the stages together, each network loaded once.")
     ] = 8,
+    log: Annotated[str, typer.Option(help="Log on standard error: none, or json: one object a line.")] = "none",
 ) -> None:
     """Serve runs to programs over HTTP: kiss3d's own routes, and those of Hunyuan3D-2's API server."""
     from kiss3d_cli.pipeline import config as configuration
     from kiss3d_cli.serve.app import Options, check_packages, listen
     from kiss3d_cli.serve.guard import LOCAL, read_tokens
+    from kiss3d_cli.serve.logs import FORMATS, log_json
     from kiss3d_cli.serve.service import Service
 
     check_packages()
     if not host.strip():
         raise BadInput("no host was given", place="--host", hint="--host 127.0.0.1, or 0.0.0.0 for every network")
+    if log not in FORMATS:
+        raise BadInput(f"there is no log '{log[:40]}'", place="--log", hint=f"one of: {', '.join(FORMATS)}")
     tokens = () if token_file is None else read_tokens(token_file)
     if host not in LOCAL and not tokens:
         hint = "kiss3d serve --host ... --token-file FILE, with one secret of your own a line"
@@ -51,6 +55,8 @@ def serve(
     chosen = [] if preset == "auto" else [configuration.preset_layer(preset)]
     configuration.load(*chosen, configuration.settings_layer(settings))
     options = Options(preset, settings, tokens, int(largest_request * 10**6), rate)
+    if log == "json":
+        log_json()
     service = Service(out, longest_queue=longest_queue, together=together)
     waiting = sum(count for state, count in service.counts().items() if state in ("waiting", "running"))
     for name in service.lost:

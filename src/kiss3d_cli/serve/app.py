@@ -18,6 +18,7 @@ from kiss3d_cli.core.errors import BadInput, Interrupted, Kiss3dError, Missing
 from kiss3d_cli.pipeline.inputs import Given, kinds
 from kiss3d_cli.serve.forms import digest, request_of, save
 from kiss3d_cli.serve.guard import LOCAL, Guard
+from kiss3d_cli.serve.logs import LOG
 from kiss3d_cli.serve.problems import JSON, Problem, problem_of
 from kiss3d_cli.serve.service import QueueFull, Service, View
 from kiss3d_cli.serve.tickets import FOLDER
@@ -213,8 +214,10 @@ def make_app(service: Service, options: Options, host: str = "127.0.0.1") -> Any
         lifespan=lifespan,
     )
     intake = Intake(service, options)
-    for routes in (v1.routes(intake), hunyuan.routes(intake), metrics.routes(service)):
-        app.include_router(routes)
+    app.state.routes = []
+    for router in (v1.routes(intake), hunyuan.routes(intake), metrics.routes(service)):
+        app.include_router(router)
+        app.state.routes += router.routes
 
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
@@ -244,8 +247,14 @@ async def _known(_request: Any, error: Any) -> Any:
     return _shown(error if isinstance(error, Problem) else problem_of(error) or Problem(500, _FAULT))
 
 
-async def _refused(_request: Any, error: Any) -> Any:
-    return _shown(Problem(error.status_code, str(error.detail), headers=dict(error.headers or {})))
+async def _refused(request: Any, error: Any) -> Any:
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    if error.status_code == 405:  # of the routes of one path, the framework names only the first one's methods
+        from starlette.routing import Match
+
+        there = [route for route in request.app.state.routes if route.matches(request.scope)[0] != Match.NONE]
+        headers["allow"] = ", ".join(sorted(set().union(*(route.methods for route in there))))
+    return _shown(Problem(error.status_code, str(error.detail), headers=headers))
 
 
 async def _invalid(_request: Any, error: Any) -> Any:
@@ -255,7 +264,7 @@ async def _invalid(_request: Any, error: Any) -> Any:
 
 
 async def _fault(_request: Any, error: Any) -> Any:
-    logging.getLogger("kiss3d.serve").error("a fault", exc_info=error)
+    LOG.error("a fault", exc_info=error)
     return _shown(Problem(500, _FAULT, hint="its traceback is in the service's log"))
 
 

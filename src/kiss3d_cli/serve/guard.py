@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.core.files import open_given
+from kiss3d_cli.serve.logs import event
 from kiss3d_cli.serve.problems import JSON, Problem
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -65,23 +66,27 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        problem = self._problem(scope)
-        if problem is not None:
-            await answer(problem, send)
-            return
         body = _Counted(receive, self._largest)
-        started = False
+        began, status = time.perf_counter(), 0
 
         async def noted(message: Any) -> None:
-            nonlocal started
-            started = True
+            nonlocal status
+            status = message.get("status", status)
             await send(message)
 
         try:
-            await self._app(scope, body, noted)
+            problem = self._problem(scope)
+            if problem is None:
+                await self._app(scope, body, noted)
+            else:
+                await answer(problem, noted)
         except _TooLarge:
-            if not started:
-                await answer(_too_large(self._largest), send)
+            if not status:
+                await answer(_too_large(self._largest), noted)
+        finally:
+            client = (scope.get("client") or ("",))[0]
+            told = {"method": scope["method"], "path": scope["path"], "status": status, "client": client}
+            event("request", **told, seconds=round(time.perf_counter() - began, 6))
 
     def _problem(self, scope: Any) -> Problem | None:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}

@@ -82,7 +82,8 @@ def routes(intake: Intake) -> Any:
         return JSONResponse({"status": "completed", "model_base64": base64.b64encode(data).decode()})
 
     problem: dict[int | str, dict[str, Any]] = {
-        code: {"model": ProblemAnswer, "content": {JSON: {}}} for code in (401, 403, 409, 413, 415, 422, 429, 500, 503)
+        code: {"model": ProblemAnswer, "content": {JSON: {}}}
+        for code in (401, 403, 404, 409, 413, 415, 422, 429, 500, 503)
     }
     binary = {"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}
     body = {"requestBody": {"required": True, "content": {"application/json": {"schema": _SCHEMA}}}}
@@ -97,7 +98,7 @@ def routes(intake: Intake) -> Any:
     )
     answer = {"content": {"application/json": {"schema": {"type": "object"}}}}
     add("/send", send, methods=["POST"], responses={200: answer, **problem}, openapi_extra=body)
-    add("/status/{uid}", status, methods=["GET"], responses={200: answer, 404: {"model": ProblemAnswer}, **problem})
+    add("/status/{uid}", status, methods=["GET"], responses={200: answer, **problem})
     return router
 
 

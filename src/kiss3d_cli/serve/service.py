@@ -25,6 +25,7 @@ from kiss3d_cli.pipeline import launch
 from kiss3d_cli.pipeline.launch import Request
 from kiss3d_cli.pipeline.lock import locked
 from kiss3d_cli.pipeline.run_folder import RunFolder
+from kiss3d_cli.serve.logs import event
 from kiss3d_cli.serve.tickets import Ticket, Tickets, now
 from kiss3d_cli.serve.worker import told_error
 
@@ -166,6 +167,7 @@ class Service:
         if key is not None:  # first: a key without a ticket stands for nothing
             self._tickets.bind(key, ticket.id, digest)
         self._tickets.write(ticket)
+        event("run", run=ticket.id, state=ticket.state, device=ticket.device)
         run = _Run(ticket)
         with self._changed:
             self._runs[ticket.id] = run
@@ -253,6 +255,8 @@ class Service:
         """Change a ticket, on disk first. The caller holds `_moves`."""
         ticket = dataclasses.replace(run.ticket, **changes)
         self._tickets.write(ticket)
+        cause = None if ticket.error is None else ticket.error.get("cause")
+        event("run", run=ticket.id, state=ticket.state, attempts=ticket.attempts, error=cause)
         with self._changed:
             run.ticket = ticket
             if clear:
@@ -314,6 +318,7 @@ class Service:
             bufsize=1,
             start_new_session=True,  # Ctrl-C is for the service, which ends its workers itself
         )
+        event("worker", device=device, state="started", process=process.pid)
         with self._changed:
             self._processes[device] = process
             if self._closed:
@@ -346,6 +351,8 @@ class Service:
                     self._become(run, stages=tuple(run.stages.values()), **ended)
                 continue
             stage = {name: told[name] for name in ("stage", "status", "share", "doing", "seconds")}
+            if stage["status"] != "running":
+                event("stage", run=run.ticket.id, stage=told["stage"], status=told["status"], seconds=told["seconds"])
             with self._changed:
                 run.stages[told["stage"]] = stage
                 if stage["status"] in ("done", "failed"):
@@ -360,6 +367,7 @@ class Service:
 
     def _died(self, process: subprocess.Popen[str], runs: list[_Run]) -> None:
         """A worker ended with its runs: each is tried once more, as far as it has come."""
+        event("worker", device=runs[0].ticket.device, state="died", process=process.pid, code=process.returncode)
         for run in runs:
             with self._moves:
                 if run.ticket.state != "running":

@@ -164,7 +164,7 @@ def _form_schema() -> dict[str, Any]:
         kind.name: {
             "type": "string",
             "description": kind.help,
-            **({} if kind.typed else {"format": "binary"}),
+            **({} if kind.typed else {"contentMediaType": "application/octet-stream"}),
         }
         for kind in kinds().values()
     }
