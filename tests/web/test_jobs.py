@@ -1,175 +1,145 @@
+"""What the page asks of the service, and what it shows of it; a real worker process does the runs."""
+
 from __future__ import annotations
 
-import threading
+import dataclasses
 import time
 
 import pytest
 
-from kiss3d_cli.core import device as devices
-from kiss3d_cli.core.errors import BadInput
-from kiss3d_cli.methods.caption.describe import Describe
-from kiss3d_cli.methods.preprocess.grabcut import GrabCut
-from kiss3d_cli.methods.refine.isomer import Isomer
+from kiss3d_cli.core.errors import BadInput, RunInUse
+from kiss3d_cli.pipeline import launch
 from kiss3d_cli.pipeline.launch import Request, mesh_of
 from kiss3d_cli.pipeline.lock import locked
 from kiss3d_cli.pipeline.stages import stages
+from kiss3d_cli.serve.service import Service
+from kiss3d_cli.serve.view import View
 from kiss3d_cli.web.fragments import progress
-from kiss3d_cli.web.jobs import Job, Jobs
+from kiss3d_cli.web.jobs import Jobs
 from patience import PATIENCE
 from pictures import QUICK, draw_figure
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory):
+    service = Service(tmp_path_factory.mktemp("jobs") / "out", together=1)
+    service.start()
+    yield Jobs(service)
+    service.close()
 
 
 @pytest.fixture
 def request_for(tmp_path):
     picture = draw_figure(tmp_path / "figure.png")
-    return lambda **changes: Request({"picture": picture}, preset="draft", settings=QUICK, **changes)
+
+    def asked(*settings: str, **changes) -> Request:
+        return Request({"picture": picture}, preset="draft", settings=(*QUICK, *settings), **changes)
+
+    return asked
 
 
-def wait(job: Job) -> Job:
+def ended(jobs: Jobs, name: str) -> View:
     end = time.monotonic() + PATIENCE
-    while job.active:
+    while jobs.active(name):
         assert time.monotonic() < end
         time.sleep(0.02)
-    return job
+    return jobs.view(name)
 
 
-class Gate:
-    """A stage that waits in its first safe point until it is opened; then it does what it always did."""
-
-    def __init__(self, monkeypatch, method: type) -> None:
-        self.reached, self.opened = threading.Event(), threading.Event()
-        original = method.work
-
-        def held(method, settings, machine, context):
-            self.reached.set()
-            assert self.opened.wait(PATIENCE)
-            context.progress(0.1)
-            original(method, settings, machine, context)
-
-        monkeypatch.setattr(method, "work", held)
+def refines(jobs: Jobs, name: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not any(told["stage"] == "refine" and told["share"] > 0 for told in jobs.view(name).stages):
+        assert jobs.active(name)
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
-def test_a_job_makes_what_the_command_makes(tmp_path, request_for):
-    jobs = Jobs(tmp_path / "out")
-    job = wait(jobs.start(request_for()))
-    assert job.state == "done"
-    assert mesh_of(job.folder) is not None
-    assert (job.folder.path / "report.html").is_file()
-    told = job.stages()
-    assert set(told) == {stage.name for stage in stages()}
-    assert told["refine"].status == "done"
-    assert told["eval"].status == "off"
-    assert jobs.names() == [job.folder.path.name]
+def told(view: View) -> dict[str, str]:
+    return {stage["stage"]: stage["status"] for stage in view.stages}
 
 
-def test_a_job_that_waited_sees_the_memory_that_is_free_when_it_starts(tmp_path, request_for, monkeypatch):
-    gate, seen = Gate(monkeypatch, GrabCut), []
-    original = Describe.work
-    monkeypatch.setattr(Describe, "work", lambda *a: (seen.append(a[2].device.limit_bytes), original(*a))[1])
-    free = [1]
-    monkeypatch.setattr(
-        devices, "resolve", lambda *_: devices.DeviceInfo("cpu", "CPU", "test", memory_bytes=9, limit_bytes=free[0])
-    )
-    jobs = Jobs(tmp_path / "out")
-    first = jobs.start(request_for(until="caption"))
-    assert gate.reached.wait(PATIENCE)
-    second = jobs.start(request_for(until="caption"))
-    free[0] = 8  # the first gives its memory back
-    gate.opened.set()
-    assert [wait(first).state, wait(second).state] == ["done", "done"]
-    assert seen == [1, 8]
+def test_what_the_page_starts_is_what_the_command_makes(jobs, request_for):
+    name = jobs.start(request_for())
+    view = ended(jobs, name)
+    assert view.ticket.state == "done"
+    assert set(told(view)) == {stage.name for stage in stages()}
+    assert (told(view)["refine"], told(view)["eval"]) == ("done", "off")
+    assert mesh_of(jobs.find(name)) is not None
+    assert (jobs.find(name).path / "report.html").is_file()
+    assert jobs.names()[0] == name
+    assert "Done" in progress(view)
 
 
-def test_cancel_leaves_a_run_that_can_be_resumed(tmp_path, request_for, monkeypatch):
-    gate = Gate(monkeypatch, Isomer)
-    jobs = Jobs(tmp_path / "out")
-    job = jobs.start(request_for())
-    name = job.folder.path.name
-    assert gate.reached.wait(PATIENCE)
-    with pytest.raises(BadInput, match="at work already"):
+def test_cancelled_at_work_and_while_it_waits_and_taken_up(jobs, request_for):
+    long = jobs.start(request_for("refine.steps=400", name="long"))
+    refines(jobs, long)
+    second = jobs.start(request_for(until="preprocess", name="second"))
+    assert "Waiting for the runs before it" in progress(jobs.view(second))
+    with pytest.raises(BadInput, match="at work"):
+        jobs.resume(long)
+    jobs.cancel(second)
+    assert jobs.view(second).ticket.state == "cancelled"
+    assert not jobs.view(second).stages
+    jobs.cancel(long)
+    assert "Stopping at the next safe point" in progress(jobs.view(long)) or not jobs.active(long)
+    view = ended(jobs, long)
+    assert view.ticket.state == "cancelled"
+    assert told(view)["refine"] == "interrupted"
+    assert mesh_of(jobs.find(long)) is None
+    jobs.resume(second)
+    assert ended(jobs, second).ticket.state == "done"
+
+
+def test_a_run_of_the_command_line_is_taken_up(jobs, request_for):
+    asked = request_for(until="preprocess", out=jobs.outputs, name="typed")
+    folder = launch.start(launch.prepare(asked)).folder
+    name = folder.path.name
+    assert name in jobs.names()
+    assert jobs.view(name) is None
+    with locked(folder.path), pytest.raises(RunInUse, match="another process works in it"):
         jobs.resume(name)
-    jobs.cancel(name)
-    assert "Stopping at the next safe point" in progress(job)
-    gate.opened.set()
-    assert wait(job).state == "cancelled"
-    assert "interrupted" in (job.folder.path / "report.html").read_text(encoding="utf-8")
-    assert mesh_of(job.folder) is None
-    again = wait(Jobs(tmp_path / "out").resume(name))
-    assert again.state == "done"
-    assert [again.stages()[stage].status for stage in ("preprocess", "reconstruct", "refine")] == [
-        "skipped",
-        "skipped",
-        "done",
-    ]
-
-
-def test_one_job_at_a_time_and_one_that_waits_can_be_cancelled(tmp_path, request_for, monkeypatch):
-    gate = Gate(monkeypatch, Describe)
-    jobs = Jobs(tmp_path / "out")
-    first = jobs.start(request_for(until="caption", name="first"))
-    assert gate.reached.wait(PATIENCE)
-    second = jobs.start(request_for(until="caption", name="second"))
-    third = jobs.start(request_for(until="caption", name="third"))
-    jobs.cancel(third.folder.path.name)
-    assert third.state == "cancelled"
-    time.sleep(0.2)
-    assert (first.state, second.state) == ("running", "waiting")
-    assert "Waiting for the runs before it" in progress(second)
-    gate.opened.set()
-    assert [wait(job).state for job in (first, second, third)] == ["done", "done", "cancelled"]
-    assert not third.stages()
-
-
-def test_a_report_is_made_where_none_was_left(tmp_path, request_for):
-    jobs = Jobs(tmp_path / "out")
-    folder = wait(jobs.start(request_for(until="preprocess"))).folder
-    page, name = folder.path / "report.html", folder.path.name
+    jobs.resume(name)
+    view = ended(jobs, name)
+    assert view.ticket.state == "done"
+    assert (told(view)["preprocess"], told(view)["refine"]) == ("skipped", "done")
+    page = folder.path / "report.html"
     made = page.stat().st_mtime_ns
     jobs.report(name)
     assert page.stat().st_mtime_ns == made
     folder.log("killed after this")
     jobs.report(name)
     assert page.stat().st_mtime_ns > made
-    page.unlink()
-    jobs.report(name)
-    assert page.is_file()
 
 
-def test_a_failure_is_told_and_the_next_job_is_served(tmp_path, request_for, monkeypatch):
-    def broken(*_):
-        raise ValueError("<b>no such thing</b>")
-
-    monkeypatch.setattr(Describe, "work", broken)
-    jobs = Jobs(tmp_path / "out")
-    job = wait(jobs.start(request_for(until="caption")))
-    assert job.state == "failed"
-    assert "&lt;b&gt;no such thing" in progress(job)
-    assert wait(jobs.start(request_for(until="preprocess"))).state == "done"
-
-
-def test_a_run_that_another_process_holds_fails_alone(tmp_path, request_for):
-    jobs = Jobs(tmp_path / "out")
-    job = wait(jobs.start(request_for(until="preprocess")))
-    with locked(job.folder.path):
-        again = wait(jobs.resume(job.folder.path.name))
-    assert again.state == "failed"
-    assert "another process works in it" in str(again.error)
+def test_a_failure_is_told_and_escaped(jobs, request_for):
+    name = jobs.start(request_for(until="preprocess", name="fails"))
+    ended(jobs, name)
+    (jobs.find(name).path / "run.json").write_text("{", encoding="utf-8")
+    jobs.service.again(name)
+    view = ended(jobs, name)
+    assert view.ticket.state == "failed"
+    assert "run.json" in progress(view)
+    error = {**view.ticket.error, "cause": "<b>no such thing</b>"}
+    shown = progress(dataclasses.replace(view, ticket=dataclasses.replace(view.ticket, error=error)))
+    assert "&lt;b&gt;no such thing" in shown
 
 
 @pytest.mark.parametrize("name", ["..", "../elsewhere", "", "nothing", "link"])
-def test_no_run_but_those_of_the_folder_is_found(tmp_path, request_for, name):
-    elsewhere = Jobs(tmp_path / "elsewhere")
-    folder = wait(elsewhere.start(request_for(until="preprocess"))).folder.path
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "link").symlink_to(folder)
-    with pytest.raises(BadInput, match="no such run"):
-        Jobs(out).find(name)
+def test_no_run_but_those_of_the_folder_is_found(jobs, request_for, tmp_path, name):
+    asked = request_for(until="preprocess", out=tmp_path / "elsewhere")
+    folder = launch.open_run(launch.prepare(asked)).path
+    link = jobs.outputs / "link"
+    link.symlink_to(folder)
+    try:
+        with pytest.raises(BadInput, match="no such run"):
+            jobs.find(name)
+    finally:
+        link.unlink()
 
 
-def test_bad_requests_are_refused_before_anything_is_made(tmp_path, request_for):
-    jobs = Jobs(tmp_path / "out")
+def test_bad_requests_are_refused_before_anything_is_made(jobs, tmp_path):
+    before = jobs.names()
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(BadInput):
         jobs.start(Request({"picture": tmp_path / "text.png"}, preset="draft"))
-    assert jobs.names() == []
+    assert jobs.names() == before

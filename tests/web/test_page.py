@@ -20,6 +20,7 @@ from kiss3d_cli.pipeline.launch import Request, mesh_of
 from kiss3d_cli.pipeline.measure import MeasureOptions, columns_of, measure_pair
 from kiss3d_cli.pipeline.run_folder import find_runs
 from kiss3d_cli.report.run_report import write_report
+from kiss3d_cli.serve.service import Service
 from kiss3d_cli.web.jobs import Jobs
 from patience import PATIENCE
 from pictures import QUICK, draw_figure
@@ -43,7 +44,7 @@ def site(tmp_path_factory) -> Iterator[tuple[str, Path]]:
     picture = draw_figure(outputs.parent / "before.png")
     request = Request({"picture": picture}, preset="draft", settings=QUICK, out=outputs)
     write_report(launch.start(launch.prepare(request)).folder)
-    jobs, servers = Jobs(outputs), []
+    jobs, servers = Jobs(Service(outputs)), []
 
     async def serve() -> None:  # Gradio leaves event loops unclosed unless it is called within one
         app = make_app(jobs, outputs.parent / "uploads")
@@ -60,7 +61,6 @@ def site(tmp_path_factory) -> Iterator[tuple[str, Path]]:
         time.sleep(0.05)
     port = servers[0].servers[0].sockets[0].getsockname()[1]
     yield f"http://127.0.0.1:{port}", outputs
-    jobs.cancel_all()
     servers[0].should_exit = True
     thread.join(PATIENCE)
 
@@ -133,37 +133,26 @@ def test_a_picture_becomes_a_mesh_that_the_page_shows(browser, site, tmp_path):
     assert all(address.startswith(url) for address in page.requests), "nothing from elsewhere"
 
 
-@pytest.fixture
-def held(monkeypatch) -> Iterator[threading.Event]:
-    """The refinement waits, telling its progress, until it is cancelled or this is set: at the latest with the test."""
-    from kiss3d_cli.methods.refine.isomer import Isomer
-
-    let_go, original = threading.Event(), Isomer.work
-
-    def waits(self, settings, machine, context):
-        while not let_go.wait(0.05):
-            context.progress(0.3, "held by the test")
-        return original(self, settings, machine, context)
-
-    monkeypatch.setattr(Isomer, "work", waits)
-    yield let_go
-    let_go.set()
+def refines(page: Page) -> None:
+    """Wait until the page shows that the refinement is at work."""
+    rows = "[...document.querySelectorAll('#state tr')].map((row) => row.innerText)"
+    page.wait_for(lambda: any("refine" in row and "running" in row for row in page.evaluate(rows)))
 
 
-def test_a_cancel_and_a_reload_in_the_middle_lose_nothing(browser, site, tmp_path, held):
+def test_a_cancel_and_a_reload_in_the_middle_lose_nothing(browser, site, tmp_path):
     url, outputs = site
     page = browser.open(url)
-    fill(page, draw_figure(tmp_path / "second.png"), QUICK)
+    fill(page, draw_figure(tmp_path / "second.png"), (*QUICK, "refine.steps=400"))
     click(page, "#start")
-    says(page, "#state", "held by the test")
+    refines(page)
     page.load(url)
-    says(page, "#state", "held by the test")
+    refines(page)
     has(page, "#cancel")
     folder = next(run for run in find_runs(outputs) if run.path.name.startswith("second-"))
     click(page, "#cancel")
     says(page, "#state", "Cancelled")
     has(page, "#result iframe")
-    held.set()
+    assert launch.resume(folder.path, ["refine.steps=1"], until="caption").mesh is None, "fewer steps when it goes on"
     page.load(url)
     says(page, "#state", "Cancelled")
     has(page, "#resume")
@@ -270,7 +259,32 @@ def test_nothing_else_is_readable(site, path):
     assert status in (400, 403, 404)
     assert b"secret" not in body
     assert fetch(url, f"/runs/{name}/report.html")[0] == 200
-    assert fetch(url, "/", headers={"Host": "evil.example"})[0] == 400
+    assert fetch(url, "/", headers={"Host": "evil.example"})[0] == 403
+
+
+def test_the_routes_of_the_service_are_those_of_the_page(browser, site, tmp_path):
+    url, _outputs = site
+    picture = draw_figure(tmp_path / "asked.png").read_bytes()
+    until = b'--x\r\nContent-Disposition: form-data; name="until"\r\n\r\npreprocess\r\n'
+    preset = b'--x\r\nContent-Disposition: form-data; name="preset"\r\n\r\ndraft\r\n'
+    part = b'--x\r\nContent-Disposition: form-data; name="picture"; filename="asked.png"\r\n\r\n'
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    status, body = fetch(url, "/v1/runs", until + preset + part + picture + b"\r\n--x--\r\n", form)
+    assert status == 202
+    run = json.loads(body)["id"]
+    end = time.monotonic() + PATIENCE
+    while (told := json.loads(fetch(url, f"/v1/runs/{run}")[1]))["state"] != "done":
+        assert told["state"] in ("waiting", "running")
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    page = browser.open(url)
+    has(page, "#run input")
+    choose(page, "#run", run)
+    says(page, "#state", "Done")
+    status, body = fetch(url, "/v1/runs", b"{}", {"Content-Type": "application/json"})
+    assert (status, json.loads(body)["title"]) == (415, "Unsupported media type")
+    assert fetch(url, "/v1/runs", b"{}", {"Origin": "http://evil.example"})[0] == 403
+    assert fetch(url, "/v1/runs/none")[0] == 404
 
 
 def test_a_file_of_the_machine_is_no_upload(site, tmp_path):

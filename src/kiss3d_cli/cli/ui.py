@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +11,6 @@ from kiss3d_cli.cli.streams import forget_stops
 from kiss3d_cli.cli.terminal import handles_errors, note, shown_path
 from kiss3d_cli.core.errors import BadInput, Interrupted
 from kiss3d_cli.core.shell import typed
-
-_PATIENCE = 10.0
-"""Seconds that a run gets to come to a safe point."""
 
 
 @handles_errors
@@ -28,27 +22,23 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 7860,
 ) -> None:
     """Serve a page to make meshes from, to watch runs and to measure them."""
+    from kiss3d_cli.serve.guard import LOCAL
+    from kiss3d_cli.serve.service import Service
     from kiss3d_cli.web.jobs import Jobs
     from kiss3d_cli.web.server import check_gradio, serve
 
     check_gradio()
     if not host.strip():
         raise BadInput("no host was given", place="--host", hint="--host 127.0.0.1, or 0.0.0.0 for every network")
-    if host not in ("127.0.0.1", "localhost", "::1"):
+    if host not in LOCAL:
         note(f"note: whoever can reach {host} can start runs and see all of {out}; there is no password")
-    jobs = Jobs(out)
+    jobs = Jobs(Service(out))
+    if waiting := jobs.unfinished():
+        note(f"{len(waiting)} runs from before go on")
     serve(jobs, host, port, lambda: note(f"http://{host}:{port} (Ctrl-C stops it)"))
     forget_stops()
-    stopped = jobs.cancel_all()
-    if not stopped:
-        return
-    end = time.monotonic() + _PATIENCE
-    note("stopping at the next safe point (Ctrl-C: at once)")
-    with contextlib.suppress(KeyboardInterrupt, Interrupted):
-        while any(job.active for job in stopped) and time.monotonic() < end:
-            time.sleep(0.05)
-    unfinished = [job.folder.path for job in stopped if job.state != "done"]
-    for path in unfinished:
-        note(f"not finished: {typed('kiss3d', 'resume', shown_path(path))} goes on with it")
-    # Python's own end would run into threads that are deep in torch, which aborts. A run folder bears it like any kill.
-    os._exit(Interrupted.exit_code if unfinished else 0)
+    unfinished = jobs.unfinished()
+    for name in unfinished:
+        note(f"not finished: {typed('kiss3d', 'resume', shown_path(out / name))} goes on with it")
+    if unfinished:
+        raise typer.Exit(Interrupted.exit_code)

@@ -9,7 +9,8 @@ from pydantic import BaseModel, Field
 from kiss3d_cli.pipeline.launch import mesh_of
 from kiss3d_cli.report.run_report import REPORT
 from kiss3d_cli.report.run_view import own_file
-from kiss3d_cli.serve.service import Service, View
+from kiss3d_cli.serve.service import Service
+from kiss3d_cli.serve.view import View
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 

@@ -20,8 +20,9 @@ from kiss3d_cli.serve.forms import digest, request_of, save
 from kiss3d_cli.serve.guard import LOCAL, Guard
 from kiss3d_cli.serve.logs import LOG
 from kiss3d_cli.serve.problems import JSON, Problem, problem_of
-from kiss3d_cli.serve.service import QueueFull, Service, View
+from kiss3d_cli.serve.service import QueueFull, Service
 from kiss3d_cli.serve.tickets import FOLDER
+from kiss3d_cli.serve.view import View
 
 _PACKAGES = ("fastapi", "uvicorn", "multipart", "prometheus_client")
 MOST_FIELDS = 40
@@ -194,8 +195,6 @@ def make_app(service: Service, options: Options, host: str = "127.0.0.1") -> Any
     """The whole application, for uvicorn; it starts the service's queue and closes it."""
     check_packages()
     from fastapi import FastAPI
-    from fastapi.exceptions import RequestValidationError
-    from starlette.exceptions import HTTPException
 
     from kiss3d_cli.serve import hunyuan, metrics, v1
 
@@ -214,15 +213,10 @@ def make_app(service: Service, options: Options, host: str = "127.0.0.1") -> Any
         lifespan=lifespan,
     )
     intake = Intake(service, options)
-    app.state.routes = []
-    for router in (v1.routes(intake), hunyuan.routes(intake), metrics.routes(service)):
+    routers = [v1.routes(intake), hunyuan.routes(intake), metrics.routes(service)]
+    for router in routers:
         app.include_router(router)
-        app.state.routes += router.routes
-
-    for kind, handler in _HANDLERS.items():
-        app.add_exception_handler(kind, handler)
-    app.add_exception_handler(HTTPException, _refused)
-    app.add_exception_handler(RequestValidationError, _invalid)
+    add_errors(app, [route for router in routers for route in router.routes])
     local = host in LOCAL
     app.add_middleware(
         Guard,
@@ -232,6 +226,22 @@ def make_app(service: Service, options: Options, host: str = "127.0.0.1") -> Any
         rate=options.rate,
     )
     return app
+
+
+def add_errors(app: Any, routes: Sequence[Any]) -> None:
+    """Answer every error of an application as a problem.
+
+    Args:
+        routes: of the application, to tell which methods a path has.
+    """
+    from fastapi.exceptions import RequestValidationError
+    from starlette.exceptions import HTTPException
+
+    app.state.routes = list(routes)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
 
 
 # -- errors -----------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from kiss3d_cli.report.run_view import own_file
 from kiss3d_cli.serve.answers import ProblemAnswer
 from kiss3d_cli.serve.forms import decoded
 from kiss3d_cli.serve.problems import JSON, Problem
-from kiss3d_cli.serve.service import View
+from kiss3d_cli.serve.view import View
 
 if TYPE_CHECKING:
     from kiss3d_cli.serve.app import Intake

@@ -9,9 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-import json
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter, deque
@@ -20,43 +17,24 @@ from pathlib import Path
 from typing import Any
 
 from kiss3d_cli.core.errors import BadInput, Kiss3dError
-from kiss3d_cli.core.records import BadRecord, parse_json, whole_text
 from kiss3d_cli.pipeline import launch
 from kiss3d_cli.pipeline.launch import Request
 from kiss3d_cli.pipeline.lock import locked
 from kiss3d_cli.pipeline.run_folder import RunFolder
 from kiss3d_cli.serve.logs import event
+from kiss3d_cli.serve.process import WorkerProcess
 from kiss3d_cli.serve.tickets import Ticket, Tickets, now
+from kiss3d_cli.serve.view import Run, View
 from kiss3d_cli.serve.worker import told_error
 
 TRIES = 2
 """How often a worker may begin with a run; one that dies twice with it is not asked again."""
 _BUSY_SECONDS = 2.0
 """Before a run whose folder another process holds is tried again: a worker that lost its service lets go of it soon."""
-_WORKER = (sys.executable, "-m", "kiss3d_cli.serve.worker")
 
 
 class QueueFull(Kiss3dError):
     """As many runs wait as may."""
-
-
-@dataclasses.dataclass(frozen=True)
-class View:
-    """What is known of a run: its ticket, and of a run at work how far each stage is."""
-
-    ticket: Ticket
-    stages: tuple[Mapping[str, Any], ...]
-    version: int
-
-
-class _Run:
-    """A ticket in memory."""
-
-    def __init__(self, ticket: Ticket) -> None:
-        self.ticket = ticket
-        self.stages: dict[str, Mapping[str, Any]] = {str(stage.get("stage")): stage for stage in ticket.stages}
-        self.version = 0
-        self.cancelled = False
 
 
 class Service:
@@ -80,10 +58,10 @@ class Service:
         """Held while a ticket changes its state, which waits for the disk."""
         self._changed = threading.Condition()
         """Held for a moment, to look at what is in memory or to change it. Never while the disk is waited for."""
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, Run] = {}
         self._waiting: dict[str, deque[str]] = {}
         self._workers: dict[str, threading.Thread] = {}
-        self._processes: dict[str, subprocess.Popen[str]] = {}
+        self._processes: dict[str, WorkerProcess] = {}
         self._closed = False
         self._keys: dict[str, threading.Lock] = {}
         self.lost: list[str] = []
@@ -94,7 +72,7 @@ class Service:
             if ticket is None or not (out / name).is_dir():
                 self.lost.append(name)
                 continue
-            self._runs[name] = _Run(ticket)
+            self._runs[name] = Run(ticket)
         self._order = itertools.count(max((run.ticket.order for run in self._runs.values()), default=0) + 1)
 
     def start(self) -> None:
@@ -115,6 +93,8 @@ class Service:
             process.kill()
         for worker in list(self._workers.values()):
             worker.join(10)
+        for process in processes:
+            process.close()
         self._stack.close()
 
     # -- what clients ask for -----------------------------------------------------------------------------------------
@@ -168,7 +148,7 @@ class Service:
             self._tickets.bind(key, ticket.id, digest)
         self._tickets.write(ticket)
         event("run", run=ticket.id, state=ticket.state, device=ticket.device)
-        run = _Run(ticket)
+        run = Run(ticket)
         with self._changed:
             self._runs[ticket.id] = run
         self._enqueue(run)
@@ -180,13 +160,13 @@ class Service:
         """What is known of a run now; None if it did not come through this service."""
         with self._changed:
             run = self._runs.get(name)
-            return None if run is None else View(run.ticket, tuple(run.stages.values()), run.version)
+            return None if run is None else run.view()
 
     def views(self) -> list[View]:
         """All runs, the newest first."""
         with self._changed:
             runs = sorted(self._runs.values(), key=lambda run: -run.ticket.order)
-            return [View(run.ticket, tuple(run.stages.values()), run.version) for run in runs]
+            return [run.view() for run in runs]
 
     def wait(self, name: str, version: int, timeout: float) -> View | None:
         """The view of a run once it is newer than a version, or as it is after so many seconds."""
@@ -209,7 +189,10 @@ class Service:
                     self._waiting[run.ticket.device].remove(name)
                 self._become(run, state="cancelled")
             elif run.ticket.state == "running" and process is not None:
-                _tell(process, {"do": "cancel", "id": name})
+                process.tell({"do": "cancel", "id": name})
+            with self._changed:
+                run.version += 1
+                self._changed.notify_all()
         return self.view(name)
 
     def again(self, name: str) -> View | None:
@@ -225,6 +208,25 @@ class Service:
             self._enqueue(run)
         return self.view(name)
 
+    def take_up(self, folder: RunFolder) -> None:
+        """Go on with a run of this outputs folder, also one that did not come through the service.
+
+        Raises:
+            BadInput, DamagedRun: it waits or is at work, or its record can't be read.
+            RunInUse: another process works in it.
+        """
+        name = folder.path.name
+        with self._moves:
+            if name in self._runs:
+                self.again(name)
+                return
+            with locked(folder.path):
+                device = str(folder.record().device.get("name", "cpu"))
+            with self._changed:
+                run = self._runs[name] = Run(Ticket(name, next(self._order), now(), device))
+            self._become(run, state="waiting")
+            self._enqueue(run)
+
     def folder(self, name: str) -> RunFolder:
         """The run folder of a run of this service."""
         assert name in self._runs
@@ -237,7 +239,7 @@ class Service:
 
     # -- the queue ----------------------------------------------------------------------------------------------------
 
-    def _enqueue(self, run: _Run) -> None:
+    def _enqueue(self, run: Run) -> None:
         device = run.ticket.device
         with self._moves:
             if run.ticket.state != "waiting":
@@ -251,7 +253,7 @@ class Service:
                 self._waiting[device].append(run.ticket.id)
                 self._changed.notify_all()
 
-    def _become(self, run: _Run, *, clear: bool = False, **changes: Any) -> None:
+    def _become(self, run: Run, *, clear: bool = False, **changes: Any) -> None:
         """Change a ticket, on disk first. The caller holds `_moves`."""
         ticket = dataclasses.replace(run.ticket, **changes)
         self._tickets.write(ticket)
@@ -264,7 +266,7 @@ class Service:
             run.version += 1
             self._changed.notify_all()
 
-    def _next(self, device: str) -> list[_Run]:
+    def _next(self, device: str) -> list[Run]:
         """What a free worker does next; waits for it. Empty when the service is closed."""
         waiting = self._waiting[device]
         while True:
@@ -288,18 +290,18 @@ class Service:
 
     def _work(self, device: str) -> None:
         """One device's worker process, started again when it dies."""
-        process: subprocess.Popen[str] | None = None
+        process: WorkerProcess | None = None
         while runs := self._next(device):
-            if process is None or process.poll() is not None:
+            if process is None or not process.alive:
                 process = self._spawn(device)
-            _tell(process, {"do": "run", "runs": [self._order_of(run) for run in runs]})
+            process.tell({"do": "run", "runs": [self._order_of(run) for run in runs]})
             for run in runs:
                 if run.cancelled:  # between its turn and its being told
-                    _tell(process, {"do": "cancel", "id": run.ticket.id})
+                    process.tell({"do": "cancel", "id": run.ticket.id})
             busy = self._follow(process, {run.ticket.id: run for run in runs})
             if self._closed:
                 return
-            if process.poll() is not None:
+            if not process.alive:
                 self._died(process, runs)
             if busy:
                 time.sleep(_BUSY_SECONDS)
@@ -308,16 +310,8 @@ class Service:
                         self._become(run, state="waiting", attempts=run.ticket.attempts - 1)
                         self._enqueue(run)
 
-    def _spawn(self, device: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            _WORKER,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            bufsize=1,
-            start_new_session=True,  # Ctrl-C is for the service, which ends its workers itself
-        )
+    def _spawn(self, device: str) -> WorkerProcess:
+        process = WorkerProcess()
         event("worker", device=device, state="started", process=process.pid)
         with self._changed:
             self._processes[device] = process
@@ -325,21 +319,16 @@ class Service:
                 process.kill()
         return process
 
-    def _order_of(self, run: _Run) -> dict[str, Any]:
+    def _order_of(self, run: Run) -> dict[str, Any]:
         return {"id": run.ticket.id, "folder": str(self.out / run.ticket.id), "until": run.ticket.until}
 
-    def _follow(self, process: subprocess.Popen[str], runs: Mapping[str, _Run]) -> list[_Run]:
+    def _follow(self, process: WorkerProcess, runs: Mapping[str, Run]) -> list[Run]:
         """Take in what a worker tells until it has done its runs, or died; returns those whose folder is in use."""
-        assert process.stdout is not None
-        busy: list[_Run] = []
-        for line in process.stdout:
-            try:
-                told = parse_json(line)
-            except BadRecord:
-                continue
+        busy: list[Run] = []
+        for told in process.told():
             if "idle" in told:
                 return busy
-            run = runs.get(told.get("id"))
+            run = runs.get(str(told.get("id")))
             if run is None:
                 continue
             if told.get("busy") and not run.cancelled:
@@ -362,12 +351,11 @@ class Service:
                     self.free_video_memory[run.ticket.device] = free
                 run.version += 1
                 self._changed.notify_all()
-        process.wait()
         return busy
 
-    def _died(self, process: subprocess.Popen[str], runs: list[_Run]) -> None:
+    def _died(self, process: WorkerProcess, runs: list[Run]) -> None:
         """A worker ended with its runs: each is tried once more, as far as it has come."""
-        event("worker", device=runs[0].ticket.device, state="died", process=process.pid, code=process.returncode)
+        event("worker", device=runs[0].ticket.device, state="died", process=process.pid, how=process.death())
         for run in runs:
             with self._moves:
                 if run.ticket.state != "running":
@@ -378,18 +366,7 @@ class Service:
                 elif run.ticket.attempts < TRIES:
                     self._enqueue(run)
                 else:
-                    cause = f"the worker process died twice with it ({_death(process.returncode)})"
+                    cause = f"the worker process died twice with it ({process.death()})"
                     hint = "memory may have run out: use smaller settings, or the preset draft"
                     error = told_error(Kiss3dError(cause, place=run.ticket.id, hint=hint))
                     self._become(run, state="failed", error=error, stages=stages)
-
-
-def _tell(process: subprocess.Popen[str], order: Mapping[str, Any]) -> None:
-    assert process.stdin is not None
-    with contextlib.suppress(OSError, ValueError):  # it died: that is found out where it is read
-        process.stdin.write(json.dumps(whole_text(order)) + "\n")
-        process.stdin.flush()
-
-
-def _death(code: int | None) -> str:
-    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"

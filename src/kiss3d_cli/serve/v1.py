@@ -15,8 +15,8 @@ from kiss3d_cli.pipeline.inputs import kinds
 from kiss3d_cli.report.run_view import own_file
 from kiss3d_cli.serve.answers import HealthAnswer, ProblemAnswer, RunAnswer, RunsAnswer, files_of, run_answer
 from kiss3d_cli.serve.problems import JSON, Problem
-from kiss3d_cli.serve.service import View
 from kiss3d_cli.serve.tickets import STATES
+from kiss3d_cli.serve.view import View
 
 if TYPE_CHECKING:
     from kiss3d_cli.serve.app import Intake

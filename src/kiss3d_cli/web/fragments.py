@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 from kiss3d_cli.core.errors import Kiss3dError
@@ -13,7 +14,7 @@ from kiss3d_cli.report.page import text
 from kiss3d_cli.report.pictures import file_uri
 from kiss3d_cli.report.run_report import REPORT
 from kiss3d_cli.report.run_view import RunView, own_file
-from kiss3d_cli.web.jobs import Job
+from kiss3d_cli.serve.view import View
 
 _PICTURES = (
     "preprocess/image_rgba.png",
@@ -32,25 +33,31 @@ def downloads(folder: RunFolder) -> list[str]:
     return [f"{refine}/mesh.{suffix}" for suffix in ("glb", "obj", "mtl", "png", "ply")]
 
 
-def progress(job: Job) -> str:
-    """The stages of a job, each with its bar."""
+def progress(view: View) -> str:
+    """The stages of a run, each with its bar."""
     rows = []
-    told = job.stages()
+    told = {str(entry["stage"]): entry for entry in view.stages}
     for stage in stages():
         entry = told.get(stage.name)
-        status = "waiting" if entry is None else entry.status
-        share = 0.0 if entry is None or status in ("off", "later") else entry.share
-        words = "" if entry is None else entry.doing or (f"{entry.seconds:.1f} s" if entry.seconds else "")
+        status = "waiting" if entry is None else str(entry["status"])
+        share = 0.0 if entry is None or status in ("off", "later") else float(entry["share"])
+        words = "" if entry is None else entry["doing"] or (f"{entry['seconds']:.1f} s" if entry["seconds"] else "")
         bar = (
             f'<div class="bar" role="progressbar" aria-label="{text(stage.name)}" aria-valuenow="{100 * share:.0f}">'
             f'<div style="width: {100 * share:.0f}%"></div></div>'
         )
         rows.append(f"<tr><td>{text(stage.name)}</td><td>{bar}</td><td>{text(status)}</td><td>{text(words)}</td></tr>")
-    head = {"waiting": "Waiting for the runs before it", "running": "At work"}.get(job.state, job.state.capitalize())
-    if job.active and job.cancelled.is_set():
+    state = view.ticket.state
+    head = {"waiting": "Waiting for the runs before it", "running": "At work"}.get(state, state.capitalize())
+    if view.stopping:
         head = "Stopping at the next safe point"
-    failed = problem(job.error) if job.error is not None and job.state == "failed" else ""
+    error = view.ticket.error
+    failed = "" if error is None or state != "failed" else problem(Kiss3dError(error["cause"], **_where(error)))
     return f'<p class="job-state">{text(head)}</p><table class="stages">{"".join(rows)}</table>{failed}'
+
+
+def _where(error: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: error.get(name) for name in ("place", "hint")}
 
 
 def pictures(run: RunView) -> str:

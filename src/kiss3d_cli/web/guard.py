@@ -27,11 +27,13 @@ class OwnPages:
 
     Attributes:
         handlers: for each function of the page, by its number, how many values it takes.
+        routes: whether the service's own routes, which look after themselves, are behind it too.
     """
 
-    def __init__(self, app: Any, handlers: Mapping[int, int]) -> None:
+    def __init__(self, app: Any, handlers: Mapping[int, int], *, routes: bool = False) -> None:
         self._app = app
         self._handlers = handlers
+        self._routes = routes
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
@@ -40,7 +42,8 @@ class OwnPages:
             if (origin is not None and _host(origin) != headers.get(b"host")) or _FETCHES.search(scope["path"]):
                 await _refuse(403, scope, receive, send)
                 return
-            if scope["method"] not in ("GET", "HEAD"):
+            own = self._routes and scope["path"].startswith("/v1/")
+            if scope["method"] not in ("GET", "HEAD") and not own:
                 if scope["method"] != "POST" or not _POSTS.fullmatch(scope["path"]):
                     await _refuse(403, scope, receive, send)
                     return

@@ -1,4 +1,4 @@
-"""The page: Gradio's controls over `Jobs`, and two routes of our own that hand out a run's report and mesh."""
+"""The page: Gradio's controls over the service, beside the service's own routes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import os
 import re
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 from kiss3d_cli.core.errors import BadInput, Interrupted, Kiss3dError, Missing, from_exception
-from kiss3d_cli.core.shell import typed
 from kiss3d_cli.geometry.io.load import SUFFIXES as MESH_SUFFIXES
 from kiss3d_cli.pipeline.config import presets
 from kiss3d_cli.pipeline.inputs import given
@@ -28,13 +27,14 @@ from kiss3d_cli.pipeline.run_folder import LOG
 from kiss3d_cli.report.page import text
 from kiss3d_cli.report.run_report import REPORT
 from kiss3d_cli.report.run_view import own_file, read_run
+from kiss3d_cli.serve.app import Intake, Options, add_errors
+from kiss3d_cli.serve.guard import LOCAL, Guard
 from kiss3d_cli.web import fragments
 from kiss3d_cli.web.guard import OwnPages
 from kiss3d_cli.web.jobs import Jobs
 
 LARGEST_UPLOAD = 200 * 2**20
 """Bytes."""
-_LOCAL = ("127.0.0.1", "localhost", "::1")
 _UPLOADED = re.compile(r"\S*/[0-9a-f]{64}/")
 """Where Gradio puts a file; whoever dropped it knows it by its name."""
 _TICK = 0.7
@@ -50,7 +50,7 @@ def check_gradio() -> None:
 
 
 def serve(jobs: Jobs, host: str, port: int, listening: Callable[[], None] = lambda: None) -> None:
-    """Serve until interrupted. What is at work then is left to the caller: `Jobs.cancel_all`.
+    """Serve until interrupted. What is at work then is taken up by the next service on this folder.
 
     Args:
         listening: told when the page is about to be there.
@@ -99,15 +99,27 @@ def make_app(jobs: Jobs, uploads: Path, host: str = "127.0.0.1") -> Any:
     import gradio
     from fastapi import FastAPI, HTTPException
     from fastapi.responses import FileResponse
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    jobs.outputs.mkdir(parents=True, exist_ok=True)
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    from kiss3d_cli.serve import v1
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Any) -> AsyncIterator[None]:
+        jobs.service.start()
+        yield
+        jobs.service.close()
+
+    app = FastAPI(title="kiss3d", docs_url=None, redoc_url=None, lifespan=lifespan)
     blocks = _blocks(jobs)
     handlers = {number: len(handler.inputs) for number, handler in blocks.fns.items() if number is not None}
-    app.add_middleware(OwnPages, handlers=handlers)
-    if host in _LOCAL:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
+    local = host in LOCAL
+    # without a token programs of other machines get the page, which is made for people, and no more
+    app.add_middleware(OwnPages, handlers=handlers, routes=local)
+    hosts = ("127.0.0.1", "localhost", "[::1]") if local else ()
+    app.add_middleware(Guard, tokens=(), hosts=hosts, largest_body=2 * LARGEST_UPLOAD, rate=0)
+    if local:
+        routes = v1.routes(Intake(jobs.service, Options(largest_body=LARGEST_UPLOAD)))
+        app.include_router(routes)
+        add_errors(app, routes.routes)
 
     def file(name: str, path: str) -> Any:
         """The report and the mesh of a run of the outputs folder; nothing else is readable."""
@@ -211,8 +223,8 @@ def _blocks(jobs: Jobs) -> Any:
                 settings=tuple(line for line in settings if line),
                 command="kiss3d ui",
             )
-            job = jobs.start(request)
-            return gradio.Dropdown(choices=jobs.names(), value=job.folder.path.name), _Shown()
+            name = jobs.start(request)
+            return gradio.Dropdown(choices=jobs.names(), value=name), _Shown()
 
         def look(name: str | None, known: _Shown) -> Any:
             """What changed since the last look; nothing is sent of what did not."""
@@ -233,7 +245,7 @@ def _blocks(jobs: Jobs) -> Any:
 
         def go_on(name: str | None) -> _Shown:
             if name:
-                jobs.resume(name, typed("kiss3d", "resume", name))
+                jobs.resume(name)
             return _Shown()
 
         def compare(name: str | None, path: str | None, alignment: str) -> str:
@@ -249,7 +261,7 @@ def _blocks(jobs: Jobs) -> Any:
         def list_runs(name: str | None) -> Any:
             """After a reload: the run at work, or the newest one."""
             names = jobs.names()
-            active = [entry for entry in names if (job := jobs.job(entry)) is not None and job.active]
+            active = [entry for entry in names if jobs.active(entry)]
             chosen = name if name in names else next(iter([*active[-1:], *names]), None)
             return gradio.Dropdown(choices=names, value=chosen), _Shown()
 
@@ -281,17 +293,17 @@ def _parts(jobs: Jobs, name: str, now: _Shown, known: _Shown, listed: Any) -> tu
     """Of a run: what is seen now, the list, its state, its pictures while it is at work, and then its result."""
     import gradio
 
-    folder, job = jobs.find(name), jobs.job(name)
-    if job is not None and job.active:
-        made = ("work", *(stage for stage, told in job.stages().items() if told.status in ("done", "skipped")))
+    folder, view = jobs.find(name), jobs.view(name)
+    if view is not None and not view.ticket.ended:
+        made = ("work", *(str(told["stage"]) for told in view.stages if told["status"] in ("done", "skipped")))
         new = (known.name, known.made) != (name, made)
         pictures = fragments.pictures(read_run(folder)) if new else gradio.skip()
-        return dataclasses.replace(now, made=made), listed, fragments.progress(job), pictures, ""
+        return dataclasses.replace(now, made=made), listed, fragments.progress(view), pictures, ""
     if is_locked(folder.path):
         return now, listed, fragments.elsewhere(), fragments.pictures(read_run(folder)), ""
     jobs.report(name)
     now = dataclasses.replace(now, version=_version(jobs, name))
-    state = "" if job is None else fragments.progress(job)
+    state = "" if view is None else fragments.progress(view)
     return now, listed, state, "", fragments.result(read_run(folder), now.version)
 
 
@@ -299,9 +311,9 @@ def _version(jobs: Jobs, name: str | None) -> str:
     """Changes whenever there is something new to see of a run."""
     if not name:
         return "none"
-    job, folder = jobs.job(name), jobs.outputs / name
-    told = "" if job is None else f"{job.state}-{job.version}-{id(job)}"
-    if job is not None and job.active:
+    view, folder = jobs.view(name), jobs.outputs / name
+    told = "" if view is None else f"{view.ticket.state}-{view.version}"
+    if view is not None and not view.ticket.ended:
         return f"{name}-{told}"
     stamps = [path.stat().st_mtime_ns for path in (folder / REPORT, folder / LOG) if path.is_file()]
     return f"{name}-{told}-{'-'.join(map(str, stamps))}-{is_locked(folder)}"
