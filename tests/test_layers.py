@@ -22,7 +22,7 @@ ALLOWED = {
     "report": {"core", "geometry", "image", "evaluation", "methods", "pipeline"},
     "pipeline": {"core", "models", "geometry", "image", "evaluation", "export", "methods", "report"},
     "training": {"core", "models", "geometry"},
-    "web": {"core", "geometry", "image", "evaluation", "methods", "pipeline", "report"},
+    "web": {"core", "geometry", "image", "evaluation", "methods", "pipeline", "report", "serve"},
     "serve": {"core", "pipeline", "report"},
     "cli": {
         *("core", "models", "geometry", "image", "evaluation", "methods", "pipeline", "report", "training", "web"),
