@@ -297,3 +297,12 @@ def test_a_slit_between_two_pieces_stays() -> None:
 
 def report_of(mesh: Mesh) -> MeshReport:
     return report(mesh.vertices.double().numpy(), mesh.faces.numpy())
+
+
+def test_small_pieces_are_sampled_finely() -> None:
+    """What is mostly outline is told by it: two balls of 40 pixels get the fine grid, one of 300 the coarse one."""
+    row, column = torch.meshgrid(torch.arange(512.0), torch.arange(512.0), indexing="ij")
+    large = ((row - 255.5) ** 2 + (column - 255.5) ** 2 < 150**2).float()
+    small = ((row - 255.5) ** 2 + ((column - 255.5).abs() - 150) ** 2 < 20**2).float()
+    per_pixel = [len(inflate(alpha).mesh.vertices) / float(alpha.sum()) for alpha in (large, small)]
+    assert per_pixel[0] < 0.5 < 1 < per_pixel[1]

@@ -133,6 +133,24 @@ def test_the_texture_shows_the_pictures_again(atlas: Atlas, tmp_path: Path) -> N
     assert read_mesh(file).faces.shape == shape.faces.shape
 
 
+def test_a_face_smaller_than_a_texel_has_its_own_colour(atlas: Atlas) -> None:
+    """A red face as a chart of its own, a fifth of a texel, between texels that nothing covers and nearer to blue."""
+    shape, taken, side = mesh(), photographs(64), 128
+    flat = torch.cat([atlas.uv * 2 - 1, torch.zeros(len(atlas.uv), 1), torch.ones(len(atlas.uv), 1)], 1)
+    flat[:, 1] *= -1
+    covered = rasterize(flat[None], atlas.corners, (side, side)).mask[0].float()
+    free = torch.nn.functional.max_pool2d(covered[None], 5, 1, 2)[0] == 0
+    row, column = free[2:-2, 2:-2].nonzero()[0] + 2
+    middle = torch.tensor([float(column) + 1, float(row) + 1])
+    tiny = (middle + 0.1 * torch.tensor([[-1.0, -1.0], [1.0, -1.0], [0.0, 1.0]])) / side
+    red = shape.vertices[shape.faces].mean(1)[:, 2].argmax()  # the nearest to the front camera, on the small ball
+    corners = atlas.corners.clone()
+    corners[red] = len(atlas.uv) + torch.arange(3)
+    texture = bake(shape, taken, Atlas(torch.cat([atlas.uv, tiny]), corners, atlas.charts + 1), side)
+    shown = texture.image[row : row + 2, column : column + 2].reshape(-1, 3).float().mean(0) / 255
+    assert shown.tolist() == pytest.approx([0.9, 0.1, 0.1], abs=0.02)
+
+
 def test_the_same_pictures_give_the_same_texture(atlas: Atlas) -> None:
     shape, taken = mesh(), photographs(64)
     again = unwrap(shape, taken.cameras, 512)

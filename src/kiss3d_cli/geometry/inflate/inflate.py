@@ -16,10 +16,13 @@ from kiss3d_cli.geometry.inflate.double_sheet import LEVEL, DoubleSheet, double_
 from kiss3d_cli.geometry.inflate.layout import piece_depths
 from kiss3d_cli.geometry.inflate.sheet_heights import SheetHeights, sheet_heights
 from kiss3d_cli.geometry.mesh import Mesh
-from kiss3d_cli.geometry.silhouette import thin_parts
+from kiss3d_cli.geometry.silhouette import depth_inside, thin_parts
 
 RESOLUTIONS = (256, 512)
-"""Samples a side, without and with thin parts: a coarse grid is smoother, a fine one has room for a wire's section."""
+"""Samples a side, coarse and fine: a coarse grid is smoother, a fine one has room for a wire's section."""
+OUTLINE = 1 / 30
+"""Share of a silhouette's pixels along its outline from which it is as fine without thin parts: small pieces and many
+openings are told by their outlines."""
 SLIT = 1 / 512
 """Gaps up to twice as wide, as a share of the picture's side, are closed."""
 STAIRCASE = 1 / 256
@@ -73,7 +76,7 @@ def inflate(
         camera: the one camera that saw the picture, in front of the plane z = 0; the bundle's front camera if None.
         views: cameras whose pictures must hold the whole surface; what is inside the picture of one may come closer
             to another, and so be larger there. The picture is taken smaller until they do.
-        resolution: samples a side, at most the picture's pixels; what the thinnest part asks for if None.
+        resolution: samples a side, at most the picture's pixels; what thin parts and the outline ask for if None.
         depth: factor on the height; 1 gives round sections.
 
     Raises:
@@ -81,7 +84,7 @@ def inflate(
     """
     alpha = without_slits(alpha)
     if resolution is None:
-        resolution = RESOLUTIONS[bool(thin_parts((alpha > LEVEL).numpy()).any())]
+        resolution = RESOLUTIONS[_is_fine((alpha > LEVEL).numpy())]
     coverage = sample_coverage(alpha, resolution)
     side = coverage.shape[0] - 2
     sheet = double_sheet(coverage, levels=max(0, round(np.log2(BLOCK * side))))
@@ -99,6 +102,12 @@ def inflate(
             break
         scale /= too_large
     return Inflated(mesh, on_picture, scale, pieces.count)
+
+
+def _is_fine(solid: Bool[np.ndarray, "S S"]) -> bool:
+    """Whether a silhouette has thin parts, or much outline for its area at 512 pixels a side."""
+    outline = solid & (depth_inside(np.pad(solid, 1))[1:-1, 1:-1] <= 1)
+    return bool(thin_parts(solid).any() or outline.sum() * len(solid) / 512 > OUTLINE * solid.sum())
 
 
 def _placed(

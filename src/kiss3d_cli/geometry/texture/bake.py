@@ -5,13 +5,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.core.threads import side_by_side
 from kiss3d_cli.geometry.mesh import Mesh
-from kiss3d_cli.geometry.rasterize import rasterize
+from kiss3d_cli.geometry.rasterize import Fragments, rasterize
 from kiss3d_cli.geometry.texture.charts import Atlas
 from kiss3d_cli.geometry.texture.project import Photographs, Projector
 from kiss3d_cli.geometry.texture.texture import Texture
@@ -40,12 +40,12 @@ def bake(mesh: Mesh, photographs: Photographs | Projector, atlas: Atlas, size: i
     flat[:, 1] *= -1
     flat[:, 3] = 1
     fragments = rasterize(flat[None].to(mesh.vertices), atlas.corners.to(mesh.faces.device), (size, size))
-    inside = fragments.mask.reshape(-1)
-    if not bool(inside.any()):
+    if not bool(fragments.mask.any()):
         raise BadInput("No face of the mesh is large enough for the texture.", hint="Ask for a larger texture.")
+    shares, face_id = _with_small_faces(fragments, atlas, size)
+    inside = face_id >= 0
     covered = inside.nonzero()[:, 0]
     attributes = torch.cat([mesh.vertices, projector.normals, spread], 1)
-    shares, face_id = fragments.barycentric.reshape(-1, 3), fragments.face_id.reshape(-1)
     image = attributes.new_zeros(size * size, 3)
 
     def paint(part: Int[Tensor, " P"]) -> None:
@@ -62,15 +62,46 @@ def bake(mesh: Mesh, photographs: Photographs | Projector, atlas: Atlas, size: i
     return Texture(atlas.uv, atlas.corners, torch.from_numpy(filled))
 
 
+def _with_small_faces(fragments: Fragments, atlas: Atlas, size: int) -> tuple[Float[Tensor, "T 3"], Int[Tensor, " T"]]:
+    """Barycentric coordinates and face of every texel, -1 where there is none.
+
+    A face too small to hold the centre of any texel gets those of the four around its middle that are free, which are
+    what a renderer reads there: else it would take the colour of whatever chart is laid out beside it.
+    """
+    shares, face_id = fragments.barycentric.reshape(-1, 3).clone(), fragments.face_id.reshape(-1).clone()
+    drawn = torch.zeros(len(atlas.corners), dtype=torch.bool, device=face_id.device)
+    drawn[face_id[face_id >= 0]] = True
+    small = (~drawn).nonzero()[:, 0].cpu()
+    corner = torch.floor(atlas.uv[atlas.corners[small]].mean(1) * size - 0.5).long()
+    for across, down in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        column, row = (corner + torch.tensor([across, down])).clamp(0, size - 1).unbind(1)
+        texel, first = np.unique((row * size + column).numpy(), return_index=True)
+        where, face = torch.from_numpy(texel).to(face_id), small[torch.from_numpy(first)].to(face_id)
+        free = face_id[where] < 0
+        face_id[where[free]] = face[free]
+        shares[where[free]] = 1 / 3
+    return shares, face_id
+
+
 def fill_around(image: UInt8[np.ndarray, "H W 3"], inside: Bool[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
     """The image with means of its inside around it: of 2 x 2 pixels, of 4 x 4 where those hold none, and so on.
 
-    That is what mipmaps mix (pull and push: Gortler et al. 1996, 4.3).
+    That is what mipmaps mix (pull and push: Gortler et al. 1996, 4.3). Next to the inside, where a bilinear filter
+    reads, it is the mean of the pixels that touch.
 
     Args:
         image: zero outside.
         inside: anything but empty.
     """
+    # sums of whole numbers, which are the same in any order
+    touching, beside = (
+        cv2.boxFilter(part, cv2.CV_32S, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
+        for part in (image, inside.astype(np.uint8))
+    )
+    rim = ~inside & (beside > 0)
+    image = image.copy()
+    image[rim] = np.rint(touching[rim] / beside[rim][:, None])
+    inside = inside | rim
     colors, weights = [image.astype(np.float32)], [inside.astype(np.float32)]
     while not weights[-1].all():
         height, width = weights[-1].shape
