@@ -19,10 +19,10 @@ TORCH_HINT = "install a torch with CUDA, see https://pytorch.org/get-started/loc
 def doctor(
     root: Annotated[Path | None, typer.Option(help="A folder of weights instead of the Hugging Face cache.")] = None,
     out: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("outputs"),
-    quick: Annotated[bool, typer.Option("--quick", help="Do not measure the device; no times are given.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Skip the device benchmark; times are not estimated.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Say what this machine has, what is missing, and what each preset needs and takes here."""
+    """Show what this machine has, what is missing, and what each preset needs and costs here."""
     from kiss3d_cli.core.machine import inspect_machine, measure
 
     machine = inspect_machine(out)

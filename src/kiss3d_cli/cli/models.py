@@ -42,12 +42,12 @@ def list_models(root: Root = None, json_output: Json = False) -> None:
 def pull(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PRESET|MODEL]...", help="What a preset needs, or models by name; 12gb by default."),
+        typer.Argument(metavar="[PRESET|MODEL]...", help="A preset or models by name; 12gb by default."),
     ] = None,
     root: Root = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before the download.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Download without asking.")] = False,
     contents: Annotated[
-        bool, typer.Option("--contents", help="Read what is here whole, to find damage in it: a minute for 12gb.")
+        bool, typer.Option("--contents", help="Verify existing files by content; takes a minute for 12gb.")
     ] = False,
 ) -> None:
     """Download model weights, and replace damaged files. An interrupted download is resumed."""
@@ -93,15 +93,13 @@ def pull(
 def verify_models(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PRESET|MODEL]...", help="What to check; everything that is here by default."),
+        typer.Argument(metavar="[PRESET|MODEL]...", help="What to verify; by default everything that is here."),
     ] = None,
     root: Root = None,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Remove the files that can't be used and download them again.")
-    ] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Delete unusable files and download them again.")] = False,
     json_output: Json = False,
 ) -> None:
-    """Check the files of the models that are here, without the network: by content where the published is known."""
+    """Verify local model files offline, by content where the published hash is known."""
     from kiss3d_cli.models.store.preflight import check, pull_command
     from kiss3d_cli.models.store.registry import models as registered
     from kiss3d_cli.models.store.verify import verify

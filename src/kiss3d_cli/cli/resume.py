@@ -16,17 +16,17 @@ from kiss3d_cli.cli.terminal import command_line, handles_errors, note
 def resume(
     run_dir: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
     from_stage: Annotated[
-        str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all after it again.")
+        str | None, typer.Option("--from", metavar="STAGE", help="Rerun this stage and all later ones.")
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it takes.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost without running it.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help=STRICT_HELP)] = False,
 ) -> None:
-    """Finish a run: do what is missing, stale or damaged, and say why."""
+    """Resume a run: redo what is missing, stale or damaged, and say why."""
     from kiss3d_cli.pipeline import launch
     from kiss3d_cli.pipeline.run_folder import RunFolder
 

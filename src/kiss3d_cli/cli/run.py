@@ -21,7 +21,7 @@ from kiss3d_cli.pipeline.inputs import given, kinds
 from kiss3d_cli.pipeline.jobs import is_many
 from kiss3d_cli.pipeline.joined_views import NORMALS, VIEWS
 
-STRICT_HELP = "Exit with code 7 if the mesh differs too much from its picture."
+STRICT_HELP = "Exit with code 7 if the mesh does not match its picture."
 
 
 def _help_settings(asked: bool) -> bool:
@@ -67,18 +67,20 @@ def run(
         ),
     ] = None,
     preset: Annotated[str, typer.Option(help="auto, draft, 12gb, fast or quality.")] = "auto",
-    out: Annotated[Path, typer.Option(help="The folder in which the run folder is made.")] = Path("outputs"),
+    out: Annotated[Path, typer.Option(help="Parent folder of the run folder.")] = Path("outputs"),
     name: Annotated[str | None, typer.Option(help="The run's name; the picture's by default.")] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file of settings.")] = None,
-    caption: Annotated[str | None, typer.Option(metavar="TEXT", help="A caption instead of one made.")] = None,
+    caption: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Caption to use instead of a generated one.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="The seed of the run.")] = None,
     strength: Annotated[
         float | None,
         typer.Option(
-            help="How far the bundle may go from what it starts from, 0 to 1.",
+            help="Strength of image-to-image for the bundle, from 0 to 1.",
             show_default=False,
         ),
     ] = None,
@@ -110,18 +112,18 @@ def run(
     shard: Annotated[
         str | None,
         typer.Option(
-            metavar="I/N", help="Many pictures: begin with this share of them; one process each.", show_default=False
+            metavar="I/N", help="Many pictures: work on this share first, in one of N processes.", show_default=False
         ),
     ] = None,
     ray: Annotated[
         str | None,
         typer.Option(
             metavar="[ADDRESS]",
-            help="Many pictures: on the machines of this Ray cluster; without an address, on this one.",
+            help="Many pictures: distribute them over this Ray cluster, or over this machine without an address.",
             show_default=False,
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan without running it.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help=STRICT_HELP)] = False,
     help_settings: Annotated[
@@ -130,7 +132,7 @@ def run(
     ] = False,
     **inputs: Path | str | None,
 ) -> None:
-    """Turn PICTURE into a textured 3D mesh; many of them into a mesh each."""
+    """Turn PICTURE into a textured 3D mesh, or many pictures into one mesh each."""
     del help_settings
     from kiss3d_cli.pipeline import launch
 

@@ -14,26 +14,24 @@ from kiss3d_cli.core.errors import BadInput
 
 @handles_errors
 def serve(
-    out: Annotated[Path, typer.Option(help="The folder of runs; nothing outside it can be read.")] = Path("outputs"),
-    preset: Annotated[str, typer.Option(help="Of requests that name none: auto, draft, 12gb, ...")] = "auto",
+    out: Annotated[Path, typer.Option(help="Folder of runs; nothing outside it can be read.")] = Path("outputs"),
+    preset: Annotated[str, typer.Option(help="Default preset of requests: auto, draft, 12gb, ...")] = "auto",
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Fix one setting of all runs; may be repeated."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Fix a setting for all runs; may be repeated."),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Where to listen; any but this machine alone needs --token-file.")
+        str, typer.Option(help="Address to listen on; anything but localhost requires --token-file.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 8081,
     token_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Bearer tokens of clients, one a line.", show_default=False)
     ] = None,
-    largest_request: Annotated[float, typer.Option(min=0.01, max=10_000, help="MB of one request, at most.")] = 200.0,
-    longest_queue: Annotated[int, typer.Option(min=1, max=1_000_000, help="Runs that may wait at a time.")] = 1000,
-    rate: Annotated[int, typer.Option(min=0, help="Changes that a client may ask for in a minute; 0: any.")] = 600,
-    together: Annotated[
-        int, typer.Option(min=1, max=100, help="Runs that go through the stages together, each network loaded once.")
-    ] = 8,
-    log: Annotated[str, typer.Option(help="Log on standard error: none, or json: one object a line.")] = "none",
+    largest_request: Annotated[float, typer.Option(min=0.01, max=10_000, help="Maximum request size in MB.")] = 200.0,
+    longest_queue: Annotated[int, typer.Option(min=1, max=1_000_000, help="Maximum number of waiting runs.")] = 1000,
+    rate: Annotated[int, typer.Option(min=0, help="Modifying requests per client and minute; 0 means no limit.")] = 600,
+    together: Annotated[int, typer.Option(min=1, max=100, help="Batch size: runs that share each loaded network.")] = 8,
+    log: Annotated[str, typer.Option(help="Log on standard error: none, or json with one object per line.")] = "none",
 ) -> None:
     """Serve runs to programs over HTTP: kiss3d's own routes, and those of Hunyuan3D-2's API server."""
     from kiss3d_cli.pipeline import config as configuration

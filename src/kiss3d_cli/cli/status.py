@@ -21,7 +21,7 @@ def status(
     run_dir: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Say what is done, stale, damaged or missing in a run."""
+    """Show what is done, stale, damaged or missing in a run."""
     from kiss3d_cli.pipeline.launch import mesh_of
     from kiss3d_cli.pipeline.run_folder import RunFolder
     from kiss3d_cli.pipeline.status import read_status

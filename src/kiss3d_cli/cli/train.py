@@ -33,7 +33,7 @@ def data(
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that draw.")] = 2,
     json_output: Json = False,
 ) -> None:
-    """Draw views of objects: pictures, and what is true of the shapes in them."""
+    """Render training views of objects with their ground truth."""
     from kiss3d_cli.training.data import Recipe, make_shards
 
     recipe = Recipe(objects, 1.0 if objects is None else procedural, seed)
@@ -65,17 +65,23 @@ def prior(
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Length of the schedule, in minutes of training.")
     ] = None,
-    batch: Annotated[int | None, typer.Option(min=1, max=4096, help="Pictures a step and process.")] = None,
-    accumulate: Annotated[int | None, typer.Option(min=1, max=1024, help="Steps whose gradients are added up.")] = None,
-    rate: Annotated[float | None, typer.Option(min=1e-7, max=1, help="Highest learning rate.")] = None,
-    widths: Annotated[tuple[int, int, int], typer.Option(help="Channels of the three grids.")] = (32, 64, 160),
-    share: Annotated[float | None, typer.Option(min=0.001, max=1, help="Share of the views that is used.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, max=4096, help="Batch size per process.")] = None,
+    accumulate: Annotated[int | None, typer.Option(min=1, max=1024, help="Gradient accumulation steps.")] = None,
+    rate: Annotated[float | None, typer.Option(min=1e-7, max=1, help="Peak learning rate.")] = None,
+    widths: Annotated[tuple[int, int, int], typer.Option(help="Channels of the three resolution levels.")] = (
+        32,
+        64,
+        160,
+    ),
+    share: Annotated[float | None, typer.Option(min=0.001, max=1, help="Share of the views to train on.")] = None,
     precision: Annotated[str, typer.Option(help="no, bf16 or fp16.")] = "no",
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the first weights and every choice.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of the initial weights and of every random choice.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, or auto for what accelerate finds.")] = "auto",
     json_output: Json = False,
 ) -> None:
-    """Train, or go on training; killed at any moment it goes on from its last checkpoint."""
+    """Train, or resume training from the last checkpoint."""
     import dataclasses
 
     from kiss3d_cli.core.errors import BadInput

@@ -15,13 +15,11 @@ from kiss3d_cli.core.shell import typed
 
 @handles_errors
 def ui(
-    out: Annotated[Path, typer.Option(help="The folder of runs; nothing outside it can be read.")] = Path("outputs"),
-    host: Annotated[
-        str, typer.Option(help="Where to listen; by default this machine alone can reach it.")
-    ] = "127.0.0.1",
+    out: Annotated[Path, typer.Option(help="Folder of runs; nothing outside it can be read.")] = Path("outputs"),
+    host: Annotated[str, typer.Option(help="Address to listen on; localhost by default.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 7860,
 ) -> None:
-    """Serve a page to make meshes from, to watch runs and to measure them."""
+    """Serve a web page for making meshes, watching runs and evaluating them."""
     from kiss3d_cli.serve.guard import LOCAL
     from kiss3d_cli.serve.service import Service
     from kiss3d_cli.web.jobs import Jobs

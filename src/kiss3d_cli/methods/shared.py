@@ -19,7 +19,7 @@ class Seeded(Settings):
     section: ClassVar[str] = ""
 
     seed: int = Field(42, ge=0, le=2**63 - 1)
-    """The one seed of the run; 0 is a seed like any other."""
+    """Random seed of the run; 0 is a valid seed."""
 
 
 class Device(Settings):
@@ -28,9 +28,9 @@ class Device(Settings):
     section: ClassVar[str] = "device"
 
     name: str = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`; `auto` takes a GPU if there is one, else the CPU."""
+    """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`; `auto` uses a GPU if there is one, else the CPU."""
     memory_limit: float | None = Field(None, ge=1)
-    """VRAM that may be used, in GiB; empty means what is free."""
+    """VRAM limit in GiB; empty means all that is free."""
 
 
 class Models(Settings):
@@ -39,9 +39,9 @@ class Models(Settings):
     section: ClassVar[str] = "models"
 
     root: str | None = None
-    """A folder of weights laid out as `<owner>/<repository>/<file>`; empty means the Hugging Face cache."""
+    """Folder of weights laid out as `<owner>/<repository>/<file>`; empty means the Hugging Face cache."""
     comfyui: str | None = None
-    """ComfyUI's folder, in which the files of models are looked up first; they stay where they are."""
+    """ComfyUI folder that is searched for weights first; its files are never moved."""
 
 
 class Cameras(Settings):

@@ -46,7 +46,7 @@ STAGES = (
     Stage(
         "preprocess",
         "cutting the object out",
-        help="How the background is removed; an alpha channel that is there wins over any.",
+        help="Background removal; an existing alpha channel takes precedence.",
         optional=True,
     ),
     Stage("caption", "describing the picture", optional=True),

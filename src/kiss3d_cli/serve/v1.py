@@ -176,7 +176,7 @@ def _form_schema() -> dict[str, Any]:
             "example": '{"refine.target_faces": 20000}',
         },
         "seed": {"type": "integer", "example": 0},
-        "caption": {"type": "string", "description": "A caption instead of one made."},
+        "caption": {"type": "string", "description": "Caption to use instead of a generated one."},
         "strength": {
             "type": "number",
             "description": "How far the bundle may go from its start, 0 to 1.",

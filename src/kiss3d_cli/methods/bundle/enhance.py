@@ -1,4 +1,4 @@
-"""The bundle of a coarse mesh, redrawn by Flux as the published code redraws it."""
+"""The bundle of a coarse mesh, redrawn by Flux as the published code does (image-to-image)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Enhance(OfFlux[Drawing]):
     settings = Drawing
     reads = ("reference/reference_bundle.png", "prompt/prompt.safetensors", "prompt/redux.safetensors")
     writes = ("bundle.png",)
-    help = "redraws it as published for `--mesh`"
+    help = "refines it (image-to-image) as published for `--mesh`"
 
     def models(self, settings: Drawing) -> tuple[str, ...]:
         return (*drawing_models(settings), CONTROLNET)

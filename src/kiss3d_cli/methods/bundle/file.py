@@ -13,9 +13,10 @@ class FileSettings(Cameras):
     section: ClassVar[str] = "bundle"
 
     normals: Literal["auto", "kiss3d", "opengl", "kiss3d-y-down", "opengl-y-down"] = "auto"
-    """Signs of a given bundle's normals: in `opengl` x is not mirrored, in `y-down` y is; `auto` asks the outlines."""
+    """Sign convention of a given bundle's normals: `opengl` does not mirror x, `y-down` mirrors y; `auto` infers it
+    from the outlines."""
     swap_sides: bool = False
-    """Exchange the right and the left view of a given bundle."""
+    """Swap the right and left views of a given bundle."""
 
 
 class File(Weightless[FileSettings]):

@@ -20,13 +20,13 @@ MODES = ("canny", "tile", "depth", "blur", "gray", "lq")
 
 class FluxSettings(Drawing):
     controls: tuple[str, ...] = ("tile",)
-    """ControlNet-Union modes acting together: canny, tile, depth, blur, gray, lq."""
+    """ControlNet-Union modes that act together: canny, tile, depth, blur, gray, lq."""
     control_scales: tuple[Annotated[float, Field(ge=0, le=4)], ...] = (0.6,)
     """One scale for each control."""
     control_starts: tuple[Share, ...] = (0.0,)
-    """Where each control sets in, as a share of the schedule."""
+    """Start of each control, as a share of the schedule."""
     control_ends: tuple[Share, ...] = (0.65,)
-    """Where each control ends, as a share of the schedule."""
+    """End of each control, as a share of the schedule."""
 
     @property
     def asked(self) -> tuple[Asked, ...]:
@@ -56,7 +56,7 @@ class Flux(OfFlux[FluxSettings]):
     settings = FluxSettings
     reads = ("reference/reference_bundle.png", "prompt/prompt.safetensors", "prompt/redux.safetensors")
     writes = ("bundle.png",)
-    help = "redraws it"
+    help = "refines it (image-to-image)"
     default = True
 
     def models(self, settings: FluxSettings) -> tuple[str, ...]:

@@ -44,19 +44,19 @@ class Drawing(Lora, Seeded):
     section: ClassVar[str] = "bundle"
 
     tile: int = Field(512, ge=128, le=1024)
-    """Side of one of the bundle's eight tiles, in pixels; for Flux a multiple of 8."""
+    """Side length of each of the bundle's eight tiles, in pixels; a multiple of 8 for Flux."""
     model: Literal["dev", "schnell"] = "dev"
-    """`dev` is FLUX.1-dev, `schnell` its merge with FLUX.1-schnell, which needs fewer steps; both in fp8."""
+    """`dev` is FLUX.1-dev, `schnell` its merge with FLUX.1-schnell, which needs fewer steps; both are fp8."""
     scheduler: Literal["heun", "euler"] = "heun"
-    """Flow-match solver; Heun calls the transformer twice a step."""
+    """Flow-matching solver; Heun evaluates the transformer twice per step."""
     steps: int = Field(20, ge=1, le=1000)
     """Denoising steps of the full schedule."""
     guidance: float = Field(3.5, ge=0, le=50)
-    """Flux's distilled guidance."""
+    """Distilled guidance scale of Flux."""
     strength: float = Field(0.95, ge=0, le=1)
-    """Share of the schedule that is run: 1 starts from noise, 0 returns the picture that it starts from."""
+    """Share of the schedule that is run: 1 starts from pure noise, 0 returns the input."""
     redux_scale: float | None = Field(None, ge=0, le=4)
-    """Factor of the Redux tokens; empty means the published one: 1 on the redux route, else 0.5."""
+    """Scale of the Redux tokens; empty means the published one: 1 on the redux route, else 0.5."""
 
     @property
     def transformer(self) -> str:

@@ -20,7 +20,7 @@ class Redux(Prompted):
 
     name, version = "redux", 3
     takes = ("template",)
-    help = "draws it from caption and picture over `--template`"
+    help = "generates it from caption and picture over `--template`"
 
     def share(self, settings: Drawing) -> float:
         return settings.strength

@@ -14,7 +14,7 @@ class Reference(Weightless[Settings]):
     stage, name, version = "bundle", "reference", 1
     reads = ("reference/reference_bundle.png",)
     writes = ("bundle.png",)
-    help = "takes the reference bundle"
+    help = "passes the reference bundle on"
 
     def cost(self, settings: Settings, around: Surroundings) -> Cost:
         return Cost(host_seconds=0.1)

@@ -1,4 +1,4 @@
-"""The bundle as Flux draws it from words alone."""
+"""The bundle as Flux generates it from text alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Text(Prompted):
     """
 
     name, version = "text", 1
-    help = "draws it from words"
+    help = "generates it from text"
     preset = ("12gb", "from words there is no way without Flux")
     alternative = FROM_A_PICTURE
 

@@ -14,7 +14,7 @@ class Describe(Weightless[Given]):
     settings = Given
     reads = READS
     writes = WRITES
-    help = "measures the picture"
+    help = "measures colours and proportions"
 
     def cost(self, settings: Given, around: Surroundings) -> Cost:
         return Cost(host_seconds=0.3)

@@ -27,9 +27,9 @@ ONE_BEAM, MORE_BEAMS = 0.02, 0.03
 
 class Florence2Settings(Expanded):
     beams: int = Field(3, ge=1, le=16)
-    """Beams of Florence-2's search."""
+    """Beam width of Florence-2."""
     max_tokens: int = Field(1024, ge=8, le=4096)
-    """Longest caption of Florence-2, in tokens."""
+    """Maximum caption length of Florence-2, in tokens."""
 
 
 class Florence2(Method[Florence2Settings]):
@@ -44,7 +44,7 @@ class Florence2(Method[Florence2Settings]):
     reads = READS
     writes = WRITES
     packages = ("transformers", "accelerate")
-    help = "reads it with Florence-2-large"
+    help = "runs Florence-2-large"
     default = True
 
     def models(self, settings: Florence2Settings) -> tuple[str, ...]:

@@ -18,21 +18,21 @@ WRITES = ("caption.json",)
 
 class Given(Settings):
     text: str | None = None
-    """A caption to use instead of one made from the picture."""
+    """Caption to use instead of a generated one."""
 
 
 class Expanded(Given):
     expand: bool = False
-    """Let a language model expand the caption to describe four views, as every published run does. It is off: it takes
-    15 GB of weights and half a minute for words that repeat what the reference bundle shows."""
+    """Expand the caption with a language model to describe four views, as the published code always does. Off by
+    default: it takes 15 GB of weights and half a minute, for words that repeat what the reference bundle shows."""
     expand_model: str = "Qwen/Qwen2-7B-Instruct"
-    """The chat model that expands the caption."""
+    """Chat model that expands the caption."""
     expand_temperature: float = Field(0.7, ge=0, le=2)
-    """Its temperature; 0 takes the likeliest word each time."""
+    """Sampling temperature of the chat model; 0 is greedy decoding."""
     expand_tokens: int = Field(512, ge=16, le=4096)
-    """Longest expansion, in its tokens."""
+    """Maximum length of the expansion, in tokens."""
     expand_seed: int = Field(42, ge=0, le=2**63 - 1)
-    """Seed of its words: not that of the run, so that another seed of the run leaves the caption as it is."""
+    """Seed for sampling the expansion; separate from the run's seed, so that changing that one keeps the caption."""
 
 
 def expansion_cost(settings: Expanded) -> Cost:

@@ -43,7 +43,7 @@ class Front(Weightless[FrontSettings]):
     settings = FrontSettings
     reads = ("preprocess/image_rgba.png", "preprocess/mask.png", "refine/mesh.ply", "refine/mesh.glb")
     writes = ("check.json",)
-    help = "compares the front with the picture"
+    help = "compares the rendered front with the picture"
     default = True
 
     def cost(self, settings: FrontSettings, around: Surroundings) -> Cost:

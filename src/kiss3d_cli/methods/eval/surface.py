@@ -14,13 +14,13 @@ from kiss3d_cli.methods.shared import Seeded
 
 class SurfaceSettings(Seeded):
     protocol: Literal["kiss3d", "kiss3dgen", "triposr", "zeroshape", "meshrcnn"] = "kiss3d"
-    """How the two meshes are normalised and measured; numbers of different protocols can't be compared."""
+    """How the meshes are normalised and compared; results of different protocols are not comparable."""
     align: Literal["protocol", "none", "yaw", "rigid", "similarity"] = "protocol"
-    """What is done to bring the mesh onto the ground truth; `protocol` leaves it to the protocol."""
+    """Alignment of the mesh to the ground truth; `protocol` uses the protocol's own."""
     points: int | None = Field(None, ge=100, le=10_000_000)
-    """Points sampled on each surface; empty means as many as the protocol has."""
+    """Points sampled per surface; empty means the protocol's number."""
     render: bool = False
-    """Also compare pictures of the two meshes from eight sides."""
+    """Also compare renderings of both meshes from eight sides."""
 
 
 class Surface(Weightless[SurfaceSettings]):
@@ -31,7 +31,7 @@ class Surface(Weightless[SurfaceSettings]):
     reads = ("refine/mesh.ply", "ground_truth")
     takes = ("place/mesh.ply",)
     writes = ("metrics.json",)
-    help = "measures points on the two surfaces"
+    help = "compares points sampled on both surfaces"
     default = True
 
     def cost(self, settings: SurfaceSettings, around: Surroundings) -> Cost:

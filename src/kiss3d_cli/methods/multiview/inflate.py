@@ -12,7 +12,7 @@ from kiss3d_cli.methods.shared import Cameras
 
 class InflateSettings(Tiles, Cameras):
     depth: float = Field(0.95, ge=0.05, le=4)
-    """Thickness of the inflated silhouette, relative to a surface as deep as it is wide."""
+    """Depth of the inflated silhouette relative to a surface as deep as it is wide."""
 
 
 class Inflate(Weightless[InflateSettings]):

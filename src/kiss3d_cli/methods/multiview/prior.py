@@ -12,7 +12,7 @@ from kiss3d_cli.methods.shared import Cameras
 
 class PriorSettings(Tiles, Cameras):
     weights: str | None = None
-    """A file of the prior's weights of your own training; empty means those of the package."""
+    """Weights file of a prior that you trained; empty means the packaged one."""
 
 
 class Prior(Weightless[PriorSettings]):
@@ -27,7 +27,7 @@ class Prior(Weightless[PriorSettings]):
     reads = ("preprocess/image_rgba.png",)
     takes = SIDES_TAKEN
     writes = (*WRITES, "surface.ply")
-    help = "renders a shape that was learned"
+    help = "renders a learned shape"
 
     def cost(self, settings: PriorSettings, around: Surroundings) -> Cost:
         return Cost(host_seconds=2, memory=0.1 * GIB)

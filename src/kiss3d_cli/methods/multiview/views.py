@@ -14,4 +14,4 @@ SIDES_TAKEN = tuple(f"sides/{name.removesuffix('.png')}_rgba.png" for name in VI
 
 class Tiles(Settings):
     tile: int = Field(512, ge=128, le=1024)
-    """Side of one view, in pixels; for Zero123++ a multiple of 32."""
+    """Side length of one view, in pixels; a multiple of 32 for Zero123++."""

@@ -44,7 +44,7 @@ class Zero123Plus(Method[Zero123PlusSettings]):
     takes = SIDES_TAKEN
     writes = WRITES
     packages = ("diffusers", "transformers", "accelerate")
-    help = "draws the views"
+    help = "generates the views"
     default = True
 
     def models(self, settings: Zero123PlusSettings) -> tuple[str, ...]:

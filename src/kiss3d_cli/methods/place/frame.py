@@ -13,7 +13,7 @@ class Frame(Weightless[Settings]):
     stage, name, version = "place", "frame", 2
     reads = ("refine/mesh.glb", "refine/mesh.ply", "preprocess/frame.json")
     writes = ("mesh.glb", "mesh.obj", "mesh.ply")
-    help = "takes the frame of `--mesh`"
+    help = "restores the frame of `--mesh`"
     default = True
 
     def cost(self, settings: Settings, around: Surroundings) -> Cost:

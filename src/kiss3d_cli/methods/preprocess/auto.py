@@ -18,7 +18,7 @@ class Auto(Method[GrabCutSettings]):
     stage, name, version = "preprocess", "auto", 1
     settings = GrabCutSettings
     writes = ()
-    help = "takes `rembg` where that can be had, else `grabcut`"
+    help = "uses `rembg` if it is available, else `grabcut`"
 
     def models(self, settings: GrabCutSettings) -> tuple[str, ...]:
         return ("isnet",)

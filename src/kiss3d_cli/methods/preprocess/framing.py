@@ -19,12 +19,12 @@ WRITES_FOR = {side: tuple(f"{side}_{name}" for name in WRITES) for side in SIDES
 
 class Framed(Settings):
     size: int = Field(512, ge=64, le=2048)
-    """Side of the framed picture, in pixels."""
+    """Side length of the framed picture, in pixels."""
     foreground: float = Field(0.85, ge=0.1, le=1)
-    """Longer side of the object as a share of the framed picture."""
+    """Longer side of the object relative to the framed picture."""
     keep: Literal["auto", "all", "largest"] = "auto"
-    """`all` objects or the `largest`; `auto` keeps all but where GrabCut alone tells the object from its background."""
+    """Keep `all` objects or only the `largest`; `auto` keeps all unless GrabCut does the segmentation."""
     contours: Literal["auto", "fill", "keep"] = "auto"
-    """`fill` the closed contours on a plain ground, `keep` the strokes; `auto` fills those of line drawings."""
+    """`fill` closed contours on a plain background, or `keep` the strokes; `auto` fills those of line drawings."""
     crop: bool = True
-    """Frame the object; off, the whole picture is framed, as published: a small object stays small."""
+    """Crop and centre the object; if off, the whole picture is used, as published, and small objects stay small."""

@@ -21,7 +21,7 @@ class GrabCut(Weightless[GrabCutSettings]):
     takes = TAKES
     writes = (*WRITES, WINDOW)
     writes_for = WRITES_FOR
-    help = "goes by the picture's colours"
+    help = "segments by colour"
     default = True
 
     def cost(self, settings: GrabCutSettings, around: Surroundings) -> Cost:

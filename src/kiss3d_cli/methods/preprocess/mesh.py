@@ -21,9 +21,9 @@ HALF = 0.7
 
 class MeshSettings(Framed, Cameras):
     up: Literal["y", "z"] = "y"
-    """Upward axis of a given mesh, where its format does not state it; with `z`, its front looks along -y."""
+    """Up axis of a given mesh whose format does not state one; with `z`, its front faces -y."""
     edge: float = Field(0.02, ge=0.005, le=0.2)
-    """Edge length to which a given mesh is remeshed, in world units: half its longest side is 0.7."""
+    """Target edge length for remeshing a given mesh, in world units; half its longest side is 0.7."""
 
 
 class Mesh(Weightless[MeshSettings]):

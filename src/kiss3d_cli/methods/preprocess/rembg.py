@@ -22,7 +22,7 @@ class Rembg(Method[Framed]):
     writes = (*WRITES, WINDOW)
     writes_for = WRITES_FOR
     packages = ("onnxruntime",)
-    help = "asks IS-Net"
+    help = "runs IS-Net"
 
     def models(self, settings: Framed) -> tuple[str, ...]:
         return ("isnet",)

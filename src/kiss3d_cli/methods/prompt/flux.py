@@ -53,7 +53,7 @@ class Flux(Prompt[PromptSettings]):
     name, version = "flux", 2
     settings = PromptSettings
     reads = ("caption/caption.json", "preprocess/image.png")
-    help = "reads caption and picture"
+    help = "encodes caption and picture"
     default = True
 
     def redux(self, settings: PromptSettings) -> bool:

@@ -12,7 +12,7 @@ class Text(Prompt[Lora]):
     name, version = "text", 1
     settings = Lora
     reads = ("caption/caption.json",)
-    help = "reads the caption alone"
+    help = "encodes the caption alone"
 
     def redux(self, settings: Lora) -> bool:
         return False

@@ -13,4 +13,4 @@ class Grid(Settings):
     section: ClassVar[str] = "reconstruct"
 
     resolution: int = Field(128, ge=32, le=256)
-    """Cells along each side of the grid that the surface is taken from."""
+    """Resolution of the grid from which the surface is extracted, in cells per side."""

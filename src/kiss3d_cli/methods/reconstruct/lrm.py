@@ -52,7 +52,7 @@ class Lrm(OfLrm):
     stage, name, version = "reconstruct", "lrm", 3
     reads = ("bundle/bundle.png",)
     writes = ("mesh.ply",)
-    help = "asks the large reconstruction model"
+    help = "runs the large reconstruction model"
     default = True
 
     def work(self, settings: LrmSettings, network: Network, context: Context) -> None:

@@ -15,7 +15,7 @@ class Surface(Weightless[HullSettings]):
     reads = ("bundle/bundle.png",)
     takes = ("reference/reference_bundle.png", "reference/mesh.ply")
     writes = ("mesh.ply",)
-    help = "takes the reference's surface"
+    help = "uses the reference's surface"
 
     def cost(self, settings: HullSettings, around: Surroundings) -> Cost:
         if around.run.get("bundle.method") == "reference":

@@ -18,7 +18,7 @@ class Lrm(OfLrm):
     stage, name, version = "reference", "lrm", 2
     reads = tuple(f"multiview/{name}" for name in VIEW_FILES)
     writes = ("reference_bundle.png", "mesh.ply")
-    help = "reconstructs one with the large reconstruction model"
+    help = "runs the large reconstruction model"
     default = True
 
     def work(self, settings: LrmSettings, network: Network, context: Context) -> None:

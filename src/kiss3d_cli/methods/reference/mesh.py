@@ -11,7 +11,7 @@ from kiss3d_cli.methods.shared import Cameras
 
 class MeshSettings(Cameras):
     tile: int = Field(512, ge=128, le=1024)
-    """Side of the tiles in which a given mesh is rendered, in pixels."""
+    """Side length of the rendered views of a given mesh, in pixels."""
 
 
 class Mesh(Weightless[MeshSettings]):

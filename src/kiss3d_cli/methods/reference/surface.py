@@ -14,7 +14,7 @@ class Surface(Weightless[Cameras]):
     settings = Cameras
     reads = (*(f"multiview/{name}" for name in VIEW_FILES), "multiview/surface.ply")
     writes = ("reference_bundle.png", "mesh.ply")
-    help = "takes the surface that the views were rendered from"
+    help = "uses the surface that the views were rendered from"
 
     def cost(self, settings: Cameras, around: Surroundings) -> Cost:
         return Cost(host_seconds=1, memory=0.2 * GIB)

@@ -29,30 +29,31 @@ DEFAULT = Geometry()
 
 class IsomerSettings(Cameras):
     start: Literal["reconstruct", "hull", "sphere"] = "reconstruct"
-    """What is refined: the mesh of the reconstruct stage, the visual hull of the masks, or a sphere."""
+    """Initial surface: the mesh of the reconstruct stage, the visual hull of the masks, or a sphere."""
     integrate: bool = DEFAULT.integrate
-    """Integrate the normals to depth maps first, unless the start shows these normals already: normals alone do not
-    close a step in depth."""
+    """Integrate the normals to depth maps first, unless the initial surface already matches them: normals alone
+    can't correct a depth discontinuity."""
     size: int = Field(DEFAULT.size, ge=64, le=1024)
-    """Side of the tiles that the mesh is compared with, in pixels."""
+    """Side length of the views that the mesh is compared with, in pixels."""
     view_weights: tuple[Share, Share, Share, Share] = VIEW_WEIGHTS
     """Weight of the normals of the front, right, back and left view."""
     steps: int = Field(DEFAULT.fine_steps, ge=0, le=1000)
     """Optimisation steps towards the explicit target (stage 2)."""
     decay: float = Field(DEFAULT.fine.decay, ge=0.5, le=1)
-    """Factor on the learning rate after each of these steps."""
+    """Learning rate decay per step."""
     ramp: int = Field(DEFAULT.fine.ramp, ge=1, le=100)
-    """Steps over which the learning rate rises to its value."""
+    """Warm-up steps of the learning rate."""
     edge_lengths: tuple[Length, Length] = DEFAULT.fine.edge_lengths
     """Largest and smallest reference edge length of these steps, in world units."""
     renewals: int = Field(DEFAULT.renewals, ge=1, le=1000)
-    """The explicit target is renewed in this many first steps, then at every interval."""
+    """Number of initial steps that each recompute the explicit target; afterwards it is recomputed at every
+    interval."""
     renewal_interval: int = Field(DEFAULT.renewal_interval, ge=1, le=1000)
-    """Steps between renewals of the explicit target."""
+    """Steps between recomputations of the explicit target."""
     coarse_steps: int = Field(DEFAULT.coarse_steps, ge=0, le=1000)
-    """Steps of stage 1 before them, for coarse starts."""
+    """Steps of stage 1, which precedes stage 2; for coarse initial surfaces."""
     coarse_decay: float = Field(DEFAULT.coarse.decay, ge=0.5, le=1)
-    """Factor on the learning rate after each step of stage 1."""
+    """Learning rate decay per step of stage 1."""
     coarse_edge_lengths: tuple[Length, Length] = DEFAULT.coarse.edge_lengths
     """Largest and smallest reference edge length of stage 1, in world units."""
     expansion: float = Field(DEFAULT.expansion, ge=0, le=10)
@@ -60,33 +61,34 @@ class IsomerSettings(Cameras):
     outside: float = Field(DEFAULT.outside, ge=0, le=1000)
     """Weight of the term of stage 1 that keeps vertices inside the box."""
     learning_rate: float = Field(DEFAULT.fine.learning_rate, ge=0.001, le=10)
-    """Length of a step in reference edge lengths, in both stages."""
+    """Learning rate of both stages, in reference edge lengths."""
     betas: tuple[Share, Share, Share] = DEFAULT.fine.betas
-    """Memory of the gradient, of its square and of the velocity."""
+    """Decay rates of the running gradient, its running square and the velocity."""
     gain: float = Field(DEFAULT.fine.gain, ge=0, le=1)
-    """Relative change of the reference edge length for a velocity that is off its reference."""
+    """Gain of the edge length controller: relative change of the reference edge length per unit of velocity error."""
     velocity_reference: float = Field(DEFAULT.fine.velocity_reference, ge=0.001, le=10)
-    """Mean relative velocity at which the reference edge length stays."""
+    """Mean relative velocity at which the reference edge length is kept."""
     edge_tolerance: float = Field(DEFAULT.fine.edge_tolerance, ge=0.05, le=1)
-    """Edges may be longer or shorter than the reference by this share."""
+    """Relative tolerance of edge lengths around the reference."""
     laplacian_weight: float = Field(DEFAULT.fine.laplacian_weight, ge=0, le=1)
-    """Share of the way to its neighbours' mean that a vertex goes in every step."""
+    """Laplacian smoothing per step: share of the way to the mean of a vertex's neighbours."""
     bending_weight: float = Field(DEFAULT.fine.bending_weight, ge=0, le=0.4)
-    """The same for the bi-Laplacian, which takes noise off the surface without shrinking it."""
+    """Bi-Laplacian smoothing per step, which removes noise without shrinking the surface."""
     least_gradient: float = Field(DEFAULT.fine.least_gradient, ge=0, le=10)
-    """Gradients below this share of the mesh's root mean square move their vertices less than the rest."""
+    """Floor of the gradient normalisation, relative to the mesh's root mean square; smaller gradients take smaller
+    steps."""
     gradient_limit: float = Field(DEFAULT.fine.gradient_limit, ge=0.1, le=1000)
-    """A gradient longer than this many times its running size is cut."""
+    """Gradients are clipped at this multiple of their running norm."""
     target_faces: int = Field(DEFAULT.target_faces, ge=100, le=2_000_000)
-    """Faces of the final mesh, at most."""
+    """Maximum number of faces of the final mesh."""
     color_weights: tuple[Share, Share, Share, Share] = (1.0, 0.5, 1.0, 0.5)
     """Weight of the colours of the front, right, back and left view."""
     texture: bool = True
-    """Give the mesh a texture; without it, its vertices are coloured."""
+    """Bake a texture; if off, the mesh has vertex colours."""
     texture_size: int = Field(2048, ge=256, le=8192)
-    """Side of the texture, in pixels."""
+    """Side length of the texture, in pixels."""
     rasterizer: Literal["torch", "nvdiffrast", "pytorch3d"] = "torch"
-    """Who finds the visible faces: `torch` is built in, the others are used where they are installed and work."""
+    """Back end for visibility: `torch` is built in; the others are used where they are installed and work."""
 
 
 class Isomer(Weightless[IsomerSettings]):
@@ -97,7 +99,7 @@ class Isomer(Weightless[IsomerSettings]):
     reads = ("bundle/bundle.png", "reconstruct/mesh.ply")
     takes = ("preprocess/mesh.ply",)
     writes = ("mesh.glb", "mesh.obj", "mesh.ply")
-    help = "moves the surface to agree with the normals"
+    help = "optimises the surface to match the normals"
     default = True
 
     def cost(self, settings: IsomerSettings, around: Surroundings) -> Cost:

@@ -32,7 +32,7 @@ class Register(Weightless[Cameras]):
     any_of = TAKES
     writes = ("front_rgba.png",)
     writes_for = {f"preprocess/{side}_image_rgba.png": (f"{side}_rgba.png",) for side in SIDES}  # noqa: RUF012
-    help = "brings the pictures of `--right`, `--back` and `--left` to the scale and place of the front's"
+    help = "aligns the pictures of `--right`, `--back` and `--left` with the front in scale and position"
     default = True
 
     def cost(self, settings: Cameras, around: Surroundings) -> Cost:

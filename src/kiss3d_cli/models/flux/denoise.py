@@ -99,7 +99,7 @@ def denoise(
     Args:
         latents: float32, at the noise level of step `first`.
         places: of the image's tokens, as `latents.token_places`.
-        guidance: Flux's distilled guidance.
+        guidance: Distilled guidance scale of Flux.
         dtype: of the networks' activations.
         first: the step to begin with.
         after_step: told every finished step and the latents after it, which it must not change.

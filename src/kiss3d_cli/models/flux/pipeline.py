@@ -38,7 +38,7 @@ class Sketch:
         solver: which steps are taken.
         steps: of the full schedule.
         strength: share of it that is run; 1 starts from noise.
-        guidance: Flux's distilled guidance.
+        guidance: Distilled guidance scale of Flux.
         seed: of the noise.
         hint: what to change where memory runs out.
         otherwise: how to go on where Flux draws no numbers.
