@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from kiss3d_cli.training.procedural import draw_object
 from kiss3d_cli.training.shards import shard_path, write_shard
 from kiss3d_cli.training.views import Sample, draw_pose, draw_view
 
+NOTED = "recipe.json"
 VIEWS = 64
 """Of a shard."""
 VIEWS_OF_ONE = (2, 4)
@@ -37,11 +39,24 @@ class Recipe:
         objects: a folder of objects, or None for made-up ones alone.
         procedural: share of views of procedural objects, in [0, 1].
         seed: of everything drawn.
+        views: posed views of each object; None for pictures seen once, with what is true of the shapes in them.
+        size: pixels a side of posed views.
+        layout: of a published set of rendered views; None for meshes.
     """
 
     objects: Path | None
     procedural: float = 0.5
     seed: int = 0
+    views: int | None = None
+    size: int = 64
+    layout: str | None = None
+
+    def as_dict(self, split: str) -> dict[str, Any]:
+        """As it is kept beside the shards."""
+        found = {"objects": str(self.objects), "procedural": self.procedural, "seed": self.seed, "split": split}
+        if self.views is not None:
+            found |= {"views": self.views, "size": self.size}
+        return found if self.layout is None else found | {"layout": self.layout}
 
 
 def make_shards(
@@ -67,16 +82,32 @@ def make_shards(
         Missing, BadInput: no objects, or the folder has views of another recipe.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    chosen, notes = _entries(folder, recipe, split)
+    chosen, notes = chosen_entries(folder, recipe, split)
     waiting = [number for number in range(count) if not shard_path(folder, number).exists()]
+    return notes + for_each_shard(partial(make_shard, folder, recipe, chosen), waiting, count, workers, progress)
+
+
+def for_each_shard(
+    make: Callable[[int], list[str]],
+    waiting: list[int],
+    count: int,
+    workers: int,
+    progress: Callable[[int, int], None],
+) -> list[str]:
+    """Calls `make`, which can be pickled, for the numbers of the shards that are not there yet; returns its sentences.
+
+    Args:
+        count: shards with those that are there.
+    """
+    notes: list[str] = []
     progress(count - len(waiting), count)
     if workers <= 1:
         for done, number in enumerate(waiting, count - len(waiting) + 1):
-            notes += make_shard(folder, recipe, chosen, number)
+            notes += make(number)
             progress(done, count)
         return notes
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        jobs = [pool.submit(make_shard, folder, recipe, chosen, number) for number in waiting]
+        jobs = [pool.submit(make, number) for number in waiting]
         for done, job in enumerate(as_completed(jobs), count - len(waiting) + 1):
             notes += job.result()
             progress(done, count)
@@ -92,17 +123,9 @@ def _noted(path: Path) -> dict[str, Any]:
         raise BadInput(f"it can't be used: {error}", place=str(path), hint=hint) from None
 
 
-def _entries(folder: Path, recipe: Recipe, split: str) -> tuple[list[Entry], list[str]]:
+def chosen_entries(folder: Path, recipe: Recipe, split: str) -> tuple[list[Entry], list[str]]:
     """The objects that may be drawn. Looking for copies takes a minute, so the list is kept beside the shards."""
-    wanted = {"objects": str(recipe.objects), "procedural": recipe.procedural, "seed": recipe.seed, "split": split}
-    noted = folder / "recipe.json"
-    known = _noted(noted) if noted.exists() else None
-    if known is not None and known["recipe"] != wanted:
-        raise BadInput(
-            "the folder holds views of another recipe",
-            place=str(noted),
-            hint="give another folder, or remove this one to make them again",
-        )
+    known = noted_recipe(folder, recipe, split)
     if recipe.objects is None or recipe.procedural >= 1:
         chosen: list[Entry] = []
         notes: list[str] = []
@@ -112,7 +135,7 @@ def _entries(folder: Path, recipe: Recipe, split: str) -> tuple[list[Entry], lis
             candidates = [entry for entry in found.entries if entry.trainable]
             if known is not None:
                 names = set(known["names"])
-                chosen, notes = [entry for entry in candidates if _key(entry) in names], []
+                chosen, notes = [entry for entry in candidates if key_of(entry) in names], []
             else:
                 held_out = [entry for entry in found.entries if entry.family is not None]
                 chosen, dropped = without_twins(candidates, held_out)
@@ -123,14 +146,36 @@ def _entries(folder: Path, recipe: Recipe, split: str) -> tuple[list[Entry], lis
         if not chosen:
             raise Missing("no object may be trained on", place=str(recipe.objects), hint="give other --objects")
     if known is None:
-        text = json.dumps({"recipe": wanted, "names": [_key(entry) for entry in chosen]}, indent=1)
-        partial = noted.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(noted)
+        note_recipe(folder, recipe, split, [key_of(entry) for entry in chosen])
     return chosen, notes
 
 
-def _key(entry: Entry) -> str:
+def noted_recipe(folder: Path, recipe: Recipe, split: str) -> dict[str, Any] | None:
+    """The recipe beside the shards and the names of its objects; None in a new folder.
+
+    Raises:
+        BadInput: it is another one.
+    """
+    noted = folder / NOTED
+    known = _noted(noted) if noted.exists() else None
+    if known is not None and known["recipe"] != recipe.as_dict(split):
+        raise BadInput(
+            "the folder holds views of another recipe",
+            place=str(noted),
+            hint="give another folder, or remove this one to make them again",
+        )
+    return known
+
+
+def note_recipe(folder: Path, recipe: Recipe, split: str, names: list[str]) -> None:
+    noted = folder / NOTED
+    text = json.dumps({"recipe": recipe.as_dict(split), "names": names}, indent=1)
+    partly = noted.with_suffix(f".{os.getpid()}.partial")
+    partly.write_text(text, encoding="utf-8")
+    partly.replace(noted)
+
+
+def key_of(entry: Entry) -> str:
     return f"{entry.path.name}:{entry.member or entry.name}"
 
 
@@ -157,7 +202,7 @@ def make_shard(folder: Path, recipe: Recipe, entries: list[Entry], number: int) 
                 if read:
                     entry = entries[order[at % len(entries)]]
                     at += 1
-                    place = _key(entry)
+                    place = key_of(entry)
                     mesh = read_object(entry)
                     wanted = min(VIEWS_OF_ONE[0], VIEWS - made_up - len(samples))
                 else:
