@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -46,3 +47,16 @@ def both(one: Callable[[], T], other: Callable[[], R]) -> tuple[T, R]:
     calls: tuple[Callable[[], T | R], ...] = (one, other)
     found = side_by_side(lambda call: call(), calls)
     return cast("tuple[T, R]", tuple(found))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums are split among threads, and their order decides the last bit: a small network's answers are had on one."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

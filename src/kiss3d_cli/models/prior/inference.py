@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kiss3d_cli.core.threads import one_thread
 from kiss3d_cli.models.prior.network import Prior, PriorAnswer, base_depth
 
 CERTAIN, LOST = 0.25, 0.6
@@ -48,7 +47,7 @@ def predict(network: Prior, rgba: Float[Tensor, "4 S S"], base: Float[Tensor, "S
         base: the inflation's height, of the same picture.
     """
     device = next(network.parameters()).device
-    with _one_thread():
+    with one_thread():
         pictures = torch.stack([rgba, rgba.flip(-1)]).to(device)
         bases = torch.stack([base, base.flip(-1)]).to(device)
         # one after the other: a batch of two need not give each what it gives alone
@@ -80,14 +79,3 @@ def _mirrored(answer: PriorAnswer) -> PriorAnswer:
         answer.sides.flip(-1).roll(3, 1),
         answer.gap.flip(-1),
     )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums are split among threads, and their order decides the last bit; the network is small enough for one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
