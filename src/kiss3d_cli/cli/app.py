@@ -11,7 +11,21 @@ from typing import Annotated
 import typer
 
 import kiss3d_cli
-from kiss3d_cli.cli import doctor, evaluate, export, models, report, resume, run, serve, status, streams, train, ui
+from kiss3d_cli.cli import (
+    doctor,
+    evaluate,
+    export,
+    models,
+    report,
+    resume,
+    run,
+    serve,
+    status,
+    streams,
+    study,
+    train,
+    ui,
+)
 from kiss3d_cli.cli.group import HarmlessGroup
 from kiss3d_cli.cli.streams import show
 from kiss3d_cli.cli.views_option import ViewsCommand
@@ -54,6 +68,7 @@ app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(train.app, name="train")
+app.add_typer(study.app, name="study")
 
 
 def main() -> None:

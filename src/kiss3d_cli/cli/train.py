@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
+from kiss3d_cli.cli import train_lvsm
 from kiss3d_cli.cli.terminal import handles_errors, note, print_json, show, shown_path
 from kiss3d_cli.core.shell import typed
 
-app = typer.Typer(help="Train the learned prior again, on objects of your own.", no_args_is_help=True)
+app = typer.Typer(help="Train the networks of kiss3d, on objects of your own.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 VIEWS = Path("outputs/prior/views")
+SHARDS = 400
 HELD_OUT = Path("outputs/prior/held-out")
 
 
@@ -23,8 +25,25 @@ def data(
         Path | None,
         typer.Option(help="A folder of meshes, or of zip files beside their index.json; none: procedural ones alone."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="The folder of views; what is there is kept.")] = VIEWS,
-    shards: Annotated[int, typer.Option(min=1, max=99_999, help="Files of 64 views.")] = 400,
+    out: Annotated[
+        Path | None,
+        typer.Option(help=f"The folder of views, {VIEWS} or, if posed, {train_lvsm.VIEWS}; what is there is kept."),
+    ] = None,
+    shards: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=99_999, help="Files of 64 views, by default 400; or of 16 posed objects, by default all."
+        ),
+    ] = None,
+    views: Annotated[
+        int | None,
+        typer.Option(min=5, max=256, help="Draw each object from so many sides, with poses, for view synthesis."),
+    ] = None,
+    size: Annotated[int, typer.Option(min=16, max=1024, help="Pixels a side of posed views.")] = 64,
+    layout: Annotated[
+        str | None,
+        typer.Option(help="Take posed views from a published set in --objects: objaverse-mix or gobjaverse."),
+    ] = None,
     procedural: Annotated[float, typer.Option(min=0, max=1, help="Share of views of procedural objects.")] = 0.5,
     split: Annotated[
         str, typer.Option(help="`train`, `held-out`, or one held-out family: views that are never trained on.")
@@ -33,24 +52,37 @@ def data(
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that draw.")] = 2,
     json_output: Json = False,
 ) -> None:
-    """Render training views of objects with their ground truth."""
+    """Render training views of objects with their ground truth, or with `--views` posed views from all sides."""
+    from kiss3d_cli.core.errors import BadInput
     from kiss3d_cli.training.data import Recipe, make_shards
+    from kiss3d_cli.training.posed_data import make_posed
+    from kiss3d_cli.training.posed_shards import find_posed
 
-    recipe = Recipe(objects, 1.0 if objects is None else procedural, seed)
-    notes = make_shards(
-        out,
-        recipe,
-        shards,
-        workers=workers,
-        split=split,
-        progress=lambda done, count: note(f"{done} of {count} files"),
-    )
+    if layout is not None and (objects is None or views is None):
+        hint = f"kiss3d train data --layout {layout} --objects FOLDER --views 12"
+        raise BadInput("a published set needs its folder and a number of views", place="--layout", hint=hint)
+    share = 1.0 if objects is None else procedural
+    folder = out or (VIEWS if views is None else train_lvsm.VIEWS)
+
+    def progress(done: int, count: int) -> None:
+        note(f"{done} of {count} files")
+
+    if views is None:
+        count, task = shards or SHARDS, "prior"
+        notes = make_shards(
+            folder, Recipe(objects, share, seed), count, workers=workers, split=split, progress=progress
+        )
+    else:
+        recipe, task = Recipe(objects, share, seed, views, size, layout), "lvsm"
+        count = shards if objects is not None or shards is not None else SHARDS
+        notes = make_posed(folder, recipe, count, workers=workers, split=split, progress=progress)
+        count = len(find_posed(folder))
     for line in notes:
         note(f"note: {line}")
     if json_output:
-        print_json({"views": str(out), "shards": shards, "notes": notes})
+        print_json({"views": str(folder), "shards": count, "notes": notes})
     else:
-        show(f"views in {shown_path(out)}; next: {typed('kiss3d', 'train', 'prior', '--views', shown_path(out))}")
+        show(f"views in {shown_path(folder)}; next: {typed('kiss3d', 'train', task, '--views', shown_path(folder))}")
 
 
 @app.command("prior")
@@ -106,3 +138,6 @@ def prior(
         print_json({"weights": str(found.weights), "sha256": found.sha256, "report": str(found.report)})
     else:
         show(f"{shown_path(found.weights)}\n{shown_path(found.report)}")
+
+
+app.command("lvsm")(train_lvsm.lvsm)

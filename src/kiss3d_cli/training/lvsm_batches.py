@@ -1,0 +1,212 @@
+"""Batches for view synthesis: given pictures, cameras asked for, what is guessed of them, and the truth."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.models.lvsm.network import query_planes, view_planes
+from kiss3d_cli.models.lvsm.rays import pluecker, turned_to
+from kiss3d_cli.training.posed import RING
+from kiss3d_cli.training.posed_shards import PosedShard, find_posed
+
+TARGETS = 3
+"""Of each object in a batch: the scene is read once for all of them."""
+REFINED, OF_RING = 0.3, 0.3
+"""Shares of batches that correct the guess of the ring's other views from its front, and that complete the ring from
+one to three of its views; the others have random views for everything.
+"""
+OPENED = 64
+"""Shards that are open at once."""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Pictures of B objects with their cameras.
+
+    Attributes:
+        rgba: colours on white and masks, in [0, 1].
+        world_to_camera, intrinsics: as of `posed.PosedViews`.
+    """
+
+    rgba: Float[Tensor, "B V 4 S S"]
+    world_to_camera: Float[Tensor, "B V 4 4"]
+    intrinsics: Float[Tensor, "B V 4"]
+
+    def to(self, device: torch.device) -> Sight:
+        return Sight(*(value.to(device) for value in vars(self).values()))
+
+    def mirrored(self) -> Sight:
+        """The world with left and right exchanged."""
+        flip = torch.diag(torch.tensor([-1.0, 1, 1, 1]))
+        intrinsics = self.intrinsics.clone()
+        intrinsics[..., 2] = 1 - intrinsics[..., 2]
+        return Sight(self.rgba.flip(-1), flip @ self.world_to_camera @ flip, intrinsics)
+
+
+@dataclass(frozen=True)
+class LvsmBatch:
+    """What is given, and what is true.
+
+    Attributes:
+        given: V pictures of each object.
+        asked: T others.
+        guess: colours on white and masks of those others that are guessed already; None if nothing is.
+    """
+
+    given: Sight
+    asked: Sight
+    guess: Float[Tensor, "B T 4 S S"] | None = None
+
+    def to(self, device: torch.device) -> LvsmBatch:
+        guess = None if self.guess is None else self.guess.to(device)
+        return LvsmBatch(self.given.to(device), self.asked.to(device), guess)
+
+    def mirrored(self) -> LvsmBatch:
+        guess = None if self.guess is None else self.guess.flip(-1)
+        return LvsmBatch(self.given.mirrored(), self.asked.mirrored(), guess)
+
+    def recolored(self, generator: torch.Generator) -> LvsmBatch:
+        """Each object's channels exchanged, now and then grey, alike in all its pictures; the white stays white."""
+        count = len(self.given.rgba)
+        order = torch.stack([torch.randperm(3, generator=generator) for _ in range(count)])
+        order[torch.rand(count, generator=generator) < 0.5] = torch.arange(3)
+        grey = (torch.rand(count, 1, 1, 1, 1, generator=generator) < 0.05).float()
+
+        def change(rgba: Tensor) -> Tensor:
+            which = order[:, None, :, None, None].expand(-1, rgba.shape[1], -1, *rgba.shape[3:])
+            colors = torch.gather(rgba[:, :, :3], 2, which)
+            colors = colors + grey * (colors.mean(2, keepdim=True) - colors)
+            return torch.cat([colors, rgba[:, :, 3:]], 2)
+
+        given = dataclasses.replace(self.given, rgba=change(self.given.rgba))
+        asked = dataclasses.replace(self.asked, rgba=change(self.asked.rgba))
+        return LvsmBatch(given, asked, None if self.guess is None else change(self.guess))
+
+    def planes(self) -> tuple[Float[Tensor, "B V 10 S S"], Float[Tensor, "B T 11 S S"]]:
+        """What the network's `encode` and `decode` take."""
+        size, reference = self.given.rgba.shape[-1], self.given.world_to_camera[:, 0]
+        seen, other = (
+            pluecker(turned_to(sight.world_to_camera, reference), sight.intrinsics, size)
+            for sight in (self.given, self.asked)
+        )
+        return view_planes(self.given.rgba, seen), query_planes(other, self.guess)
+
+
+def gather(
+    rows: Sequence[tuple[PosedShard, int]], given: Sequence[Sequence[int]], asked: Sequence[Sequence[int]], guess: bool
+) -> LvsmBatch:
+    """A batch of objects.
+
+    Args:
+        rows: shards, and the objects in them.
+        given, asked: views of each.
+        guess: give what is guessed of those that are asked for; they are 1 to `PosedShard.coarse` then.
+    """
+
+    def sight(which: Sequence[Sequence[int]]) -> Sight:
+        pixels = np.stack(
+            [shard.views_of(number, list(views)) for (shard, number), views in zip(rows, which, strict=True)]
+        )
+        poses, cameras = (
+            np.stack(
+                [getattr(shard, key)[number, list(views)] for (shard, number), views in zip(rows, which, strict=True)]
+            )
+            for key in ("world_to_camera", "intrinsics")
+        )
+        return Sight(_planes(pixels), torch.from_numpy(poses), torch.from_numpy(cameras))
+
+    coarse = None
+    if guess:
+        views = [shard.coarse_of(number, list(views)) for (shard, number), views in zip(rows, asked, strict=True)]
+        coarse = _planes(np.stack(views))
+    return LvsmBatch(sight(given), sight(asked), coarse)
+
+
+def _planes(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.moveaxis(pixels, -1, -3).astype(np.float32) / 255)
+
+
+class PosedBatches:
+    """Random batches of a folder of posed shards; the same for the same seed, step and shards."""
+
+    def __init__(self, folder: Path, batch: int, seed: int, *, size: int, share: float = 1.0) -> None:
+        """Args:
+        folder: of shards; it may grow, see `refresh`.
+        batch: objects a step.
+        seed: of the choice.
+        size: pixels a side that the network has.
+        share: only the first part of the shards is used.
+
+        Raises:
+            Missing: no shards. BadInput: views of another size.
+        """
+        self.folder, self.batch_size, self.seed, self.size, self.share = folder, batch, seed, size, share
+        self.opened: dict[Path, PosedShard] = {}
+        self.paths: list[Path] = []
+        self.refresh()
+        self._open(self.paths[0])
+
+    def refresh(self) -> None:
+        """Looks for new shards."""
+        found = find_posed(self.folder)
+        self.paths = found[: max(1, round(self.share * len(found)))]
+
+    def batch(self, step: int, rank: int = 0) -> LvsmBatch:
+        """The batch of a step; augmented."""
+        rng = np.random.default_rng([self.seed, step, rank])
+        first = self._open(self.paths[rng.integers(len(self.paths))])
+        kind = float(rng.random()) if first.coarse == RING - 1 else 1.0
+        guess = kind < REFINED
+        number = int(rng.integers(1, RING)) if kind < REFINED + OF_RING else int(rng.integers(2, RING + 1))
+        rows, given, asked = [], [], []
+        for place in range(self.batch_size):
+            shard = first if place == 0 else self._open(self.paths[rng.integers(len(self.paths))])
+            if guess and shard.coarse != RING - 1:
+                shard = first
+            rows.append((shard, int(rng.integers(shard.count))))
+            if guess:
+                seen, other = [0], [1, 2, 3]
+            elif kind < REFINED + OF_RING and shard.coarse:
+                seen = [0, *(1 + rng.permutation(RING - 1)[: number - 1]).tolist()]
+                lacking = rng.permutation([view for view in range(1, RING) if view not in seen]).tolist()
+                other = [*lacking, *(RING + rng.permutation(shard.views - RING)).tolist()][:TARGETS]
+            else:
+                views = rng.permutation(shard.views).tolist()
+                seen, other = views[:number], views[number : number + TARGETS]
+            given.append(seen)
+            asked.append(other)
+        fewest = min(len(other) for other in asked)
+        found = gather(rows, given, [other[:fewest] for other in asked], guess)
+        if rng.random() < 0.5:
+            found = found.mirrored()
+        return found.recolored(torch.Generator().manual_seed(int(rng.integers(2**63 - 1))))
+
+    def _open(self, path: Path) -> PosedShard:
+        if path not in self.opened:
+            if len(self.opened) >= OPENED:
+                self.opened.pop(next(iter(self.opened)))
+            shard = PosedShard(path)
+            require(shard, self.size)
+            self.opened[path] = shard
+        return self.opened[path]
+
+
+def require(shard: PosedShard, size: int) -> None:
+    """Raises BadInput: a shard whose views are not of the network's size, or too few."""
+    if shard.size != size:
+        hint = f"kiss3d train data --views {shard.views} --size {size}, or train with --size {shard.size}"
+        raise BadInput(f"its views are {shard.size} pixels wide, not {size}", place=str(shard.path), hint=hint)
+    if shard.views <= RING:
+        hint = "make them with --views 12"
+        raise BadInput(
+            f"it has {shard.views} views of each object, and {RING + 1} are needed", place=str(shard.path), hint=hint
+        )
