@@ -138,4 +138,4 @@ def test_why_a_stage_is_off_says_what_the_user_can_do(tmp_path):
     assert reason("reference", *without) == "switched off by reference.method=none"
     with pytest.raises(BadInput) as caught:
         reason("refine", "multiview.method=zero123plus")
-    assert "reference is off: only multiview.method=inflate or prior makes surface.ply" in caught.value.cause
+    assert "reference is off: only multiview.method=inflate, prior or lvsm makes surface.ply" in caught.value.cause

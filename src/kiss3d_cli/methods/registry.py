@@ -25,6 +25,7 @@ METHODS = (
     "sides.register:Register",
     "multiview.inflate:Inflate",
     "multiview.prior:Prior",
+    "multiview.lvsm:Lvsm",
     "multiview.zero123plus:Zero123Plus",
     "reference.surface:Surface",
     "reference.lrm:Lrm",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,14 +88,35 @@ def show_given(given: Given, cameras: Cameras, size: int, guess: Guess) -> Shown
         size: of the views, in pixels.
         guess: makes the surface where no picture shows how deep the object is.
     """
+    return paint(*surface_of(given, cameras, guess), cameras, size)
+
+
+def surface_of(given: Given, cameras: Cameras, guess: Guess) -> tuple[Mesh, Given]:
+    """The surface carved from the silhouettes, without colours, and the pictures as they are seen beside it.
+
+    Args:
+        cameras: of the four views.
+        guess: makes the surface where no picture shows how deep the object is.
+    """
     own = cameras[[VIEW_NAMES.index(name) for name in given.names]]
     if any(is_across(own)):
-        mesh = keep_large_components(carve(given.rgba[..., 3], own), CRUMB)
-    else:
-        mesh, scale = guess(given.rgba[0])
-        given = given.framed(given.rgba.shape[1], scale)
+        return keep_large_components(carve(given.rgba[..., 3], own), CRUMB), given
+    mesh, scale = guess(given.rgba[0])
+    return mesh, given.framed(given.rgba.shape[1], scale)
+
+
+def paint(mesh: Mesh, given: Given, cameras: Cameras, size: int, weights: Sequence[float] | None = None) -> Shown:
+    """A surface in the colours of pictures of it, and its four views, with the pictures where the surface shows them.
+
+    Args:
+        given: the pictures.
+        cameras: of the four views.
+        size: of the views, in pixels.
+        weights: how much each picture counts; all alike if None.
+    """
+    own = cameras[[VIEW_NAMES.index(name) for name in given.names]]
     rgb, masks = given.rgba[..., :3], given.rgba[..., 3] > 0.5
-    photographs = Photographs(own, rgb, masks, torch.ones(len(masks)))
+    photographs = Photographs(own, rgb, masks, torch.tensor(weights or [1.0] * len(masks)))
     mesh = mesh.with_colors(project_colors(mesh, photographs))
     rendered = render_colors(mesh, cameras, (size, size), antialiased=False)
     scaled = given.framed(size)

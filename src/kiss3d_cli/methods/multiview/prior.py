@@ -6,13 +6,12 @@ from pathlib import Path
 
 from kiss3d_cli.methods.base import Context, Machine, Weightless
 from kiss3d_cli.methods.cost import GIB, Cost, Surroundings
-from kiss3d_cli.methods.multiview.views import SIDES_TAKEN, WRITES, Tiles
+from kiss3d_cli.methods.multiview.views import SIDES_TAKEN, WRITES, OwnWeights, Tiles
 from kiss3d_cli.methods.shared import Cameras
 
 
-class PriorSettings(Tiles, Cameras):
-    weights: str | None = None
-    """Weights file of a prior that you trained; empty means the packaged one."""
+class PriorSettings(Tiles, OwnWeights, Cameras):
+    pass
 
 
 class Prior(Weightless[PriorSettings]):

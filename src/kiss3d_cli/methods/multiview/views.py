@@ -15,3 +15,8 @@ SIDES_TAKEN = tuple(f"sides/{name.removesuffix('.png')}_rgba.png" for name in VI
 class Tiles(Settings):
     tile: int = Field(512, ge=128, le=1024)
     """Side length of one view, in pixels; a multiple of 32 for Zero123++."""
+
+
+class OwnWeights(Settings):
+    weights: str | None = None
+    """Weights file that you trained, for `prior` or `lvsm`; empty means the packaged one, which `prior` has."""
