@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from shapes import ball, corner_model, painted
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.export.exporting import export
@@ -22,6 +21,7 @@ from kiss3d_cli.export.source import read_model
 from kiss3d_cli.export.targets import TARGETS, UNITS
 from kiss3d_cli.geometry.io.load import read_mesh
 from kiss3d_cli.geometry.mesh import Mesh
+from shapes import ball, corner_model, painted
 
 PAIRS = [(to, kind) for to, target in TARGETS.items() for kind in target.formats]
 NEEDS = {"print": "manifold3d", "web": "meshopt", "ar": "pxr"}

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from shapes import ball, box, corner_model, painted, together
 
 from kiss3d_cli.core.errors import Missing
 from kiss3d_cli.export import exporting, solid, usdz
@@ -25,6 +24,7 @@ from kiss3d_cli.export.page import page
 from kiss3d_cli.export.targets import TARGETS
 from kiss3d_cli.geometry.io.gltf import codecs
 from kiss3d_cli.geometry.texture.texture import Texture
+from shapes import ball, box, corner_model, painted, together
 
 LETTER = together(box((0, 0, 0), (3, 1, 1)), box((0, 1, 0), (1, 4, 1)))  # an L, 4 tall
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from shapes import ball, painted
 
 from kiss3d_cli.export.model import Model
 from kiss3d_cli.export.simplify import simplified
@@ -16,6 +15,7 @@ from kiss3d_cli.geometry.surface.decimate import decimate
 from kiss3d_cli.geometry.texture.charts import unwrap
 from kiss3d_cli.geometry.texture.tangents import tangents
 from kiss3d_cli.geometry.texture.transfer import barycentric_of_nearest, texels_of, transfer
+from shapes import ball, painted
 
 VIEWS = orbit_cameras([0, 90, 180, 270, 40], [5, 5, 5, 5, 60])
 
