@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.export import solid, walls
 from kiss3d_cli.export.model import placed, welded
 from kiss3d_cli.export.options import Options
-from kiss3d_cli.export.printability import examine, volume_of
+from kiss3d_cli.export.printability import THIN, examine, volume_of
 from kiss3d_cli.geometry.mesh import Mesh
 
 WALL = 2e-3
@@ -41,6 +43,13 @@ def printable(
             tall = float(turned[:, 2].max() - turned[:, 2].min())
             current = Mesh(turned * (options.height * 1000 / tall), current.faces)
         current = solid.on_the_bed(current)
+    if options.wall is None and solid.has_empty_layers(current):
+        doing(0.65, "thickening walls")
+        with contextlib.suppress(BadInput):  # too tangled: it is sliced as it is, then
+            thick, thin = walls.thickened(current, THIN)
+            if thin:
+                current = solid.on_the_bed(solid.settled(thick))
+                notes.append(f"Parts too thin to be printed at all were made {THIN} mm thick; --wall sets how thick.")
     if options.wall is not None:
         doing(0.65, "thickening walls")
         current, thin = walls.thickened(current, options.wall * 1000)
@@ -52,7 +61,12 @@ def printable(
     if options.hollow:
         doing(0.8, "making it hollow")
         current = walls.hollowed(current, (options.wall or WALL) * 1000)
-    current = solid.on_the_bed(solid.settled(current))
+    current, cut = solid.footed(solid.on_the_bed(solid.settled(current)))
+    if cut is None:
+        notes.append("Where it stands it is thinner than a line of a 0.4 mm nozzle: slicers may refuse it.")
+    elif cut > 0:
+        notes.append(f"It stood on a point: {cut:.2g} mm are cut off, so that its first layer holds.")
+        current = solid.on_the_bed(solid.settled(current))
     doing(0.9, "examining")
     found = examine(current)
     facts = {**dataclasses.asdict(found), "volume_mm3": volume_of(current), "closed": True}

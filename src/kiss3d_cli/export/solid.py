@@ -24,6 +24,13 @@ _APART = 2e-3
 """Millimetres by which pieces that touch in an edge or a point are drawn apart: a file of positions alone, such as STL,
 could not tell which faces belong together."""
 _CAVITY = 0.999
+_LINE = 0.5
+"""Millimetres: a little more than a line of the usual nozzle of 0.4 mm is wide."""
+_NARROW, _SECTIONS = 0.3, 60
+"""Millimetres below which slicers leave a part out, and heights at which that is looked at."""
+_FIRST_LAYERS = (0.1, 0.15)
+"""Heights at which slicers cut first layers of 0.2 and 0.3 mm."""
+_FOOT_STEP, _FOOT_MOST, _FOOT_SHARE = 0.05, 3.0, 0.05
 _ROUNDS = 4
 
 
@@ -208,6 +215,35 @@ def flat_base(mesh: Mesh, share: float = 0.1, most: float = 0.05) -> Mesh:
             cut = step * height
             break
     return as_mesh(body.trim_by_plane((0.0, 0.0, 1.0), cut))
+
+
+def footed(mesh: Mesh) -> tuple[Mesh, float | None]:
+    """With a first layer in which a slicer finds something to draw: a point or an edge on the bed is cut off.
+
+    Args:
+        mesh: in millimetres, on the bed.
+
+    Returns:
+        The mesh, and the millimetres that were cut off; None where no such layer is near the bottom.
+    """
+    body = as_manifold(mesh)
+    most = min(_FOOT_MOST, _FOOT_SHARE * float(mesh.vertices[:, 2].max()))
+    for cut in np.arange(0, most, _FOOT_STEP):
+        if any(body.slice(cut + height).offset(-_LINE / 2).area() > 0 for height in _FIRST_LAYERS):
+            return (mesh, 0.0) if cut == 0 else (as_mesh(body.trim_by_plane((0.0, 0.0, 1.0), cut)), float(cut))
+    return mesh, None
+
+
+def has_empty_layers(mesh: Mesh) -> bool:
+    """Whether at some height nothing is as wide as a line that a nozzle draws.
+
+    Args:
+        mesh: in millimetres, on the bed.
+    """
+    body = as_manifold(mesh)
+    top = float(mesh.vertices[:, 2].max())
+    heights = np.linspace(0, top, _SECTIONS + 2)[1:-1]
+    return any(body.slice(float(height)).offset(-_NARROW / 2).area() <= 0 for height in heights)
 
 
 def with_holes(body: Any, places: Iterable[Float[np.ndarray, " 2"]], radius: float, depth: float) -> Any:

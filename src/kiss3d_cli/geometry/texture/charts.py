@@ -205,6 +205,8 @@ def _layers(
             # where one face is left, none is hidden any more: only the others are drawn again
             kept = kept[layer[kept] == number]
             kept = kept[_touch(boxes[kept], contested)]
+            if not len(kept):
+                break
         here = here[layer[here] == number + 1]
         if not len(here):
             break

@@ -1,0 +1,152 @@
+"""What `kiss3d export` writes, measured: how fine the front is, what each target gets, and whether readers take it.
+
+    python scripts/bench/export.py front data/examples [--runs DIR] [--sheet sheet.png]
+    python scripts/bench/export.py targets RUN_OR_MESH [--faces 50000]
+    python scripts/bench/export.py objects FOLDER [--count 100] [--out objects.jsonl]
+
+`front` compares the front of each example's draft run with its picture, before and after the export, at 1024 pixels
+inside the picture's mask. `targets` prints the table of files. `objects` takes coloured meshes (`*.zip` of `<id>.npz`
+with `v`, `f` and `c`), writes each for a slicer, a phone, an engine and a page, and has PrusaSlicer, OpenUSD's and
+Khronos' validators read them; what was measured before is read from `--out`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from export_readers import check, slice_print
+
+SEED = 7
+
+
+def front(options: argparse.Namespace) -> None:
+    from export_front import compare, run_of, sheet
+
+    print(
+        "| picture | its pixels | texture | run's own, dB | exported | 5,000 faces | with what is not shown as white |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    shown = []
+    for picture in sorted(options.examples.glob("*/picture.png")):
+        name = picture.parent.name
+        found = compare(run_of(picture, name, options.runs))
+        shown.append(found.pictures)
+        numbers = " | ".join(f"{value:.1f}" for value in (found.before, found.after, found.low, found.strict))
+        print(f"| {name} | {found.pixels} | {found.texture} | {numbers} |", flush=True)
+    if options.sheet:
+        sheet(shown, options.sheet)
+
+
+def targets(options: argparse.Namespace) -> None:
+    from kiss3d_cli.export.exporting import export
+    from kiss3d_cli.export.options import Options
+    from kiss3d_cli.export.targets import TARGETS
+
+    model = _model(options.source, options.faces)
+    print(f"{len(model.mesh.faces):,} faces\n")
+    print("| target | file | size, MB | faces | processor, s | checked with |\n|---|---|---|---|---|---|")
+    asked = [Options(to=to, kind=kind) for to, target in TARGETS.items() for kind in target.formats]
+    asked += [Options(to="print", hollow=True), Options(to="print", base=True, wall=1.2e-3, stable=True)]
+    asked += [Options(to="unreal", lods=3), Options(to="unreal", collision=True), Options(to="godot", faces=5000)]
+    for one in asked:
+        began = time.process_time()
+        made = export(model, one, "mesh")
+        seconds = time.process_time() - began
+        with tempfile.TemporaryDirectory() as folder:
+            for file, data in made.files.items():
+                (Path(folder) / file).write_bytes(data)
+            path = Path(folder) / next(iter(made.files))
+            said = check(path) if not one.target.solid or one.format == "ply" else slice_print(path)
+        extras = [
+            name
+            for name in ("stable", "base", "wall", "hollow", "lods", "collision", "faces")
+            if getattr(one, name) not in (None, False, 1)
+        ]
+        size = sum(map(len, made.files.values())) / 1e6
+        title = " ".join([one.to, *(f"--{name}" for name in extras)])
+        print(
+            f"| {title} | {', '.join(made.files)} | {size:.2f} | {made.facts['faces']:,} | {seconds:.1f} | {said} |",
+            flush=True,
+        )
+
+
+def _model(source: Path, faces: int | None) -> Any:
+    """A run's mesh or a file, with about that many faces: cut in four where it has fewer, then simplified."""
+    import dataclasses
+
+    import torch
+
+    from kiss3d_cli.export.photograph import RunPicture
+    from kiss3d_cli.export.simplify import rebaked
+    from kiss3d_cli.export.source import read_model
+    from kiss3d_cli.geometry.mesh import Mesh
+    from kiss3d_cli.geometry.surface.decimate import decimate
+
+    mesh = source / "refine" / "mesh.glb" if source.is_dir() else source
+    model, _ = read_model(mesh)
+    if faces is not None:
+        import trimesh
+
+        fine = trimesh.Trimesh(model.mesh.vertices.numpy(), model.mesh.faces.numpy(), process=False)
+        while len(fine.faces) < faces:
+            fine = fine.subdivide()
+        vertices = torch.tensor(fine.vertices, dtype=torch.float32)
+        full = decimate(Mesh(vertices, torch.tensor(fine.faces.astype("int64"))), faces)
+        model = dataclasses.replace(rebaked(model, full, 1024), normal_map=None)
+    if source.is_dir():
+        paths = source / "input.png", source / "preprocess" / "image_rgba.png", source / "preprocess" / "window.json"
+        model = dataclasses.replace(model, origin=RunPicture(*paths, 4.15))
+    return model
+
+
+def objects(options: argparse.Namespace) -> None:
+    from export_objects import measure, pick
+
+    done: dict[str, dict[str, Any]] = {}
+    if options.out.exists():
+        done = {entry["id"]: entry for entry in map(json.loads, options.out.read_text(encoding="utf-8").splitlines())}
+    with options.out.open("a", encoding="utf-8") as log:
+        for identity, model in pick(options.folder, options.count, SEED, done):
+            done[identity] = {"id": identity, **measure(model)}
+            log.write(json.dumps(done[identity]) + "\n")
+            log.flush()
+            print(
+                identity,
+                {key: value for key, value in done[identity].items() if value and key.startswith("bad")},
+                flush=True,
+            )
+    found = list(done.values())
+    print(f"\n{len(found)} meshes\n\n| check | good | not |\n|---|---|---|")
+    for key in sorted({key for entry in found for key in entry if key.startswith("bad_")}):
+        bad = [entry["id"] for entry in found if entry.get(key)]
+        print(f"| {key.removeprefix('bad_')} | {len(found) - len(bad)} | {', '.join(bad) or 'none'} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("front")
+    one.add_argument("examples", type=Path)
+    one.add_argument("--runs", type=Path, default=Path("outputs"), help="where their draft runs are, or are made")
+    one.add_argument("--sheet", type=Path, help="pictures side by side")
+    one.set_defaults(do=front)
+    two = commands.add_parser("targets")
+    two.add_argument("source", type=Path)
+    two.add_argument("--faces", type=int)
+    two.set_defaults(do=targets)
+    three = commands.add_parser("objects")
+    three.add_argument("folder", type=Path)
+    three.add_argument("--count", type=int, default=100)
+    three.add_argument("--out", type=Path, default=Path("objects.jsonl"))
+    three.set_defaults(do=objects)
+    options = parser.parse_args()
+    options.do(options)
+
+
+if __name__ == "__main__":
+    main()
