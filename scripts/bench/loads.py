@@ -28,7 +28,7 @@ LOADERS: dict[str, tuple[str, str]] = {
     "Flux transformer": ("kiss3d_cli.models.flux.loading", "load_transformer"),
     "Flux ControlNet": ("kiss3d_cli.models.flux.loading", "load_controlnet"),
     "Flux VAE": ("kiss3d_cli.models.flux.loading", "load_vae"),
-    "reconstruction model": ("kiss3d_cli.models.lrm.checkpoint", "load"),
+    "reconstruction model": ("kiss3d_cli.models.lrm.checkpoint", "read"),
     "learned prior": ("kiss3d_cli.models.prior.weights", "load"),
 }
 """What loads each network with its weights."""

@@ -23,7 +23,7 @@ from kiss3d_cli.core.memory import PeakMemory
 from kiss3d_cli.geometry.extract.flexicubes import CubeWeights, dual_grid, flexicubes
 from kiss3d_cli.methods.lrm import extract
 from kiss3d_cli.models.lrm.cameras import BUNDLE_AZIMUTHS, MULTIVIEW_AZIMUTHS, camera_vectors
-from kiss3d_cli.models.lrm.checkpoint import load
+from kiss3d_cli.models.lrm.checkpoint import build, read
 from kiss3d_cli.models.lrm.config import PRM
 from kiss3d_cli.models.lrm.field import grid_axis
 from kiss3d_cli.models.lrm.network import LargeReconstructionModel
@@ -70,7 +70,7 @@ def bench_flexicubes() -> None:
 
 def bench_passes(path: Path, device: torch.device, dtype: torch.dtype) -> None:
     start = time.perf_counter()
-    model = load(path, device=device, dtype=dtype)
+    model = build(read(path), device=device, dtype=dtype)
     row("load from safetensors", f"{time.perf_counter() - start:.2f} s")
     images = torch.rand(4, 3, 512, 512, generator=torch.Generator().manual_seed(0))
     total = 0.0

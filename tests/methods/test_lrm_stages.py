@@ -104,13 +104,13 @@ def test_reconstruct_puts_a_mesh_with_colours_and_a_report_on_disk(call):
 @pytest.mark.parametrize("name", ["reference", "reconstruct"])
 def test_the_network_runs_in_float32_where_others_run_in_half_precision(call, monkeypatch, name):
     """As published: bfloat16 moves the signed distances by 2 %."""
-    kept, found = stage.load, []
+    kept, found = stage.build, []
 
-    def loaded(*arguments, **options):
+    def built(*arguments, **options):
         found.append(kept(*arguments, **options))
         return found[0]
 
-    monkeypatch.setattr(stage, "load", loaded)
+    monkeypatch.setattr(stage, "build", built)
     monkeypatch.setattr(DeviceInfo, "half", torch.bfloat16)
     call(name)()
     assert {value.dtype for value in found[0].state_dict().values()} == {torch.float32}

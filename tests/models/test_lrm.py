@@ -17,7 +17,7 @@ from kiss3d_cli.geometry.surface.manifold import find_defects
 from kiss3d_cli.methods.lrm import extract
 from kiss3d_cli.models.lrm import checkpoint, network
 from kiss3d_cli.models.lrm.cameras import BUNDLE_AZIMUTHS, MULTIVIEW_AZIMUTHS, camera_vectors, to_world
-from kiss3d_cli.models.lrm.config import LrmConfig
+from kiss3d_cli.models.lrm.config import PRM, LrmConfig
 from kiss3d_cli.models.lrm.field import grid_axis
 
 
@@ -53,6 +53,10 @@ class Tiny:
         self.axis = grid_axis(self.config, self.config.grid_resolution)
 
 
+def load(path, config=PRM, **options):
+    return checkpoint.build(checkpoint.read(path, config), config, **options)
+
+
 @pytest.fixture(scope="module")
 def tiny(parity_dir):
     return Tiny(parity_dir / "lrm" / "tiny.safetensors")
@@ -67,7 +71,7 @@ def weights(tiny, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(tiny, weights):
-    return checkpoint.load(weights, tiny.config)
+    return load(weights, tiny.config)
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +244,7 @@ def save(state, path):
 def test_a_checkpoint_of_another_model_is_named_as_such(tiny, tmp_path):
     path = save({"unet.conv_in.weight": torch.zeros(3)}, tmp_path / "a.safetensors")
     with pytest.raises(Missing, match="weights of another model"):
-        checkpoint.load(path, tiny.config)
+        load(path, tiny.config)
 
 
 def test_missing_extra_and_misshapen_tensors_are_named_together(tiny, tmp_path):
@@ -249,7 +253,7 @@ def test_missing_extra_and_misshapen_tensors_are_named_together(tiny, tmp_path):
     del state["encoder.model.layernorm.weight"]
     state["encoder.model.pooler.weight"] = torch.zeros(1)
     with pytest.raises(Missing) as caught:
-        checkpoint.load(save(state, tmp_path / "a.safetensors"), tiny.config)
+        load(save(state, tmp_path / "a.safetensors"), tiny.config)
     for part in (
         "1 missing (encoder.model.layernorm.weight)",
         "1 extra (encoder.model.pooler.weight)",
@@ -261,7 +265,7 @@ def test_missing_extra_and_misshapen_tensors_are_named_together(tiny, tmp_path):
 
 def test_the_tiny_model_is_not_the_full_one(weights):
     with pytest.raises(Missing, match="not those of the LRM"):
-        checkpoint.load(weights)
+        load(weights)
 
 
 @pytest.mark.parametrize("size", [0, 4, 1000, -8])
@@ -269,7 +273,7 @@ def test_a_truncated_file_is_refused(tiny, weights, tmp_path, size):
     path = tmp_path / "short.safetensors"
     path.write_bytes(weights.read_bytes()[:size])
     with pytest.raises(Missing, match="can't be read") as caught:
-        checkpoint.load(path, tiny.config)
+        load(path, tiny.config)
     assert "fetch it again" in caught.value.hint
 
 
@@ -278,21 +282,21 @@ def test_weights_that_are_not_finite_are_named(tiny, tmp_path, value):
     state = dict(tiny.weights)
     state["transformer.layers.1.mlp.3.bias"] = torch.full((64,), value)
     with pytest.raises(Missing, match=r"not finite, the first is transformer\.layers\.1\.mlp\.3\.bias"):
-        checkpoint.load(save(state, tmp_path / "a.safetensors"), tiny.config)
+        load(save(state, tmp_path / "a.safetensors"), tiny.config)
 
 
 def test_an_empty_surface_says_so(tiny, tmp_path):
     for bias, where in ((1e4, "outside"), (-1e4, "inside")):
         state = dict(tiny.weights)
         state["synthesizer.decoder.net_sdf.6.bias"] = torch.full((1,), bias)
-        model = checkpoint.load(save(state, tmp_path / f"{where}.safetensors"), tiny.config)
+        model = load(save(state, tmp_path / f"{where}.safetensors"), tiny.config)
         with pytest.raises(BadInput, match=f"no object: there is no surface: the whole grid is {where}"):
             extract(model(tiny.images, tiny.cameras), tiny.config, 16)
 
 
 def test_half_precision_on_the_cpu_is_refused(tiny, weights):
     with pytest.raises(BadInput, match="float32 on the CPU"):
-        checkpoint.load(weights, tiny.config, dtype=torch.float16)
+        load(weights, tiny.config, dtype=torch.float16)
 
 
 def test_too_little_memory_is_said_before_the_work(monkeypatch):
@@ -325,7 +329,7 @@ def test_a_pickle_is_converted_once_and_equal(tiny, weights, tmp_path):
     assert target.stat().st_mtime_ns == written
     assert sorted(path.name for path in tmp_path.iterdir()) == ["final_ckpt.ckpt", "final_ckpt.safetensors"]
     assert checkpoint.prepare(target, tiny.config) == target
-    checkpoint.load(target, tiny.config)
+    load(target, tiny.config)
 
 
 def test_the_old_pickle_format_is_read_too(tiny, tmp_path):
@@ -384,7 +388,7 @@ def test_weights_that_cannot_be_written_say_why(tiny, tmp_path):
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_gpu_agrees_with_the_cpu(tiny, weights, field, dtype):
-    planes = checkpoint.load(weights, tiny.config, device="cuda", dtype=dtype)(tiny.images, tiny.cameras).planes
+    planes = load(weights, tiny.config, device="cuda", dtype=dtype)(tiny.images, tiny.cameras).planes
     tolerance = 1e-3 if dtype == torch.float32 else 0.05  # TF32 is off by default; bfloat16 has 8 bits
     assert (planes.cpu() - field.planes).abs().max() < tolerance * field.planes.abs().max()
 
@@ -398,7 +402,7 @@ def test_full_size_on_a_gpu_is_fast_and_small(tmp_path):
             torch.nn.init.normal_(value, std=0.02)
     save_file(full.state_dict(), tmp_path / "full.safetensors")
     torch.cuda.reset_peak_memory_stats()
-    model = checkpoint.load(tmp_path / "full.safetensors", device="cuda")
+    model = load(tmp_path / "full.safetensors", device="cuda")
     images = torch.rand(4, 3, 512, 512)
     bias = model.synthesizer.decoder.net_sdf[6].bias
     axis = grid_axis(model.config, 128).cuda()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import gc
+import dataclasses
 import os
 import shutil
 import threading
+import weakref
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -13,17 +14,11 @@ import toy
 
 from killing import die_at_write
 from kiss3d_cli.core.errors import BadInput, Interrupted, OutOfMemory
+from kiss3d_cli.models.store.locate import Located
 from kiss3d_cli.pipeline import batch
 from kiss3d_cli.pipeline.batch import execute_all
 from kiss3d_cli.pipeline.lock import locked
 from kiss3d_cli.pipeline.runner import Task
-
-
-@pytest.fixture(autouse=True)
-def _quick_collections():
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def make(parent, count: int = 3, **settings):
@@ -117,6 +112,58 @@ def test_one_that_fails_leaves_nineteen(tmp_path, monkeypatch, calls, error, reo
     assert calls.count("open caption for 20") == 1
     assert calls.count("open caption for 12") == reopened, "a network that ran out of memory is loaded anew"
     assert not any(line.startswith("multiview 7") for line in calls)
+
+
+def test_what_is_read_of_a_model_is_kept_for_the_last_stage_that_needs_it_and_no_longer(tmp_path):
+    reads, alive = [], []
+
+    class Weights:
+        pass
+
+    def read(machine):
+        def fresh():
+            weights = Weights()
+            reads.append(weakref.ref(weights))
+            return weights
+
+        return machine.once("m", fresh)
+
+    class Upper(toy.Upper):
+        def models(self, settings):
+            return ("m",)
+
+        def work(self, settings, machine, context):
+            read(machine)
+            super().work(settings, machine, context)
+
+    class Repeat(toy.Repeat):
+        models = Upper.models
+
+        def work(self, settings, machine, context):
+            read(machine)
+            super().work(settings, machine, context)
+
+    class Join(toy.Join):
+        def work(self, settings, machine, context):
+            alive.extend(reference() for reference in reads)
+            super().work(settings, machine, context)
+
+    stages = [
+        dataclasses.replace(stage, methods={name: method()})
+        for stage, (name, method) in zip(
+            toy.STAGES, (("grabcut", Upper), ("florence2", Repeat), ("zero123plus", Join)), strict=True
+        )
+    ]
+    folders = make(tmp_path / "runs", 2)
+    with ExitStack() as stack:
+        for folder in folders:
+            stack.enter_context(locked(folder.path))
+        models = {"m": Located(tmp_path, "of the test")}
+        tasks = [Task(folder, folder.record(), models, toy.CPU) for folder in folders]
+        execute_all(tasks, stages)
+    assert [task.error for task in tasks] == [None, None]
+    assert len(reads) == 1
+    assert alive == [None, None]
 
 
 def test_a_cancelled_run_leaves_the_others_going(tmp_path):

@@ -84,6 +84,7 @@ def _keys(cls: type[Settings], stage: str) -> Mapping[str, str]:
 
 
 S = TypeVar("S", bound=Settings)
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,11 +95,25 @@ class Machine:
         device: where to work, with the memory that is free now.
         models: path of the folder or file of every declared model, by registry name.
         calls: how many runs will call it, as far as is known.
+        kept: what `once` has read. The runner hands it from stage to stage, and forgets what no later one needs.
     """
 
     device: DeviceInfo
     models: Mapping[str, Path]
     calls: int = 1
+    kept: dict[tuple[str, Path], Any] = dataclasses.field(default_factory=dict)
+
+    def once(self, model: str, read: Callable[[], T]) -> T:
+        """What `read` makes of a declared model's files, read by the first stage that asks.
+
+        It is kept in the host's memory until the last stage that declares the model has ended, whatever is loaded in
+        between: so it should be mapped from the file, which the system may take back, and is not to be changed.
+        """
+        key = model, self.models[model]
+        if key not in self.kept:
+            self.kept[key] = read()
+        found: T = self.kept[key]
+        return found
 
 
 @dataclasses.dataclass
@@ -138,7 +153,6 @@ class Prospect:
 
 
 Opened = Callable[[Context], None]
-T = TypeVar("T")
 
 
 def once(load: Callable[[], T]) -> Callable[[], T]:

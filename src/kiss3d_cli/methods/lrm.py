@@ -27,7 +27,7 @@ from kiss3d_cli.methods.base import Context, Machine
 from kiss3d_cli.methods.bundle.drawn import drawn
 from kiss3d_cli.methods.reconstruct.lrm import LrmSettings
 from kiss3d_cli.models.lrm.cameras import BUNDLE_AZIMUTHS, MULTIVIEW_AZIMUTHS, camera_vectors, to_world
-from kiss3d_cli.models.lrm.checkpoint import load, prepare, read_config
+from kiss3d_cli.models.lrm.checkpoint import build, prepare, read, read_config
 from kiss3d_cli.models.lrm.config import LrmConfig
 from kiss3d_cli.models.lrm.field import ReconstructedField, grid_axis
 from kiss3d_cli.models.lrm.network import LargeReconstructionModel
@@ -48,11 +48,11 @@ Network = Callable[[], tuple[LargeReconstructionModel, LrmConfig]]
 
 
 def loaded(machine: Machine) -> tuple[LargeReconstructionModel, LrmConfig]:
-    """The network and its sizes."""
+    """The network and its sizes. Both passes are of the same weights; what comes between them needs the whole GPU."""
     folder = machine.models["prm"]
     config = read_config(folder)
-    weights = prepare(folder / CHECKPOINT_FILE, config)
-    return load(weights, config, device=machine.device.torch), config
+    weights = machine.once("prm", lambda: read(prepare(folder / CHECKPOINT_FILE, config), config))
+    return build(weights, config, device=machine.device.torch), config
 
 
 def reference(settings: LrmSettings, network: Network, context: Context) -> None:

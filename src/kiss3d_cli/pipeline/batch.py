@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 from typing import Any, Literal
 
 from kiss3d_cli.core import device as devices
@@ -50,6 +51,7 @@ class _Batch:
 
     def __init__(self, tasks: Sequence[Task], stages: Sequence[Stage]) -> None:
         self._stages = stages
+        self._kept: dict[tuple[str, Path], Any] = {}
         self._works = []
         for task in tasks:
             try:
@@ -73,11 +75,19 @@ class _Batch:
             for group in groups.values():
                 self._run_group(group)
             self._works = [work for work in self._works if work.task.error is None]
+            self._forget(index)
         for work in self._works:
             work.end()
 
+    def _forget(self, index: int) -> None:
+        """Whatever was read for a stage that has ended and is not asked for by any that is still to run."""
+        if self._kept:
+            needed = {name for work in self._works for name in work.models_after(index)}
+            for key in [key for key in self._kept if key[0] not in needed]:
+                del self._kept[key]
+
     def _run_group(self, group: Sequence[tuple[RunAtWork, Step]]) -> None:
-        with _Opening(group[0][0].task, group[0][1], len(group)) as opening:
+        with _Opening(group[0][0].task, group[0][1], len(group), self._kept) as opening:
             for work, step in group:
                 try:
                     work.run(step, opening)
@@ -96,8 +106,8 @@ class _Batch:
 class _Opening:
     """A method that is opened when it is first called, and again after a failure."""
 
-    def __init__(self, task: Task, step: Step, calls: int) -> None:
-        self._task, self._step, self._calls = task, step, calls
+    def __init__(self, task: Task, step: Step, calls: int, kept: dict[tuple[str, Path], Any]) -> None:
+        self._task, self._step, self._calls, self._kept = task, step, calls, kept
         self._stack = ExitStack()
         self._work: Opened | None = None
         self._used = False
@@ -111,6 +121,7 @@ class _Opening:
                 devices.with_free_memory(task.device, task.record.config["device.memory_limit"]),
                 {name: task.models[name].path for name in method.models(settings)},
                 self._calls,
+                self._kept,
             )
             self._work = self._stack.enter_context(opened(method, settings, machine))
         self._calls -= 1
@@ -120,6 +131,8 @@ class _Opening:
         """Let go of what was loaded. What a failure left may hold itself in a circle, and so may networks."""
         if self._used:
             self._used, self._work = False, None
+            if failed:
+                self._kept.clear()
             self._stack.close()
             method = self._step.stage.methods[self._step.method]
             devices.release(self._task.device, collect=failed or not isinstance(method, Weightless))

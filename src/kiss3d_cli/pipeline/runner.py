@@ -93,6 +93,12 @@ class RunAtWork:
             return dataclasses.replace(step, action=Action.RUN, reason=first.reason)
         return step
 
+    def models_after(self, index: int) -> set[str]:
+        """Registry names of what the stages after this one will still load."""
+        steps = [step for step in self._plan()[index + 1 :] if step.action is Action.RUN]
+        ways = [step.stage.methods[step.method] for step in steps]
+        return {name for method in ways for name in method.models(self.task.record.config.of(method))}
+
     def pass_over(self, step: Step) -> None:
         task, name = self.task, step.stage.name
         status = {Action.SKIP: "skipped", Action.OFF: "off", Action.LATER: "later"}[step.action]

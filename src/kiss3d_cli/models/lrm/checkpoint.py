@@ -25,6 +25,7 @@ WORKING_MEMORY = 3 * 2**30
 """Bytes beside the weights that a full-size pass needs at most: docs/lrm.md."""
 
 Shapes = Mapping[str, tuple[int, ...]]
+State = Mapping[str, Tensor]
 
 
 def read_config(folder: Path) -> LrmConfig:
@@ -108,50 +109,58 @@ def _fits(path: Path, config: LrmConfig) -> Callable[[Shapes], None]:
     return lambda found: check_shapes(found, expected, str(path))
 
 
-def load(
-    path: Path,
-    config: LrmConfig = PRM,
-    *,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> LargeReconstructionModel:
-    """Load the network from safetensors; on the CPU in float32 the file is mapped into memory, not copied.
+def read(path: Path, config: LrmConfig = PRM) -> State:
+    """The network's tensors, on the CPU: the file is mapped into memory, not copied.
 
     Args:
-        path: as `prepare` returns it.
-        device: where it is to run.
-        dtype: of the encoder and the transformer; the heads stay in float32, as the surface depends on them directly.
+        path: safetensors, as `prepare` returns it.
 
     Raises:
-        BadInput: half precision on the CPU.
         Missing: a damaged file, one of another model, or weights that are not finite.
-        OutOfMemory: too little memory is free.
     """
-    device = torch.device(device)
-    if device.type == "cpu" and dtype != torch.float32:
-        raise BadInput(f"the LRM runs in float32 on the CPU, not in {dtype}", place="LRM", hint="use float32 or a GPU")
     expected = expected_shapes(config)
     try:
         with safe_open(path, framework="pt") as file:
             names = file.keys()
             check_shapes({name: tuple(file.get_slice(name).get_shape()) for name in names}, expected, str(path))
-            if config == PRM:
-                weights = 0 if device.type == "cpu" else path.stat().st_size * dtype.itemsize // 4
-                require_memory(device, weights + WORKING_MEMORY)
-            state = {
-                name: file.get_tensor(name).to(device, torch.float32 if name.startswith(HEADS) else dtype)
-                for name in expected
-            }
+            state = {name: file.get_tensor(name) for name in expected}
     except (SafetensorError, OSError) as error:
         raise Missing(f"the weights can't be read: {error}", place=str(path), hint=FETCH_HINT) from error
     _require_finite(state, str(path))
+    return state
+
+
+def build(
+    state: State,
+    config: LrmConfig = PRM,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> LargeReconstructionModel:
+    """The network of these tensors; on the CPU it works on them as they are, for a GPU they are copied.
+
+    Args:
+        device: where it is to run.
+        dtype: of the encoder and the transformer; the heads stay in float32, as the surface depends on them directly.
+
+    Raises:
+        BadInput: half precision on the CPU.
+        OutOfMemory: too little memory is free.
+    """
+    device = torch.device(device)
+    if device.type == "cpu" and dtype != torch.float32:
+        raise BadInput(f"the LRM runs in float32 on the CPU, not in {dtype}", place="LRM", hint="use float32 or a GPU")
+    if config == PRM:
+        copied = 0 if device.type == "cpu" else sum(value.numel() for value in state.values()) * dtype.itemsize
+        require_memory(device, copied + WORKING_MEMORY)
     with unfilled():
         model = LargeReconstructionModel(config)
-    model.load_state_dict(state, strict=True, assign=True)
+    own = {name: value.to(device, torch.float32 if name.startswith(HEADS) else dtype) for name, value in state.items()}
+    model.load_state_dict(own, strict=True, assign=True)
     return model.eval().requires_grad_(False)
 
 
-def _require_finite(state: Mapping[str, Tensor], place: str) -> None:
+def _require_finite(state: State, place: str) -> None:
     def finite(value: Tensor) -> bool:
         low, high = value.aminmax()  # one pass and no copy; both are NaN if any value is
         return bool(low.isfinite() & high.isfinite())

@@ -23,7 +23,7 @@ class Synthesizer(nn.Module):
 
 
 class LargeReconstructionModel(nn.Module):
-    """Views and their cameras to a field. The weights are uninitialised: see `checkpoint.load`."""
+    """Views and their cameras to a field. The weights are uninitialised: see `checkpoint.build`."""
 
     def __init__(self, config: LrmConfig) -> None:
         super().__init__()
