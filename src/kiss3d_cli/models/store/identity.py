@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import threading
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,15 @@ def _hashed(path: Path, status: os.stat_result) -> str:
 
 def _read(notes: Path) -> dict[str, Any]:
     try:
-        found = parse_json(read_bytes(notes, _LARGEST_NOTES))
+        return _parsed(read_bytes(notes, _LARGEST_NOTES))
     except (OSError, BadRecord):
         return {}
+
+
+@lru_cache(maxsize=1)
+def _parsed(notes: bytes) -> dict[str, Any]:
+    """A plan asks of some fifty files, and the notes are the same each time."""
+    found = parse_json(notes)
     return found if isinstance(found, dict) else {}
 
 
