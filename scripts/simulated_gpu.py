@@ -241,7 +241,8 @@ def _caller() -> str:
     frame, found = sys._getframe(1), []
     while frame is not None and len(found) < 3:
         path = Path(frame.f_code.co_filename)
-        if not {"torch", "jaxtyping"} & {*path.parts} and path.name != "simulated_gpu.py":
+        ours = path.name not in ("simulated_gpu.py", "typechecker.py") and not path.name.startswith("<")
+        if ours and not {"torch", "jaxtyping"} & {*path.parts}:
             found.append(f"{'/'.join(path.parts[-2:])}:{frame.f_lineno}")
         frame = frame.f_back  # type: ignore[assignment]
     return "at " + " < ".join(found)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
-from jaxtyping import install_import_hook
 
-install_import_hook("kiss3d_cli", "typechecker.check")
+import typechecker
+
+# Modules with their checks take longer to compile than to run: their bytecode is kept, also for the commands that tests
+# start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+typechecker.install()
 
 pytest_plugins = ["flux_weights"]
 
@@ -36,3 +43,15 @@ def tiny_models(tmp_path_factory) -> Path:
 def _own_cache(tmp_path, monkeypatch):
     """No test reads or fills the user's own cache of kiss3d."""
     monkeypatch.setenv("KISS3D_CACHE", str(tmp_path / "kiss3d-cache"))
+
+
+def _collect_garbage(*arguments, _collect=gc.collect, _seen=[0], **named):  # noqa: B006 - kept between calls
+    """Stages look for garbage at their ends: among a million objects of libraries only once."""
+    found = _collect(*arguments, **named)
+    if len(sys.modules) > _seen[0]:
+        gc.freeze()
+        _seen[0] = len(sys.modules) + 50
+    return found
+
+
+gc.collect = _collect_garbage

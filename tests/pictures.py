@@ -11,7 +11,6 @@ SMALL = (
     "multiview.tile=128",
     "reconstruct.resolution=48",
     "refine.size=128",
-    "refine.steps=3",
     "refine.target_faces=2000",
     "refine.texture_size=256",
 )

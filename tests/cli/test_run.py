@@ -59,11 +59,11 @@ def test_the_run_folder_records_what_was_asked_for(finished_run, picture):
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     assert (folder / "input.png").read_bytes() == picture.read_bytes()
     assert record["seed"] == 42
-    assert record["config"]["refine"]["steps"] == 3
+    assert record["config"]["refine"]["steps"] == 0
     assert record["libraries"]["torch"]
     assert record["inputs"]["picture"]["sha256"]
     manifest = json.loads((folder / "refine" / "manifest.json").read_text(encoding="utf-8"))
-    assert manifest["settings"]["refine.steps"] == 3
+    assert manifest["settings"]["refine.steps"] == 0
     assert manifest["peak_rss_bytes"] > 2**26
     assert manifest["peak_vram_bytes"] is None
 
@@ -98,13 +98,13 @@ def test_resume_of_a_finished_run_does_nothing(kiss3d, finished_run):
 
 def test_an_option_runs_again_what_depends_on_it_and_says_so(kiss3d, tmp_path, finished_run):
     copy = shutil.copytree(finished_run["run_dir"], tmp_path / "run")
-    answer = kiss3d("resume", copy, "--set", "refine.steps=4", "--set", "bundle.steps=3", "--json")
+    answer = kiss3d("resume", copy, "--set", "refine.steps=1", "--set", "bundle.steps=3", "--json")
     stages = by_name(answer.json)
     assert [name for name in NAMES if stages[name]["status"] == "done"] == ["refine", "check"]
-    assert stages["refine"]["reason"] == "refine.steps changed from 3 to 4"
-    assert "refine.steps changed from 3 to 4" in answer.err
+    assert stages["refine"]["reason"] == "refine.steps changed from 0 to 1"
+    assert "refine.steps changed from 0 to 1" in answer.err
     assert hashes(copy) != hashes(finished_run["run_dir"])
-    kiss3d("resume", copy, "--set", "refine.steps=3")
+    kiss3d("resume", copy, "--set", "refine.steps=0")
     assert hashes(copy) == hashes(finished_run["run_dir"])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import itertools
 import os
 import re
@@ -26,14 +25,6 @@ TOLD_APART = sorted(
     - {errno.EINTR}
 )
 """Errors that kiss3d or Python treats in a way of its own; all others take the same way as EIO in the same place."""
-
-
-@pytest.fixture(autouse=True)
-def _quick_collections():
-    """The runner collects garbage after every stage; a test session has a million objects to go through each time."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def undisturbed(tmp_path: Path) -> tuple[int, dict[str, str]]:

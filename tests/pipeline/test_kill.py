@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 
-import pytest
 import toy
 
 from killing import die_at_write
 from kiss3d_cli.pipeline.run_folder import Complete, Damaged, RunFolder
-
-
-@pytest.fixture(autouse=True)
-def _quick_collections():
-    """The runner collects garbage after every stage; a test session has a million objects to go through each time."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def _run_and_die(folder: RunFolder, boundary: int, stages, run) -> int:
