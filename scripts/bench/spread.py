@@ -7,8 +7,9 @@
 The workers are processes of `kiss3d run FOLDER --shard I/N`; `--ray` are actors that call the same function. Their
 stages wait and write, as `scripts/toy_stages.py` has them, so that 16 of them fit on two cores.
 
-`scale` prints the rate of finished runs over that of as many ideal workers, and the overhead of a run. The time it
-takes to start Python is left out: a worker pays it once.
+`scale` prints the rate of finished runs over that of as many ideal workers, which lose no time at all, over as many
+times the rate of the first row, and the overhead of a run. The time it takes to start Python is left out: a worker
+pays it once.
 
 `kill` sends SIGKILL to random workers and starts each again with its command. It fails unless every run has ended
 well, every stage of it was finished, and no more stages were repeated than were cut short.
@@ -37,8 +38,12 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import toy_stages  # noqa: E402
 
-GOOD_NFS_WRITES = 5000
-"""Small durable writes in a second that one NFS server with flash takes, by its makers' data sheets: an assumption."""
+SYNCS = 65
+"""fsync calls of a draft run, counted."""
+LOOKED_AT = 0.017
+"""Processor seconds in which a worker that starts tells that a run is done (`dataset_overhead.py`, repeated)."""
+SERVER_SYNCS = 5000
+"""That one file server with flash does in a second: an assumption."""
 
 
 def draw(folder: Path, count: int) -> None:
@@ -89,17 +94,20 @@ class Set:
 
 
 def scale(workers: list[int], each: int, seconds: float) -> None:
-    print("| workers | runs | seconds of a run | span, s | of linear | overhead of a run, ms |")
-    print("|---:|---:|---:|---:|---:|---:|")
+    print("| workers | runs | seconds of a run | span, s | of ideal | of linear | overhead of a run, ms |")
+    print("|---:|---:|---:|---:|---:|---:|---:|")
+    first = None
     for count in workers:
         with tempfile.TemporaryDirectory() as place:
             work = Set(Path(place), count * each, count, seconds)
             work.wait()
             moments = [note[0] for note in work.notes()]
             span = max(moments) - min(moments)
-            share = count * each * seconds / (count * span)
-            overhead = 1000 * (count * span / (count * each) - seconds)
-            print(f"| {count} | {count * each} | {seconds} | {span:.1f} | {share:.3f} | {overhead:.0f} |", flush=True)
+            share = each * seconds / span
+            first = first or share
+            overhead = 1000 * (span / each - seconds)
+            row = (count, count * each, seconds, f"{span:.1f}", f"{share:.3f}", f"{share / first:.3f}")
+            print("|", " | ".join(map(str, row)), "|", f"{overhead:.0f} |", flush=True)
 
 
 def kill(runs: int, workers: int, kills: int, seconds: float, seed: int) -> None:
@@ -145,14 +153,18 @@ def kill(runs: int, workers: int, kills: int, seconds: float, seed: int) -> None
 def paper(pictures: int, cards: int, seconds: float, megabytes: float) -> None:
     hours = pictures * seconds / cards / 3600
     rate = cards / seconds
-    writes = 12 * 4 + 3  # stages: manifest, files and folder, each with a sync; the run, its claim, its report
     print(f"{pictures:,} pictures of {seconds:.0f} s on {cards} cards: {hours:,.0f} hours, ", end="")
     print(f"{hours * cards:,.0f} card hours")
     print(
         f"{pictures * megabytes / 1e6:,.1f} TB of results; {rate * megabytes:,.0f} MB/s, {rate:.1f} runs/s to storage"
     )
-    print(f"{rate * writes:,.0f} durable writes a second; at {GOOD_NFS_WRITES:,} the storage is full with ", end="")
-    print(f"{GOOD_NFS_WRITES / writes * seconds:,.0f} cards")
+    print(f"{rate * SYNCS:,.0f} syncs a second; at {SERVER_SYNCS:,} the storage is full with ", end="")
+    print(f"{SERVER_SYNCS / SYNCS * seconds:,.0f} cards")
+    print(
+        f"a worker that starts on a finished set looks at every run: {pictures * LOOKED_AT / 3600:.1f} hours in one ",
+        end="",
+    )
+    print(f"folder, {10_000 * LOOKED_AT / 60:.1f} minutes in one of 10,000")
 
 
 def main() -> None:
@@ -171,7 +183,7 @@ def main() -> None:
     counting = commands.add_parser("paper")
     counting.add_argument("--pictures", type=int, default=1_000_000)
     counting.add_argument("--cards", type=int, default=100)
-    counting.add_argument("--seconds", type=float, default=90.0)
+    counting.add_argument("--seconds", type=float, default=65.0, help="of a picture: `scripts/bench/batch.py model`")
     counting.add_argument("--megabytes", type=float, default=40.0)
     given = vars(parser.parse_args())
     {"scale": scale, "kill": kill, "paper": paper}[given.pop("command")](**given)

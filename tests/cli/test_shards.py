@@ -39,7 +39,7 @@ def process(pictures: Path, out: Path, *options: str) -> subprocess.Popen[str]:
 
 
 def runs(out: Path) -> list[str]:
-    return sorted(path.parent.name.rpartition("-")[0].rpartition("-")[0] for path in out.glob("*/run.json"))
+    return sorted(path.parent.name.rpartition("-")[0].rpartition("-")[0] for path in out.glob("[!.]*/run.json"))
 
 
 def test_two_processes_share_the_work_and_tell_the_same(pictures: Path, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_two_processes_share_the_work_and_tell_the_same(pictures: Path, tmp_path
 def test_what_a_killed_process_claimed_is_done_by_the_other(pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = process(pictures, out, "--shard", "1/2")
-    while not list(out.glob("*/run.json")):
+    while not list(out.glob("[!.]*/run.json")):
         assert first.poll() is None
         time.sleep(0.01)
     first.kill()
