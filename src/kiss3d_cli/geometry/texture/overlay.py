@@ -61,6 +61,7 @@ def overlay(mesh: Mesh, texture: Texture, photographs: Photographs, size: int) -
 
     side_by_side(paint, torch.arange(len(covered)).split(TEXELS_AT_ONCE), covered.device)
     painted = (image.clamp(0, 1) * 255).round().to(torch.uint8).reshape(size, size, 3).numpy()
+    painted[~texels.inside] = 0
     return Texture(texture.uv, texture.corners, torch.from_numpy(fill_around(painted, texels.inside)))
 
 
