@@ -118,3 +118,30 @@ def test_few_faces_of_a_crumpled_surface(target):
 def test_the_settings_are_those_of_the_refinement_unless_changed():
     assert _geometry(IsomerSettings()) == Geometry()
     assert _geometry(IsomerSettings(coarse_decay=0.9)).coarse.decay == 0.9
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_part_that_only_the_picture_shows_is_put_in(call, tmp_path, keep):
+    """The views show an ellipsoid, the framed picture one with a green stem."""
+    work = call(start(), tile=128, keep_parts=keep)
+    mask = cast([BODY], 128).mask[0]
+    row, column = torch.meshgrid(torch.arange(128), torch.arange(128), indexing="ij")
+    top = int(mask.any(1).int().argmax())
+    middle = int(column[mask].float().mean())
+    stem = ((column - middle).abs() <= 1) & (row < top + 6) & (row > top - 14)
+    rgba = torch.zeros(128, 128, 4, dtype=torch.uint8)
+    rgba[mask] = torch.tensor([128, 128, 128, 255], dtype=torch.uint8)
+    rgba[stem & ~mask] = torch.tensor([0, 200, 0, 255], dtype=torch.uint8)
+    write_png(tmp_path / "in" / "image_rgba.png", rgba.numpy())
+    work.context.inputs["preprocess/image_rgba.png"] = tmp_path / "in" / "image_rgba.png"
+    done = work()
+    assert any("put in from the picture" in warning for warning in done.warnings) == keep
+    found = trimesh.load(done.output / "mesh.ply", process=False)
+    assert found.is_watertight
+    highest = found.vertices[:, 1].argmax()
+    assert (found.vertices[highest, 1] > 0.9) == keep
+    if keep:
+        assert found.visual.vertex_colors[highest, :3].tolist() == pytest.approx([0, 200, 0], abs=12)
+        painted = trimesh.load(done.output / "mesh.glb", force="mesh", process=False)
+        colors = painted.visual.to_color().vertex_colors[painted.vertices[:, 1] > 0.9, :3].astype(int)
+        assert abs(colors - [0, 200, 0]).mean() < 12

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +20,7 @@ from kiss3d_cli.geometry.cameras import Cameras
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.rasterize import BUILT_IN
 from kiss3d_cli.geometry.render import render_colors, render_texture
-from kiss3d_cli.geometry.silhouette import depth_inside, pieces_of, thin_parts
+from kiss3d_cli.geometry.silhouette import missing_regions, pieces_of, thin_parts
 from kiss3d_cli.geometry.surface.intersections import bent_edges, self_intersections
 from kiss3d_cli.geometry.surface.topology import report
 from kiss3d_cli.geometry.texture.texture import Texture
@@ -29,8 +31,6 @@ HIGHEST_PSNR = 99.0
 """Decibels written for two pictures that do not differ."""
 
 REGISTRATIONS = 3
-REACH = 1 / 64
-"""Share of the picture's side: what is missing so far from all that a front shows is a part, not a shifted outline."""
 MOST_TOLD = 4
 SETTLED = 0.05
 """Pixels that a registration's step moves the picture's border at least, or it is the last."""
@@ -147,16 +147,15 @@ def _front(
 
 def lost_parts(mask: Bool[np.ndarray, "S S"], shown: Bool[np.ndarray, "S S"]) -> tuple[str, ...]:
     """Where parts of a mask are that a front does not show, in words, largest first, at most `MOST_TOLD` of them."""
-    wide = ndimage.binary_opening(mask, np.ones((2, 2), bool))
-    away = depth_inside(~shown)
-    labels, count = ndimage.label(wide & (away > 1.5), np.ones((3, 3)))
-    numbers = np.arange(1, count + 1)
-    reach = np.atleast_1d(ndimage.maximum(away, labels, numbers)) if count else np.zeros(0)
-    lost = numbers[reach > REACH * len(mask)]
-    areas = np.bincount(labels.reshape(-1), minlength=count + 1)[lost]
+    labels, numbers = missing_regions(mask, shown)
+    return places_of(labels == number for number in numbers[:MOST_TOLD])
+
+
+def places_of(regions: Iterable[Bool[np.ndarray, "S S"]]) -> tuple[str, ...]:
+    """Where in the picture the regions are, in words, the first `MOST_TOLD` of them."""
     found = []
-    for number in lost[np.argsort(-areas, kind="stable")][:MOST_TOLD]:
-        row, column = (float(np.mean(where)) / len(mask) for where in np.nonzero(labels == number))
+    for region in itertools.islice(regions, MOST_TOLD):
+        row, column = (float(np.mean(where)) / len(region) for where in np.nonzero(region))
         upright = "upper" if row < 1 / 3 else "lower" if row > 2 / 3 else ""
         across = "left" if column < 1 / 3 else "right" if column > 2 / 3 else ""
         found.append(f"{upright} {across}".strip() or "in the middle")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 from torch import Tensor
 
@@ -14,6 +14,10 @@ from kiss3d_cli.geometry.cameras import Cameras
 
 THIN = 6 / 512
 """Parts of a silhouette narrower than this share of the picture's side are thin."""
+REACH = 1 / 64
+"""Share of the picture's side: what is missing so far from all that a front shows is a part, not a shifted outline."""
+_NEAR = 1.5
+"""Pixels from what is shown up to which a pixel counts as shown."""
 _ROUNDS = 5
 """Each round's error is a small share of the one before: perspective bends extents only a little."""
 
@@ -78,3 +82,20 @@ def pieces_of(mask: Bool[np.ndarray, "S S"]) -> list[int]:
     solid = np.unique(labels[ndimage.binary_opening(mask, np.ones((2, 2), bool))])
     areas = ndimage.sum_labels(mask, labels, np.arange(1, count + 1))
     return sorted((int(areas[number - 1]) for number in solid if number), reverse=True)
+
+
+def missing_regions(
+    mask: Bool[np.ndarray, "S S"], shown: Bool[np.ndarray, "S S"]
+) -> tuple[Int[np.ndarray, "S S"], list[int]]:
+    """Labels of the mask's pixels that a front does not show, and the numbers of those that are parts, largest first.
+
+    Parts are wider than a pixel somewhere, and reach `REACH` away from all that is shown.
+    """
+    wide = ndimage.binary_opening(mask, np.ones((2, 2), bool))
+    away = depth_inside(~shown)
+    labels, count = ndimage.label(wide & (away > _NEAR), np.ones((3, 3)))
+    numbers = np.arange(1, count + 1)
+    reach = np.atleast_1d(ndimage.maximum(away, labels, numbers)) if count else np.zeros(0)
+    lost = numbers[reach > REACH * len(mask)]
+    areas = np.bincount(labels.reshape(-1), minlength=count + 1)[lost]
+    return labels, lost[np.argsort(-areas, kind="stable")].tolist()

@@ -45,16 +45,16 @@ def bake(mesh: Mesh, photographs: Photographs | Projector, atlas: Atlas, size: i
     shares, face_id = _with_small_faces(fragments, atlas, size)
     inside = face_id >= 0
     covered = inside.nonzero()[:, 0]
-    attributes = torch.cat([mesh.vertices, projector.normals, spread], 1)
+    attributes = torch.cat([mesh.vertices, projector.normals, spread, projector.own[:, None]], 1)
     image = attributes.new_zeros(size * size, 3)
 
     def paint(part: Int[Tensor, " P"]) -> None:
         corners = mesh.faces.index_select(0, face_id.index_select(0, part))
         weight = shares.index_select(0, part)
         mixed = sum(attributes.index_select(0, corners[:, i]) * weight[:, i, None] for i in range(3))
-        place, normal, own = torch.tensor_split(torch.as_tensor(mixed), 3, dim=1)
+        place, normal, color, own = torch.split(torch.as_tensor(mixed), [3, 3, 3, 1], dim=1)
         seen = projector.look(place, torch.nn.functional.normalize(normal, dim=1))
-        image[part] = torch.lerp(own, seen.colors, seen.trust[:, None])
+        image[part] = torch.lerp(color, seen.colors, torch.where(own > 0, 0, seen.trust[:, None]))
 
     side_by_side(paint, covered.split(TEXELS_AT_ONCE), covered.device)
     painted = (image.clamp(0, 1) * 255).round().to(torch.uint8).reshape(size, size, 3).cpu().numpy()

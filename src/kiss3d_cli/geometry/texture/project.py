@@ -79,8 +79,11 @@ class Sighting:
 class Projector:
     """Photographs on a mesh, ready to be asked about points of its surface."""
 
-    def __init__(self, mesh: Mesh, photographs: Photographs) -> None:
+    def __init__(self, mesh: Mesh, photographs: Photographs, own: Bool[Tensor, " N"] | None = None) -> None:
         """
+        Args:
+            own: vertices that keep the mesh's colours, and whose faces show no photograph.
+
         Raises:
             BadInput: pictures that are not square, or empty masks.
         """
@@ -91,6 +94,7 @@ class Projector:
             raise BadInput("The masks of all views are empty.", hint="Check the pictures' background.")
         self._images = _spread(photographs) if photographs.exact else photographs.images
         self._mesh, self._photographs = mesh, photographs
+        self.own = mesh.faces.new_zeros(len(mesh.vertices), dtype=torch.bool) if own is None else own
         size = (RESOLUTION, RESOLUTION)
         fragments = rasterize(photographs.cameras.clip(mesh.vertices.detach()), mesh.faces, size)
         depth = torch.where(fragments.mask, fragments.depth, torch.inf)
@@ -134,7 +138,11 @@ class Projector:
 
     @cached_property
     def at_vertices(self) -> Sighting:
-        return self.look(self._mesh.vertices, self.normals)
+        seen = self.look(self._mesh.vertices, self.normals)
+        if self._mesh.colors is None or not bool(self.own.any()):
+            return seen
+        weight = torch.where(self.own, ENOUGH, seen.weight)
+        return Sighting(torch.where(self.own[:, None], self._mesh.colors, seen.colors), weight)
 
     @cached_property
     def spread(self) -> Float[Tensor, "N 3"]:

@@ -14,8 +14,11 @@ from kiss3d_cli.methods.cost import GIB, Cost, Surroundings
 from kiss3d_cli.methods.shared import Cameras, Share
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from kiss3d_cli.geometry.mesh import Mesh
     from kiss3d_cli.geometry.refine import isomer as geometry
+    from kiss3d_cli.image.bundle import Bundle
 
 STEP_BYTES, INTEGRATION_BYTES = 3.0e9, 3.0e9
 """Traffic of a step and of the integration at 512 pixels: their seconds on a processor over its rate of copying."""
@@ -83,6 +86,8 @@ class IsomerSettings(Cameras):
     """Maximum number of faces of the final mesh."""
     color_weights: tuple[Share, Share, Share, Share] = (1.0, 0.5, 1.0, 0.5)
     """Weight of the colours of the front, right, back and left view."""
+    keep_parts: bool = True
+    """Put parts in from the framed picture that the refined surface has lost: thin ones, and separate pieces."""
     texture: bool = True
     """Bake a texture; if off, the mesh has vertex colours."""
     texture_size: int = Field(2048, ge=256, le=8192)
@@ -94,10 +99,10 @@ class IsomerSettings(Cameras):
 class Isomer(Weightless[IsomerSettings]):
     """Move the surface to agree with the normals, then colour it: a texture, or colours of the vertices."""
 
-    stage, name, version = "refine", "isomer", 10
+    stage, name, version = "refine", "isomer", 11
     settings = IsomerSettings
     reads = ("bundle/bundle.png", "reconstruct/mesh.ply")
-    takes = ("preprocess/mesh.ply",)
+    takes = ("preprocess/mesh.ply", "preprocess/image_rgba.png")
     writes = ("mesh.glb", "mesh.obj", "mesh.ply")
     help = "optimises the surface to match the normals"
     default = True
@@ -127,6 +132,7 @@ class Isomer(Weightless[IsomerSettings]):
         from kiss3d_cli.geometry.texture.project import Photographs, Projector
         from kiss3d_cli.methods.bundle.drawn import drawn
         from kiss3d_cli.methods.bundle.elsewhere import cameras_of, weights_of
+        from kiss3d_cli.methods.refine.missing import with_missing_parts
 
         device = machine.device.torch
         bundle = drawn(context)
@@ -149,6 +155,11 @@ class Isomer(Weightless[IsomerSettings]):
         own = context.inputs.get("preprocess/mesh.ply") if refined.unchanged else None
         inflated = refined.known and "preprocess/mesh.ply" not in context.inputs
         mesh = _with_faces(refined, settings.target_faces, round_off=inflated)
+        added = None
+        if settings.keep_parts and not refined.known and (picture := _front(context, bundle)) is not None:
+            completed = with_missing_parts(mesh, *picture, settings.radius, settings.target_faces)
+            mesh, added = completed.mesh, completed.own
+            context.warnings.extend(completed.notes)
         context.progress(0.7, "projecting colours")
         weights = torch.tensor(weights_of(bundle, settings.color_weights))
         photographs = Photographs(cameras, bundle.rgb, bundle.mask, weights, exact=refined.unchanged)
@@ -157,7 +168,7 @@ class Isomer(Weightless[IsomerSettings]):
             projector = Projector(mesh, dataclasses.replace(photographs, weights=torch.zeros_like(weights)))
             context.facts["colors"] = "of the given mesh"
         else:
-            projector = Projector(mesh, photographs)
+            projector = Projector(mesh, photographs, added)
             mesh = mesh.with_colors(projector.spread.clamp(0, 1))
         texture = None
         if settings.texture:
@@ -170,6 +181,19 @@ class Isomer(Weightless[IsomerSettings]):
             write_mesh(context.output / f"mesh.{suffix}", mesh, texture)
         context.facts["mesh"] = dataclasses.asdict(report(mesh.vertices.double().numpy(), mesh.faces.numpy()))
         context.facts["losses"] = [round(loss, 6) for loss in refined.losses[:: max(1, len(refined.losses) // 20)]]
+
+
+def _front(context: Context, bundle: Bundle) -> tuple[Tensor, Tensor] | None:
+    """Colours and alpha of the framed picture; of a bundle without one, of its own front view, where that is known."""
+    import torch
+
+    from kiss3d_cli.image.png import read_png
+
+    framed = context.inputs.get("preprocess/image_rgba.png")
+    if framed is not None:
+        rgba = torch.from_numpy(read_png(framed).copy()).float() / 255
+        return rgba[..., :3], rgba[..., 3]
+    return (bundle.rgb[0], bundle.mask[0].float()) if bundle.views is None else None
 
 
 def _with_faces(refined: geometry.Refined, target: int, *, round_off: bool) -> Mesh:
