@@ -12,13 +12,14 @@ from kiss3d_cli.core.threads import side_by_side
 from kiss3d_cli.geometry.mesh import Mesh, face_normals
 from kiss3d_cli.geometry.texture.bake import TEXELS_AT_ONCE, fill_around
 from kiss3d_cli.geometry.texture.charts import Atlas
-from kiss3d_cli.geometry.texture.project import MIN_COSINE, Photographs, Projector
+from kiss3d_cli.geometry.texture.project import Photographs, Projector
 from kiss3d_cli.geometry.texture.texture import Texture
 from kiss3d_cli.geometry.texture.transfer import texels_of
 
-_GRAZING, _FULL = MIN_COSINE, 0.1
+_GRAZING, _FULL = 0.1, 0.25
 """Cosines between the surface's normal and the way to the camera at which the photograph begins to count, and counts
-alone: a pixel is stretched over five texels there."""
+alone. A pixel is stretched over four texels there; those nearer to the outline are mixed with what lies behind, and
+would be smeared over the sides."""
 
 
 def side_for(mesh: Mesh, texture: Texture, photographs: Photographs) -> int:
