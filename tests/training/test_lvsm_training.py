@@ -18,6 +18,7 @@ from kiss3d_cli.models.lvsm.rays import turned_to
 from kiss3d_cli.models.lvsm.weights import export, load
 from kiss3d_cli.models.lvsm.work import forward_flops
 from kiss3d_cli.training import posed_data
+from kiss3d_cli.training.assembled import legged
 from kiss3d_cli.training.checkpoints import CHECKPOINT, read_checkpoint
 from kiss3d_cli.training.data import Recipe
 from kiss3d_cli.training.finish import finish
@@ -25,6 +26,7 @@ from kiss3d_cli.training.loop import TrainSettings, train
 from kiss3d_cli.training.lvsm import LvsmTask, held_out_batches, nearest
 from kiss3d_cli.training.lvsm_batches import PosedBatches
 from kiss3d_cli.training.lvsm_study import EDITS
+from kiss3d_cli.training.objects import normalised
 from kiss3d_cli.training.posed_data import make_posed
 from kiss3d_cli.training.posed_shards import PosedShard, find_posed
 
@@ -34,10 +36,11 @@ SETTINGS = TrainSettings(batch=4, steps=30, rate=4e-3, warmup=0.1, held_out_view
 
 @pytest.fixture(scope="module")
 def views(tmp_path_factory):
-    """Three procedural objects, each from eight sides."""
+    """Three pieces of furniture, each from eight sides."""
     folder = tmp_path_factory.mktemp("posed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(posed_data, "OBJECTS", 3)
+        patch.setattr(posed_data, "draw_object", lambda rng: normalised(legged(rng), "legged"))
         make_posed(folder, Recipe(None, 1.0, 3, views=8, size=16), 1)
     return folder
 

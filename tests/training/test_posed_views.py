@@ -16,8 +16,10 @@ from kiss3d_cli.core.errors import BadInput, Missing
 from kiss3d_cli.geometry.cameras import orbit_cameras
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.training import posed_data
+from kiss3d_cli.training.assembled import legged
 from kiss3d_cli.training.data import Recipe
 from kiss3d_cli.training.looks import draw_look
+from kiss3d_cli.training.objects import normalised
 from kiss3d_cli.training.posed import draw_posed, intrinsics_of
 from kiss3d_cli.training.posed_data import make_posed
 from kiss3d_cli.training.posed_shards import PosedShard, posed_path, write_posed
@@ -90,6 +92,7 @@ def objects(tmp_path, name="views", **changes):
 
 def test_shards_keep_views_and_cameras_and_are_drawn_again_alike(tmp_path, monkeypatch):
     monkeypatch.setattr(posed_data, "OBJECTS", 2)
+    monkeypatch.setattr(posed_data, "draw_object", lambda rng: normalised(legged(rng), "legged"))
     folder, recipe = objects(tmp_path)
     make_posed(folder, recipe, 1)
     other, _ = objects(tmp_path, "again")
