@@ -11,6 +11,7 @@ import torch
 from kiss3d_cli.evaluation.front_check import FrontCheck, check_front
 from kiss3d_cli.geometry.cameras import bundle_cameras
 from kiss3d_cli.geometry.inflate.inflate import inflate
+from kiss3d_cli.geometry.inflate.missing import Fit, missing_parts
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.surface.topology import report
 from kiss3d_cli.methods.refine.missing import with_missing_parts
@@ -108,6 +109,12 @@ def test_a_surface_that_is_smaller_all_around_has_lost_no_part() -> None:
     """One that no scale brings to the picture's outline: as high, but narrower by a quarter."""
     narrow = body().with_vertices(body().vertices * torch.tensor([0.75, 1.0, 1.0]))
     assert with_missing_parts(narrow, COLORS, BODY.float(), RADIUS, 20_000).mesh is narrow
+
+
+def test_a_part_beyond_the_border_of_the_camera_is_left_out() -> None:
+    mask = (BODY | STEM).float()
+    found = missing_parts(body(), COLORS, mask, BODY.numpy(), CAMERA, Fit(1.0, np.array([0.0, -3.0])))
+    assert found == []
 
 
 def test_an_empty_picture_completes_nothing() -> None:

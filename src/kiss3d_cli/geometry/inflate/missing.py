@@ -88,7 +88,10 @@ def missing_parts(
     parts = []
     rest = mask & ~np.isin(labels, numbers)
     for number, own in zip(numbers, grown, strict=True):
-        bodies = inflate(_as_seen(np.where(own, coverage, 0), fit), camera)
+        seen = _as_seen(np.where(own, coverage, 0), fit)
+        if not bool((seen > LEVEL).any()):
+            continue  # beyond the border of what the camera sees
+        bodies = inflate(seen, camera)
         touching = own[place[:, 1], place[:, 0]]
         beside = distance[touching] if touching.any() else distance
         middle = (float(beside.min()) + float(beside.max())) / 2
