@@ -1,13 +1,15 @@
 """What `kiss3d export` writes, measured: how fine the front is, what each target gets, and whether readers take it.
 
     python scripts/bench/export.py front data/examples [--runs DIR] [--sheet sheet.png]
+    python scripts/bench/export.py seams RUN...
     python scripts/bench/export.py targets RUN_OR_MESH [--faces 50000]
     python scripts/bench/export.py objects FOLDER [--count 100] [--out objects.jsonl]
 
 `front` compares the front of each example's draft run with its picture, before and after the export, at 1024 pixels
-inside the picture's mask. `targets` prints the table of files. `objects` takes coloured meshes (`*.zip` of `<id>.npz`
-with `v`, `f` and `c`), writes each for a slicer, a phone, an engine and a page, and has PrusaSlicer, OpenUSD's and
-Khronos' validators read them; what was measured before is read from `--out`.
+inside the picture's mask. `seams` tells what lies across the seams of the exported texture (median and 95th percentile
+of the differences, of 255). `targets` prints the table of files. `objects` takes coloured meshes (`*.zip` of
+`<id>.npz` with `v`, `f` and `c`), writes each for a slicer, a phone, an engine and a page, and has PrusaSlicer,
+OpenUSD's and Khronos' validators read them; what was measured before is read from `--out`.
 """
 
 from __future__ import annotations
@@ -40,6 +42,27 @@ def front(options: argparse.Namespace) -> None:
         print(f"| {name} | {found.pixels} | {found.texture} | {numbers} |", flush=True)
     if options.sheet:
         sheet(shown, options.sheet)
+
+
+def seams(options: argparse.Namespace) -> None:
+    from export_seams import LEVELS
+    from export_seams import seams as measure
+
+    from kiss3d_cli.export.exporting import export
+    from kiss3d_cli.export.options import Options
+    from kiss3d_cli.export.source import read_model
+
+    print("| run | faces | " + " | ".join(f"level {level}" for level in LEVELS) + " |")
+    print("|---|---|" + "---|" * len(LEVELS))
+    for run in options.runs:
+        for faces in (None, 5000):
+            made = export(_model(run, None), Options(to="blender", faces=faces), "mesh")
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "mesh.glb"
+                path.write_bytes(made.files["mesh.glb"])
+                found = measure(read_model(path)[0])
+            cells = " | ".join(f"{middle:.1f}, {most:.1f}" for middle, most in found.values())
+            print(f"| {run.name.split('-')[0]} | {made.facts['faces']:,} | {cells} |", flush=True)
 
 
 def targets(options: argparse.Namespace) -> None:
@@ -135,6 +158,9 @@ def main() -> None:
     one.add_argument("--runs", type=Path, default=Path("outputs"), help="where their draft runs are, or are made")
     one.add_argument("--sheet", type=Path, help="pictures side by side")
     one.set_defaults(do=front)
+    more = commands.add_parser("seams")
+    more.add_argument("runs", type=Path, nargs="+")
+    more.set_defaults(do=seams)
     two = commands.add_parser("targets")
     two.add_argument("source", type=Path)
     two.add_argument("--faces", type=int)

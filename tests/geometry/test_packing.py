@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.texture.packing import PADDING, VIEW, pack
 
 
@@ -70,3 +71,10 @@ def test_any_charts_lie_apart_and_keep_their_proportions(given_boxes: list[tuple
     for before, after in zip(charts, placed, strict=True):
         scale = np.ptp(after, 0) / np.ptp(before, 0)
         assert scale[0] == pytest.approx(scale[1], rel=1e-6)
+
+
+def test_more_charts_than_there_is_room_for_are_refused() -> None:
+    charts = [rectangle(x / 60, y / 60, 0.01, 0.01) for x in range(60) for y in range(60)]
+    with pytest.raises(BadInput, match="3,600 charts do not fit into a texture of 128 pixels"):
+        packed(charts, [True] * len(charts), 128)
+    assert len(packed(charts, [True] * len(charts), 512)) == 3600

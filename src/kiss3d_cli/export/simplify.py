@@ -16,6 +16,7 @@ from kiss3d_cli.geometry.texture.transfer import transfer
 
 _HALF = 1.05
 """Half of the longest side of the box for which the charts' cameras are placed: the world's."""
+_MOST = 4096
 _LEAST = 1024
 """Pixels a side of a texture that is baked, where more may be asked for: the normal map may be finer than the paint."""
 
@@ -43,7 +44,14 @@ def rebaked(model: Model, low: Mesh, texture: int) -> Model:
         texture = min(texture, max(_LEAST, _power_of_two(max(model.texture.image.shape[:2]))))
     boxed = _boxed(model.mesh, model.mesh)
     simple = _boxed(low, model.mesh)
-    atlas = unwrap(simple, bundle_cameras(BUNDLE_RADIUS), texture)
+    while True:  # a mesh of very many pieces has no room in a small texture: it is made smaller later
+        try:
+            atlas = unwrap(simple, bundle_cameras(BUNDLE_RADIUS), texture)
+            break
+        except BadInput:
+            if texture >= _MOST:
+                raise
+            texture *= 2
     baked = transfer(boxed.with_colors(model.mesh.colors), model.texture, simple, atlas, texture)
     if baked.texture is None:
         raise BadInput("the mesh has no colours to bake", hint="export it without a texture")

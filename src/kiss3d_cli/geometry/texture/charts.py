@@ -63,7 +63,7 @@ def unwrap(mesh: Mesh, cameras: Cameras, size: int = 2048) -> Atlas:
         size: pixels a side of the picture that is to come; charts keep `packing.PADDING` of them between each other.
 
     Raises:
-        BadInput: a mesh without faces.
+        BadInput: a mesh without faces, or with more charts than the picture has room for.
     """
     if mesh.faces.shape[0] == 0:
         raise BadInput("The mesh has no faces to unwrap.", hint="Check the stage before.")

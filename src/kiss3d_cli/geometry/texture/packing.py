@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from kiss3d_cli.core.errors import BadInput
+
 PADDING = 4
 """Pixels between two charts, at least."""
 VIEW = 512
@@ -27,6 +29,9 @@ def pack(
         chart: of each place, from 0 to C - 1; each has one.
         important: of each chart.
         size: pixels a side.
+
+    Raises:
+        BadInput: there is no room, were each chart as small as pixels are.
     """
     count = len(important)
     low, high = np.full((count, 2), np.inf), np.full((count, 2), -np.inf)
@@ -38,7 +43,13 @@ def pack(
         scale = np.where(important, density, density * share) * VIEW
         begin = np.floor(low * scale[:, None])
         extent = (np.ceil(high * scale[:, None]) - begin).astype(np.int64).clip(1)
-        corner = _shelves(extent + PADDING, size - PADDING)
+        boxes = extent + PADDING
+        fits = boxes.prod(1).sum() <= (size - PADDING) ** 2
+        corner = _shelves(boxes, size - PADDING) if fits else None
+        if corner is None and extent.max() <= 2:  # each on one pixel, or across the border of two
+            raise BadInput(
+                f"{count:,} charts do not fit into a texture of {size} pixels", hint="ask for a larger texture"
+            )
         if corner is not None:
             return places * scale[chart, None] - begin[chart] + corner[chart] + PADDING
         share *= _STEP
