@@ -85,11 +85,8 @@ def targets(options: argparse.Namespace) -> None:
                 (Path(folder) / file).write_bytes(data)
             path = Path(folder) / next(iter(made.files))
             said = check(path) if not one.target.solid or one.format == "ply" else slice_print(path)
-        extras = [
-            name
-            for name in ("stable", "base", "wall", "hollow", "lods", "collision", "faces")
-            if getattr(one, name) not in (None, False, 1)
-        ]
+        names = ("stable", "base", "wall", "hollow", "lods", "collision", "faces")
+        extras = [name for name in names if getattr(one, name) != getattr(Options(to=one.to), name)]
         size = sum(map(len, made.files.values())) / 1e6
         title = " ".join([one.to, *(f"--{name}" for name in extras)])
         print(
