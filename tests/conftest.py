@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a second thread that waits leaves its core to the other worker
+
 import typechecker
 
 # Modules with their checks take longer to compile than to run: their bytecode is kept, also for the commands that tests

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.timeout(3600)  # whole runs, and the fixtures' before t
 SMALL = (
     "device.name=cpu",
     "preprocess.size=128",
-    "caption.max_tokens=16",
+    "caption.max_tokens=8",
     "multiview.tile=128",
     "multiview.steps=2",
     "bundle.tile=128",
@@ -248,7 +248,7 @@ def test_every_network_runs_in_half_precision(
     monkeypatch.setattr(DeviceInfo, "half", dtype)
     root = Path(shutil.copytree(tiny_models, tmp_path / "weights"))
     opaque = draw_figure(tmp_path / "opaque.png", "RGB")
-    until = ("--until", "bundle", *options(root, "device.name=cuda:0", "bundle.steps=4"))
+    until = ("--until", "bundle", *options(root, "device.name=cuda:0", "multiview.steps=1", "bundle.steps=2"))
     answer = call("run", opaque, "--preset", "12gb", "--out", tmp_path / "runs", *until, "--json")
     assert answer.code == 0, answer.err
     assert [name for name, status in statuses(answer).items() if status == "done"] == STAGES[:6]

@@ -60,8 +60,20 @@ class Runner:
 
 @pytest.fixture
 def run(weights: Path, tmp_path: Path) -> Runner:
-    runner = Runner(tmp_path / "run", weights)
-    source = tmp_path / "in"
+    return runner(tmp_path, weights)
+
+
+@pytest.fixture(scope="module")
+def words(tiny_flux: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the prompt stage writes."""
+    folder = tmp_path_factory.mktemp("words")
+    return runner(folder, Path(shutil.copytree(tiny_flux, folder / "weights")))("prompt", "flux", {}).output
+
+
+def runner(folder: Path, weights: Path) -> Runner:
+    """On a caption, a picture and a reference bundle."""
+    runner = Runner(folder / "run", weights)
+    source = folder / "in"
     source.mkdir()
     rows, columns = np.mgrid[0:64, 0:64]
     picture = np.stack([rows * 4, columns * 4, (rows + columns) * 2], -1).astype(np.uint8)
@@ -80,8 +92,11 @@ def run(weights: Path, tmp_path: Path) -> Runner:
 
 
 @pytest.fixture
-def prompted(run: Runner) -> Runner:
-    run("prompt", "flux", {})
+def prompted(run: Runner, words: Path) -> Runner:
+    """With what the encoders read before."""
+    shutil.copytree(words, run.folder / "prompt")
+    for name in support.method("prompt", "flux").writes:
+        run.inputs[f"prompt/{name}"] = run.folder / "prompt" / name
     return run
 
 
