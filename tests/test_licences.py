@@ -34,6 +34,7 @@ WORDS = {
 READ_BY_HAND = {
     "assimp-py": "MIT",
     "usd-core": "TOST-1.0",  # the Apache License 2.0 with another clause on trademarks
+    "pywavelets": "MIT",  # and code under BSD-3-Clause
     "embreex": "BSD-3-Clause", "sentencepiece": "Apache-2.0", "tensorboard": "Apache-2.0", "absl-py": "Apache-2.0",
     "grpcio": "Apache-2.0", "markdown": "BSD-3-Clause", "tensorboard-data-server": "Apache-2.0",
     "werkzeug": "BSD-3-Clause", "attrs": "MIT", "jsonschema": "MIT", "jsonschema-specifications": "MIT",
