@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kiss3d_cli.cli import train_lvsm
+from kiss3d_cli.cli import train_lvsm, train_wavemesh
 from kiss3d_cli.cli.terminal import handles_errors, note, print_json, show, shown_path
 from kiss3d_cli.core.shell import typed
 
@@ -44,6 +44,12 @@ def data(
         str | None,
         typer.Option(help="Take posed views from a published set in --objects: objaverse-mix or gobjaverse."),
     ] = None,
+    fields: Annotated[
+        int | None,
+        typer.Option(
+            min=8, max=128, help="Sample signed distances on a grid with this many cells a side, with four views."
+        ),
+    ] = None,
     procedural: Annotated[float, typer.Option(min=0, max=1, help="Share of views of procedural objects.")] = 0.5,
     split: Annotated[
         str, typer.Option(help="`train`, `held-out`, or one held-out family: views that are never trained on.")
@@ -61,13 +67,23 @@ def data(
     if layout is not None and (objects is None or views is None):
         hint = f"kiss3d train data --layout {layout} --objects FOLDER --views 12"
         raise BadInput("a published set needs its folder and a number of views", place="--layout", hint=hint)
+    if fields is not None and views is not None:
+        raise BadInput("--fields and --views make different data", place="--fields", hint="give one of them")
     share = 1.0 if objects is None else procedural
-    folder = out or (VIEWS if views is None else train_lvsm.VIEWS)
+    usual = VIEWS if views is None else train_lvsm.VIEWS
+    folder = out or (usual if fields is None else train_wavemesh.FIELDS)
 
     def progress(done: int, count: int) -> None:
         note(f"{done} of {count} files")
 
-    if views is None:
+    if fields is not None:
+        from kiss3d_cli.training.fields import FieldRecipe, make_fields
+
+        task = "wavemesh"
+        count = shards if objects is not None or shards is not None else SHARDS
+        grid = FieldRecipe(objects, share, seed, resolution=fields)
+        notes = make_fields(folder, grid, count, workers=workers, split=split, progress=progress)
+    elif views is None:
         count, task = shards or SHARDS, "prior"
         notes = make_shards(
             folder, Recipe(objects, share, seed), count, workers=workers, split=split, progress=progress
@@ -141,3 +157,4 @@ def prior(
 
 
 app.command("lvsm")(train_lvsm.lvsm)
+app.command("wavemesh")(train_wavemesh.wavemesh)
