@@ -40,6 +40,7 @@ METHODS = (
     "bundle.file:File",
     "reconstruct.hull:Hull",
     "reconstruct.surface:Surface",
+    "reconstruct.wavemesh:WaveMesh",
     "reconstruct.lrm:Lrm",
     "reconstruct.mesh:Mesh",
     "refine.isomer:Isomer",

@@ -1,0 +1,77 @@
+"""The mesh by the wavelet diffusion model of kiss3d's own training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from kiss3d_cli.core.errors import Missing
+from kiss3d_cli.methods.base import Machine, Method, Opened, Prospect, once
+from kiss3d_cli.methods.cost import GIB, Cost, Surroundings
+from kiss3d_cli.methods.shared import Cameras, Seeded
+
+if TYPE_CHECKING:
+    from kiss3d_cli.methods.wavemesh import Network
+
+TRAINED = "outputs/wavemesh/run/wavemesh.safetensors"
+TRAIN = (
+    "kiss3d train data --fields 32 --objects FOLDER && kiss3d train wavemesh, then "
+    f"--set reconstruct.weights={TRAINED}; or --set reconstruct.method=hull"
+)
+SECONDS = 0.1
+"""Of one answer of the network, measured: scripts/bench/wavemesh.py."""
+
+
+class WaveMeshSettings(Cameras, Seeded):
+    """What is drawn, and how."""
+
+    section: ClassVar[str] = "reconstruct"
+
+    weights: str | None = None
+    """A file of weights that `kiss3d train wavemesh` left; none come with the package."""
+    steps: int = Field(12, ge=1, le=1000)
+    """Steps of the sampler."""
+    sampler: Literal["ddim", "ddpm"] = "ddim"
+    """`ddim` adds no noise on the way, `ddpm` does."""
+    guidance: float = Field(1.0, ge=0, le=20)
+    """How far a sample leans on the pictures: 1 as learned, more with twice the time, 0 on the silhouettes alone."""
+    samples: int = Field(1, ge=1, le=64)
+    """Samples drawn; the one that agrees best with the views is kept."""
+
+
+class WaveMesh(Method[WaveMeshSettings]):
+    """The visual hull, corrected by a diffusion model over the wavelet coefficients of its signed distances."""
+
+    stage, name, version = "reconstruct", "wavemesh", 1
+    settings = WaveMeshSettings
+    reads = ("bundle/bundle.png",)
+    writes = ("mesh.ply",)
+    help = "corrects the hull by a wavelet diffusion model of your own training"
+    alternative = "reconstruct with --set reconstruct.method=hull"
+
+    def cost(self, settings: WaveMeshSettings, around: Surroundings) -> Cost:
+        answers = settings.steps * settings.samples * (1 if settings.guidance in (0, 1) else 2)
+        return Cost(host_seconds=2 + SECONDS * answers, memory=0.6 * GIB)
+
+    def require(self, settings: WaveMeshSettings, prospect: Prospect) -> None:
+        if settings.weights is None:
+            raise Missing(
+                "the wavelet diffusion model has no weights of its own in the package",
+                place="reconstruct.weights",
+                hint=TRAIN,
+            )
+        from kiss3d_cli.models.wavemesh.weights import read_config
+
+        config = read_config(Path(settings.weights))
+        config.diffusion.times(settings.steps)
+
+    @contextmanager
+    def open(self, settings: WaveMeshSettings, machine: Machine) -> Iterator[Opened]:
+        from kiss3d_cli.methods.wavemesh import loaded, reconstruct
+
+        network: Network = once(lambda: loaded(settings))
+        yield lambda context: reconstruct(settings, network, context)
