@@ -85,13 +85,12 @@ def data(
         notes = make_fields(folder, grid, count, workers=workers, split=split, progress=progress)
     elif views is None:
         count, task = shards or SHARDS, "prior"
-        notes = make_shards(
-            folder, Recipe(objects, share, seed), count, workers=workers, split=split, progress=progress
-        )
+        plain = Recipe(objects, share, seed)
+        notes = make_shards(folder, plain, count, workers=workers, split=split, progress=progress)
     else:
         recipe, task = Recipe(objects, share, seed, views, size, layout), "lvsm"
-        count = shards if objects is not None or shards is not None else SHARDS
-        notes = make_posed(folder, recipe, count, workers=workers, split=split, progress=progress)
+        most = shards if objects is not None or shards is not None else SHARDS
+        notes = make_posed(folder, recipe, most, workers=workers, split=split, progress=progress)
         count = len(find_posed(folder))
     for line in notes:
         note(f"note: {line}")

@@ -17,6 +17,7 @@ from kiss3d_cli.models.lvsm.network import query_planes, view_planes
 from kiss3d_cli.models.lvsm.rays import pluecker, turned_to
 from kiss3d_cli.training.posed import RING
 from kiss3d_cli.training.posed_shards import PosedShard, find_posed
+from kiss3d_cli.training.task import Batches
 
 TARGETS = 3
 """Of each object in a batch: the scene is read once for all of them."""
@@ -135,7 +136,7 @@ def _planes(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(np.moveaxis(pixels, -1, -3).astype(np.float32) / 255)
 
 
-class PosedBatches:
+class PosedBatches(Batches[LvsmBatch]):
     """Random batches of a folder of posed shards; the same for the same seed, step and shards."""
 
     def __init__(self, folder: Path, batch: int, seed: int, *, size: int, share: float = 1.0) -> None:

@@ -147,7 +147,7 @@ def _filled(network: N, state: Mapping[str, Tensor | None], path: Path) -> N:
     try:
         if lacking:
             raise ValueError(f"it lacks {lacking[0]}")
-        network.load_state_dict(dict(state))  # type: ignore[arg-type]
+        network.load_state_dict(dict(state))
     except (RuntimeError, ValueError) as error:
         raise BadInput(f"these are not the weights that are needed: {error}", place=str(path)) from error
     return network.eval()
