@@ -61,13 +61,13 @@ class Diffusion:
         return share.sqrt(), (1 - share).sqrt()
 
     def noised(
-        self, x0: Float[Tensor, "N K"], noise: Float[Tensor, "N K"], signal: Float[Tensor, "N 1"], rest: Tensor
+        self, x0: Float[Tensor, "N K"], noise: Float[Tensor, "N K"], signal: Float[Tensor, "#N 1"], rest: Tensor
     ) -> Float[Tensor, "N K"]:
         """x_t. signal, rest: the levels of each row's time."""
         return signal * x0 + rest * noise
 
     def target(
-        self, x0: Float[Tensor, "N K"], noise: Float[Tensor, "N K"], signal: Float[Tensor, "N 1"], rest: Tensor
+        self, x0: Float[Tensor, "N K"], noise: Float[Tensor, "N K"], signal: Float[Tensor, "#N 1"], rest: Tensor
     ) -> Float[Tensor, "N K"]:
         """What the network should say about x_t."""
         if self.prediction == "v":
@@ -75,7 +75,7 @@ class Diffusion:
         return x0 if self.prediction == "x0" else noise
 
     def origin(
-        self, said: Float[Tensor, "N K"], xt: Float[Tensor, "N K"], signal: Float[Tensor, "N 1"], rest: Tensor
+        self, said: Float[Tensor, "N K"], xt: Float[Tensor, "N K"], signal: Float[Tensor, "#N 1"], rest: Tensor
     ) -> Float[Tensor, "N K"]:
         """x_0 from what the network says about x_t."""
         if self.prediction == "v":
