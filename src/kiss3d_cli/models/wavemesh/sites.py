@@ -67,7 +67,7 @@ class Sites:
         grid = features.new_zeros(self.batch * self.side**3, features.shape[1])
         return grid.index_copy(0, self.index, features).reshape(self.batch, *(self.side,) * 3, -1)
 
-    def of_grid(self, grid: Float[Tensor, "B G G G C"]) -> Float[Tensor, "N C"]:
+    def of_grid(self, grid: Float[Tensor, "B *cells C"]) -> Float[Tensor, "N C"]:
         return grid.reshape(-1, grid.shape[-1]).index_select(0, self.index)
 
 
