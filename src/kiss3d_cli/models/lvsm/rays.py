@@ -32,7 +32,7 @@ def turned_to(world_to_camera: Float[Tensor, "B V 4 4"], reference: Float[Tensor
 
 def pluecker(
     world_to_camera: Float[Tensor, "*B 4 4"], intrinsics: Float[Tensor, "*B 4"], size: int
-) -> Float[Tensor, "*B 6 {size} {size}"]:
+) -> Float[Tensor, "*B 6 H W"]:
     """Direction (unit) and moment (origin x direction) of the ray through every pixel's centre.
 
     Args:
