@@ -259,7 +259,8 @@ def _why_absent(reference: str, plan: Sequence[Step], known: Container[str]) -> 
         if inputs and len(makers) == 1:
             return why_absent(inputs[0])
     if makers:
-        return f"only {source}.method={' or '.join(maker.name for maker in makers)} makes {path}"
+        *first, last = (maker.name for maker in makers)
+        return f"only {source}.method={', '.join(first)}{' or ' * bool(first)}{last} makes {path}"
     return f"{source} does not make {path}"
 
 
