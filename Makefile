@@ -32,6 +32,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing kiss3d and its packages into $(VENV): about 700 MB, a few minutes"
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
 	touch $@
 

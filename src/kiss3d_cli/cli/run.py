@@ -174,6 +174,7 @@ def run(
             show_plan(prepared, json_output)
             return
         folder = launch.open_run(prepared)
+        note(f"run folder: {shown_path(folder.path)}")
     carry_out(
         folder,
         lambda reporter: launch.work(folder, prepared.models, until, reporter),

@@ -27,6 +27,6 @@ def front_notes(mask: Bool[np.ndarray, "H W"]) -> tuple[str, ...]:
     if mirror_symmetry(mask) >= LEAST_SYMMETRY:
         return ()
     return (
-        "The object's outline is far from mirror-symmetric; if the picture does not show its front, "
-        "the views will be turned by as much.",
+        "The object's outline is far from mirror-symmetric. If the picture does not show its front, the mesh is turned "
+        "by the same angle; nothing else changes.",
     )

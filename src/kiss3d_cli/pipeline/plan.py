@@ -8,6 +8,7 @@ files are as its manifest says and its manifest's key is today's key.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Container, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
@@ -21,6 +22,8 @@ from kiss3d_cli.pipeline.config import Config
 from kiss3d_cli.pipeline.inputs import why_absent
 from kiss3d_cli.pipeline.run_folder import Absent, Complete, Damaged, RunFolder, RunRecord, StageState
 from kiss3d_cli.pipeline.stages import Stage
+
+_NOT_GIVEN = re.compile(r"no (\S+) was given")
 
 
 class Action(StrEnum):
@@ -87,7 +90,7 @@ def make_plan(
         name, method, off = chosen_method(stage, config, stages)
         absent = [reference for reference in method.reads if reference not in known] if method is not None else []
         if method is not None and method.any_of and not any(reference in known for reference in method.any_of):
-            off = " and ".join(dict.fromkeys(_why_absent(reference, plan, known) for reference in method.any_of))
+            off = _both([_why_absent(reference, plan, known) for reference in method.any_of])
         if absent:
             off = _why_absent(absent[0], plan, known)
         if method is None or off is not None:
@@ -259,9 +262,20 @@ def _why_absent(reference: str, plan: Sequence[Step], known: Container[str]) -> 
         if inputs and len(makers) == 1:
             return why_absent(inputs[0])
     if makers:
-        *first, last = (maker.name for maker in makers)
-        return f"only {source}.method={', '.join(first)}{' or ' * bool(first)}{last} makes {path}"
+        return f"only {source}.method={_either([maker.name for maker in makers])} makes {path}"
     return f"{source} does not make {path}"
+
+
+def _either(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _both(reasons: Sequence[str]) -> str:
+    """All reasons in one clause; options that were not given are listed once."""
+    reasons = list(dict.fromkeys(reasons))
+    options = [match[1] for reason in reasons if (match := _NOT_GIVEN.fullmatch(reason))]
+    return f"no {_either(options)} was given" if len(options) == len(reasons) else " and ".join(reasons)
 
 
 def _check_route(plan: Sequence[Step]) -> None:

@@ -365,7 +365,7 @@ def _stages(run: RunView) -> str:
 def _again(run: RunView) -> str:
     body = "<p>The same run once more, typed in this folder:</p>" + command("again", run.again)
     body += "<p>Finish it, or change a setting and do only what depends on that:</p>"
-    body += command("resume", "kiss3d resume . --set refine.steps=80")
+    body += command("resume", "kiss3d resume . --set refine.target_faces=20000")
     typed = "".join(f"<li><code>{text(line)}</code></li>" for line in run.record.commands if line)
     if typed:
         body += f"<h3>What was typed</h3><ul>{typed}</ul>"
