@@ -62,11 +62,38 @@ def _checked(fn: types.FunctionType) -> Callable[..., Any]:
     within = check(copy)
     if "jaxtyping" not in repr(list(copy.__annotations__.values())):
         return within
+    if inspect.isgeneratorfunction(fn):
+        return _generated(within)
 
     def call(*arguments: Any, **named: Any) -> Any:
         __tracebackhide__ = True
         with _context():
             return within(*arguments, **named)
+
+    return call
+
+
+def _generated(within: Callable[..., Any]) -> Callable[..., Any]:
+    """A generator's arguments are checked at its first step: that has names of shapes of its own."""
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        __tracebackhide__ = True
+        generator = within(*arguments, **named)
+        try:
+            with _context():
+                value = next(generator)
+            while True:
+                try:
+                    sent = yield value
+                except GeneratorExit:
+                    generator.close()
+                    raise
+                except BaseException as error:
+                    value = generator.throw(error)
+                else:
+                    value = generator.send(sent)
+        except StopIteration as end:
+            return end.value
 
     return call
 

@@ -122,7 +122,7 @@ def resume(
     path: Path, network: torch.nn.Module, average: dict[str, Tensor], optimizer: Any, task: Task[Any]
 ) -> Progress:
     found = read_checkpoint(path, task.name)
-    wanted = json.loads(json.dumps(task.config.as_dict()))
+    wanted = parse_json(json.dumps(task.config.as_dict()))
     if found.config != wanted:
         raise BadInput(
             f"the checkpoint is of another network: {found.config}, not {wanted}",
