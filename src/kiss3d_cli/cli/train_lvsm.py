@@ -24,9 +24,9 @@ def lvsm(
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Length of the schedule, in minutes of training.")
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, max=4096, help="Objects a step and process.")] = 8,
-    accumulate: Annotated[int | None, typer.Option(min=1, max=1024, help="Steps whose gradients are added up.")] = None,
-    rate: Annotated[float, typer.Option(min=1e-7, max=1, help="Highest learning rate.")] = 5e-4,
+    batch: Annotated[int, typer.Option(min=1, max=4096, help="Objects per step and process.")] = 8,
+    accumulate: Annotated[int | None, typer.Option(min=1, max=1024, help="Gradient accumulation steps.")] = None,
+    rate: Annotated[float, typer.Option(min=1e-7, max=1, help="Peak learning rate.")] = 5e-4,
     kind: Annotated[str, typer.Option(help="encoder-decoder or decoder-only.")] = "encoder-decoder",
     size: Annotated[int, typer.Option(help="Pixels a side of the views.")] = 64,
     patch: Annotated[int, typer.Option(help="Pixels a side of a token.")] = 8,
@@ -43,7 +43,9 @@ def lvsm(
     ] = False,
     share: Annotated[float | None, typer.Option(min=0.001, max=1, help="Share of the views that is used.")] = None,
     precision: Annotated[str, typer.Option(help="no, bf16 or fp16.")] = "no",
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the first weights and every choice.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of the initial weights and of every random choice.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, or auto for what accelerate finds.")] = "auto",
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:

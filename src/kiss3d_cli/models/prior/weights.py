@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from kiss3d_cli.core.errors import DamagedRun, Missing
 from kiss3d_cli.core.hashing import file_sha256
 from kiss3d_cli.core.records import parse_json
 from kiss3d_cli.models.prior.network import Prior, PriorConfig
+from kiss3d_cli.models.runtime.own_weights import fill, write_weights
 
 FORMAT = "kiss3d-prior-1"
 PACKAGED = Path(__file__).parent / "prior.safetensors"
@@ -38,14 +35,7 @@ def export(path: Path, config: PriorConfig, tensors: dict[str, Tensor]) -> str:
     Args:
         tensors: a `Prior`'s state dict.
     """
-    halves = {name: value.detach().cpu().half().contiguous() for name, value in tensors.items()}
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        partial.write_bytes(save(halves, {"format": FORMAT, "config": json.dumps(config.as_dict())}))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return file_sha256(path)
+    return write_weights(path, FORMAT, config.as_dict(), tensors)
 
 
 def load(path: Path | None = None) -> LoadedPrior:
@@ -69,10 +59,7 @@ def load(path: Path | None = None) -> LoadedPrior:
             if described.get("format") != FORMAT:
                 raise ValueError(f"its format is {described.get('format')}, not {FORMAT}")
             network = Prior(PriorConfig.of(parse_json(described["config"])))
-            tensors = {name: opened.get_tensor(name).float() for name in opened.keys()}  # noqa: SIM118
-        network.load_state_dict(tensors)
-        if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
-            raise ValueError("some weights are not finite numbers")
+        fill(network, path)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise DamagedRun(
             f"the prior's weights can't be read: {type(error).__name__}: {error}", place=str(path), hint=hint

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput, DamagedRun, Missing
 from kiss3d_cli.core.hashing import file_sha256
 from kiss3d_cli.core.records import parse_json
+from kiss3d_cli.models.runtime.own_weights import fill, write_weights
 from kiss3d_cli.models.wavemesh.config import WaveMeshConfig
 from kiss3d_cli.models.wavemesh.network import WaveMesh
 
@@ -39,14 +37,7 @@ def export(path: Path, config: WaveMeshConfig, tensors: dict[str, Tensor]) -> st
     Args:
         tensors: a `WaveMesh`'s state dict.
     """
-    halves = {name: value.detach().cpu().half().contiguous() for name, value in tensors.items()}
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        partial.write_bytes(save(halves, {"format": FORMAT, "config": json.dumps(config.as_dict())}))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return file_sha256(path)
+    return write_weights(path, FORMAT, config.as_dict(), tensors)
 
 
 def read_config(path: Path) -> WaveMeshConfig:
@@ -79,11 +70,7 @@ def load(path: Path) -> LoadedWaveMesh:
     with torch.random.fork_rng(devices=[]):
         network = WaveMesh(config)
     try:
-        with safe_open(path, framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name).float() for name in opened.keys()}  # noqa: SIM118
-        network.load_state_dict(tensors)
-        if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
-            raise ValueError("some weights are not finite numbers")
+        fill(network, path)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise _damaged(path, error) from error
     return LoadedWaveMesh(network.eval(), file_sha256(path))
