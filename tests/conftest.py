@@ -50,7 +50,9 @@ def _own_cache(tmp_path, monkeypatch):
 def _collect_garbage(*arguments, _collect=gc.collect, _seen=[0], **named):  # noqa: B006 - kept between calls
     """Stages look for garbage at their ends: among a million objects of libraries only once."""
     found = _collect(*arguments, **named)
-    if len(sys.modules) > _seen[0]:
+    # Hypothesis collects to see who still holds a generator: what is frozen is not seen.
+    ours = sys._getframe(1).f_globals.get("__name__", "").startswith("kiss3d_cli")
+    if ours and len(sys.modules) > _seen[0]:
         gc.freeze()
         _seen[0] = len(sys.modules) + 50
     return found

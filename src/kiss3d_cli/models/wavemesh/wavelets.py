@@ -78,7 +78,8 @@ def _matrices(wavelet: str, length: int) -> tuple[Float[Tensor, "n n"], Float[Te
         for place in range(length // 2):
             for tap, value in enumerate(taps):
                 matrix[row + place, (len(taps) // 2 + 2 * place - tap) % length] += value
-    return torch.from_numpy(matrix).float(), torch.from_numpy(np.linalg.inv(matrix)).float()
+    with torch.inference_mode(False):  # kept for both: a tensor made while sampling can't be trained through later
+        return torch.from_numpy(matrix).float(), torch.from_numpy(np.linalg.inv(matrix)).float()
 
 
 def _along_axes(volume: Float[Tensor, "B n n n"], matrix: Float[Tensor, "n n"]) -> Float[Tensor, "B n n n"]:
