@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import ndimage, sparse
 from scipy.sparse.linalg import splu
 
 from kiss3d_cli.core.threads import side_by_side
+from kiss3d_cli.geometry.materials import Materials, mixed
 from kiss3d_cli.geometry.silhouette import depth_inside
 
 FRINGE = 0.008
@@ -29,8 +30,12 @@ RIM = 0.02
 """Share of the picture's side, inwards from the outline, whose colours are continued to the sides and the back."""
 SIDEWAYS = 0.12
 """How easily colours spread up and down, against sideways: things stand upright, and their bands run around them."""
-ANCHOR = 0.03
+ANCHOR = 0.003
 """How strongly the middle of the back is held to the picture, against 1 for the pull of a neighbouring pixel."""
+SOLID = 0.3
+"""Share of a pixel that the silhouette covers, from which it is one of the object's."""
+SHADING = 0.12
+"""Share of the picture's side over which a material's colours are averaged, sideways."""
 GRAZING, FACING = 0.02, 0.1
 """Cosines between the surface and its ray: below the first the picture is stretched too far to be used."""
 
@@ -120,32 +125,68 @@ def half_thickness(distance: Float[np.ndarray, "S S"], limit: float) -> Float[np
 
 
 def continued(
-    rgb: Float[np.ndarray, "S S 3"], solid: Bool[np.ndarray, "S S"], side: int = 128
+    rgb: Float[np.ndarray, "S S 3"], solid: Bool[np.ndarray, "S S"], side: int = 256
 ) -> Float[np.ndarray, "s s 3"]:
-    """What the sides and the back may look like: the picture without its features, held to the outline's colours.
+    """What the sides and the back may look like: the picture's materials without features, held to the outline's.
 
     A face or a button in the middle of the picture is not repeated at the back; a roof, a hat or a coat that reaches
-    the outline goes on around it. Values outside the silhouette continue the nearest inside.
+    the outline goes on around it. Which material lies where is decided by a random walk (Grady 2006, "Random walks for
+    image segmentation") from the outline inwards, so that two meet at an edge and nothing is blurred. Each keeps the
+    shading that it has nearby. Values outside the silhouette continue the nearest inside.
 
     Args:
         rgb: the picture without fringe.
-        solid: the silhouette.
-        side: side of the result; it is smooth, so that a coarse one serves.
+        solid: the silhouette, anything but empty.
+        side: side of the result.
     """
     size = len(solid)
     side = min(side, size)
-    edge, middle = (_without_details(rgb, round(share * size), side) for share in (DETAIL, FEATURE))
-    inside = cv2.resize(solid.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA) > 0.3
+    small = cv2.resize(rgb.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+    cover = cv2.resize(solid.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+    there = cover > min(SOLID, cover.max() / 2)
+    materials = Materials.of(small[there])
+    count = len(materials.centers)
+    own = np.zeros((side, side, count), np.float32)
+    own[there] = np.eye(count, dtype=np.float32)[materials.label(small[there])]
+    # decided on half of the pixels: what it comes to is smooth
+    half = max(1, side // 2)
+    inside = cv2.resize(cover, (half, half), interpolation=cv2.INTER_AREA)
+    inside = inside > min(SOLID, inside.max() / 2)
+    edge, middle = (_most_common(own, share, half) for share in (DETAIL, FEATURE))
     distance = depth_inside(np.pad(inside, 1))[1:-1, 1:-1]
-    rim = inside & (distance <= max(1.5, RIM * side))
-    spread = _spread(np.where(rim[..., None], edge, middle), np.where(rim, 10.0, ANCHOR), inside)
+    rim = inside & (distance <= max(1.5, RIM * half))
+    given = np.eye(count)[np.where(rim, edge, middle)]
+    shares = _spread(given, np.where(rim, 10.0, ANCHOR), inside)
     nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
-    return np.asarray(spread[nearest[0], nearest[1]])
+    wide = _resized(shares[nearest[0], nearest[1]], side).reshape(-1, count).clip(0, 1)
+    colors = _resized(_shading(small, own), side).reshape(-1, count, 3)
+    return mixed(wide, colors, materials).clip(0, 1).reshape(side, side, 3)
 
 
-def _without_details(rgb: Float[np.ndarray, "S S 3"], window: int, side: int) -> Float[np.ndarray, "s s 3"]:
-    main = cv2.medianBlur((rgb * 255).round().astype(np.uint8), max(3, window | 1))
-    return np.asarray(cv2.resize(main, (side, side), interpolation=cv2.INTER_AREA), np.float64) / 255
+def _most_common(own: Float[np.ndarray, "s s K"], window: float, side: int) -> Int[np.ndarray, "t t"]:
+    """The material that has the most of the window, a share of the side, around every pixel."""
+    length = round(window * len(own) / 2) | 1
+    found = np.stack([cv2.blur(cv2.blur(one, (length, length)), (length, length)) for one in np.moveaxis(own, 2, 0)], 2)
+    return _resized(found, side).argmax(2)
+
+
+def _shading(rgb: Float[np.ndarray, "s s 3"], own: Float[np.ndarray, "s s K"]) -> Float[np.ndarray, "t t K3"]:
+    """The mean colour of every material around every pixel, from farther away sideways, one after another."""
+    side = max(1, len(rgb) // 4)
+    found = []
+    for one in np.moveaxis(own, 2, 0):
+        total = np.concatenate([rgb * one[..., None], one[..., None]], 2)
+        near = cv2.resize(total, (side, side), interpolation=cv2.INTER_AREA)
+        near = cv2.GaussianBlur(near, (0, 0), sigmaX=SHADING * side, sigmaY=SHADING * side / 4) + 1e-3 * near.mean(
+            (0, 1)
+        )
+        found.append(near[..., :3] / near[..., 3:].clip(1e-12))
+    return np.concatenate(found, 2)
+
+
+def _resized(values: Float[np.ndarray, "H W C"], side: int) -> Float[np.ndarray, "s s C"]:
+    kind = cv2.INTER_AREA if side < len(values) else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(one, (side, side), interpolation=kind) for one in np.moveaxis(values, 2, 0)], 2)
 
 
 def _spread(

@@ -1,0 +1,103 @@
+"""Colours of what no picture shows, against the true ones.
+
+    python scripts/bench/unseen.py draft data/examples [--sheet sheet.png]
+
+`draft` inflates each example's picture and looks at its sides and its back beside the example's own bundle, which was
+rendered from the object: mean difference (CIE 1976, in CIELAB) where both show the object, the share of pixels whose
+colour the picture does not have (none of its colours is nearer than 10), and the back's PSNR. The front is left out,
+and the bundle's light is not the picture's, so no guess would come to zero.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from draft_baselines import example_case
+from jaxtyping import Float
+from PIL import Image
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from kiss3d_cli.geometry.cameras import bundle_cameras
+from kiss3d_cli.geometry.inflate.inflate import inflate
+from kiss3d_cli.geometry.inflate.sheet_colors import SheetColors
+from kiss3d_cli.geometry.inflate.views import show_surface
+from kiss3d_cli.image.bundle import split_bundle
+from kiss3d_cli.image.png import read_png
+
+SIDE = 256
+FOREIGN = 10.0
+_RARE = 2e-4
+"""Share of a picture's pixels below which it does not have a colour."""
+
+
+def lab(colors: Float[Tensor, "N 3"] | Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
+    return cv2.cvtColor(np.ascontiguousarray(colors, np.float32).reshape(-1, 1, 3), cv2.COLOR_RGB2LAB)[:, 0]
+
+
+def colors_of(rgb: Float[Tensor, "N 3"]) -> cKDTree:
+    """The colours that a picture has, in steps of 4."""
+    found, count = np.unique((rgb * 255).round().numpy().astype(np.int64) >> 2, axis=0, return_counts=True)
+    return cKDTree(lab((found[count >= _RARE * len(rgb)] * 4 + 1.5) / 255))
+
+
+def draft(options: argparse.Namespace) -> None:
+    cameras = bundle_cameras()
+    columns = ("object", "sides", "back", "foreign, sides", "foreign, back", "back, dB", "processor, s")
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
+    rows, scores = [], []
+    for folder in sorted(path.parent for path in options.examples.glob("*/bundle.png")):
+        case = example_case(folder)
+        rgba = torch.from_numpy(case.framed.rgba.copy()).float() / 255
+        rgb, alpha = rgba[..., :3], rgba[..., 3]
+        surface = inflate(alpha, cameras[[0]], views=cameras, depth=0.95)
+        began = time.process_time()
+        colors = SheetColors(rgb.double().numpy(), alpha.double().numpy())
+        seconds = time.process_time() - began
+        shown = show_surface(surface, rgb, alpha, cameras, (SIDE, SIDE), colors).views
+        bundle = split_bundle(read_png(folder / "bundle.png")[..., :3], place=folder.name)
+        true = _halved(bundle.rgb)
+        both = (shown < 1).any(-1) & (_halved(bundle.mask[..., None].float())[..., 0] > 0.99)
+        known = colors_of(rgb[alpha > 0.9])
+        away = [np.linalg.norm(lab(shown[i][both[i]]) - lab(true[i][both[i]]), axis=1).mean() for i in (1, 2, 3)]
+        foreign = [100 * (known.query(lab(shown[i][both[i]]))[0] > FOREIGN).mean() for i in (1, 2, 3)]
+        scores.append([(away[0] + away[2]) / 2, away[1], (foreign[0] + foreign[2]) / 2, foreign[1]])
+        error = (shown[2] - true[2])[both[2]].square().mean()
+        scores[-1] += [-10 * math.log10(float(error)), seconds]
+        print(_row(folder.name, scores[-1]), flush=True)
+        rows.append(torch.cat([*shown[1:], *true[1:]], 1))
+    print(_row("mean", np.mean(scores, 0)))
+    if options.sheet:
+        Image.fromarray((torch.cat(rows) * 255).round().byte().numpy()).save(options.sheet)
+
+
+def _row(name: str, values: list[float] | np.ndarray) -> str:
+    units = ("", "", " %", " %", "", "")
+    cells = [f"{value:.{2 if i == 5 else 1}f}{unit}" for i, (value, unit) in enumerate(zip(values, units, strict=True))]
+    return f"| {' | '.join([name, *cells])} |"
+
+
+def _halved(pictures: Float[Tensor, "V H W C"]) -> Float[Tensor, "V S S C"]:
+    return torch.nn.functional.interpolate(pictures.permute(0, 3, 1, 2), (SIDE, SIDE), mode="area").permute(0, 2, 3, 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("draft")
+    one.add_argument("examples", type=Path)
+    one.add_argument("--sheet", type=Path, help="each object's sides and back, and its true ones")
+    one.set_defaults(do=draft)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    options.do(options)
+
+
+if __name__ == "__main__":
+    main()
