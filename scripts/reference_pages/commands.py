@@ -11,6 +11,7 @@ from typing import Any
 from typer.main import get_command
 
 from kiss3d_cli.cli.app import app
+from kiss3d_cli.pipeline.config import spelled
 from reference_pages import sentence, table
 
 INTRO = """# Commands
@@ -94,7 +95,7 @@ def _bounds(part: Any) -> str:
     low, high = getattr(part, "min", None), getattr(part, "max", None)
     if low is None and high is None:
         return ""
-    return f"From {low:g} to {high:g}." if high is not None else f"At least {low:g}."
+    return f"From {spelled(low)} to {spelled(high)}." if high is not None else f"At least {spelled(low)}."
 
 
 def _default(part: Any) -> str:

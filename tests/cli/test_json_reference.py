@@ -71,6 +71,7 @@ def test_a_run_and_its_records(finished_run, run) -> None:
     ("title", "arguments"),
     [
         ("kiss3d status", ["status", "{run}"]),
+        ("kiss3d status of a folder of runs", ["status", "{run}/.."]),
         ("kiss3d report", ["report", "{run}"]),
         ("kiss3d doctor", ["doctor", "--quick"]),
         ("kiss3d models list", ["models", "list"]),

@@ -37,7 +37,7 @@ def test_every_fault_is_told_at_once():
         "  - refine.stepz (my.yaml): no such setting (did you mean 'refine.steps'?)",
         "  - refine.steps (my.yaml): 'many' is not a whole number from 0 to 1000",
         "  - nothing (my.yaml): no such setting",
-        "  - seed (--set): -1 is not a whole number from 0 to 9.22337e+18",
+        "  - seed (--set): -1 is not a whole number from 0 to 2^63 - 1",
         "  - camera.radius (--set): '.nan' is not a number from 2.1 to 100",
         "  - bundle.method (--set): 'flx' is not one of: reference, flux, redux, enhance, text, file",
         "  - device.name (--set): interpolation is not supported",

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kiss3d_cli.cli.runs_there import newest_run, one_run
 from kiss3d_cli.cli.terminal import handles_errors, note, print_json, show, shown_path
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.core.shell import typed
+from kiss3d_cli.core.words import counted
 
 if TYPE_CHECKING:
     from kiss3d_cli.evaluation.compare import Evaluation
@@ -70,7 +72,7 @@ def _evaluate_one(
 ) -> None:
     from kiss3d_cli.pipeline.measure import measure_pair, record_of, write_metrics
 
-    mesh = _mesh(target)
+    mesh = _mesh(target, truth)
     found = measure_pair(mesh, truth, options)
     record = record_of(found, mesh, truth)
     if out is not None:
@@ -94,9 +96,12 @@ def _evaluate_folders(
 ) -> None:
     from kiss3d_cli.pipeline.measure import measure_folders, write_table
 
-    results = target if target is not None else Path("outputs")
+    results = target if target is not None else newest_run("RESULTS_DIR").path.parent
+    if not results.exists():
+        raise BadInput("no such folder of results", place=str(results), hint="give run folders or meshes in a folder")
     if not results.is_dir():
-        hint = f"kiss3d eval RESULTS_DIR --gt {typed(shown_path(truths))}"
+        given = typed(shown_path(truths))
+        hint = f"one mesh as --gt, as in {given}/NAME.obj; or a folder: kiss3d eval RESULTS_DIR --gt {given}"
         raise BadInput("the ground truth is a folder, so the results must be one too", place=str(results), hint=hint)
     table = measure_folders(results, truths, options, note)
     if out is not None:
@@ -145,26 +150,23 @@ def _show(found: Evaluation) -> None:
     for name, mesh in (("prediction", found.prediction), ("ground truth", found.truth)):
         report = mesh.report
         if report is None:
-            show(f"{name:<18} point cloud of {len(mesh.vertices)} points")
+            show(f"{name:<18} point cloud of {counted(len(mesh.vertices), 'point')}")
             continue
         closed = "watertight" if report.watertight else "closed" if report.closed else "open"
-        show(f"{name:<18} {report.vertices} vertices, {report.faces} faces, {report.components} pieces, {closed}")
+        counts = [counted(report.vertices, "vertex", "vertices"), counted(report.faces, "face")]
+        show(f"{name:<18} {', '.join(counts)}, {counted(report.components, 'piece')}, {closed}")
 
 
-def _mesh(target: Path | None) -> Path:
+def _mesh(target: Path | None, truth: Path) -> Path:
     """The mesh that is meant: a file, a run's result, or the newest run's."""
     from kiss3d_cli.pipeline.launch import mesh_of
-    from kiss3d_cli.pipeline.run_folder import RunFolder, find_runs
 
     if target is not None and target.is_file():
         return target
     if target is None:
-        runs = find_runs(Path("outputs"))
-        if not runs:
-            raise BadInput("there is no run in outputs/", place="RUN_DIR", hint="kiss3d run image.png")
-        folder = runs[0]
+        folder = newest_run("RUN_DIR")
     elif target.is_dir():
-        folder = RunFolder(target)
+        folder = one_run(target, "eval", "--gt", shown_path(truth))
         folder.record()
     else:
         raise BadInput("no such run folder or mesh", place=str(target), hint="kiss3d eval RUN_DIR --gt mesh.obj")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kiss3d_cli.cli.runs_there import one_run
 from kiss3d_cli.cli.terminal import handles_errors, note, print_json, show, shown_path
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.core.shell import typed
@@ -92,7 +93,7 @@ def _export(source: Path, options: Options, out: Path | None, up: Any) -> tuple[
     from kiss3d_cli.export.exporting import export as made_of
     from kiss3d_cli.export.source import read_model
 
-    path, name, origin = _mesh(source)
+    path, name, origin = _mesh(source, options.to)
     folder, stem = _place(out, name, options)
     began = time.perf_counter()
     model, notes = read_model(path, up)
@@ -115,16 +116,15 @@ def _export(source: Path, options: Options, out: Path | None, up: Any) -> tuple[
     return written, {"files": files, "source": str(path), **made.facts, "seconds": seconds, "notes": said}
 
 
-def _mesh(source: Path) -> tuple[Path, str, RunPicture | None]:
+def _mesh(source: Path, to: str) -> tuple[Path, str, RunPicture | None]:
     """The mesh that is meant, what its files are to be called, and the picture of its run."""
     from kiss3d_cli.pipeline.launch import mesh_of
-    from kiss3d_cli.pipeline.run_folder import RunFolder
 
     if source.is_file():
         return source, source.stem, None
     if not source.is_dir():
         raise BadInput("no such run folder or mesh", place=str(source), hint="kiss3d export RUN_DIR --to print")
-    folder = RunFolder(source)
+    folder = one_run(source, "export", "--to", to)
     record = folder.record()
     mesh = mesh_of(folder)
     if mesh is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from kiss3d_cli.cli.invocation import as_typed_here
 from kiss3d_cli.cli.terminal import error_record, print_json, show
 from kiss3d_cli.core.errors import Kiss3dError
 
@@ -40,7 +41,7 @@ def show_plan(planned: Planned, json_output: bool, run_dir: str | None = None) -
     for line in told_in_all(planned, estimate):
         show(line)
     if refused is not None:
-        show(f"refused: {refused}\n  try: {refused.hint}")
+        show(as_typed_here(f"refused: {refused}\n  try: {refused.hint}"))
 
 
 def tell_plan(planned: Planned, tell: Callable[[str], None]) -> None:

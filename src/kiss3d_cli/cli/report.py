@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kiss3d_cli.cli.runs_there import newest_run
 from kiss3d_cli.cli.terminal import Bars, handles_errors, note, print_json, show, shown_path
 from kiss3d_cli.core.errors import BadInput, Kiss3dError
 from kiss3d_cli.core.shell import typed
@@ -34,7 +35,7 @@ def report(
     """Make a run's report.html, or one index.html of many runs: pictures, the mesh, times and settings."""
     from kiss3d_cli.pipeline.run_folder import RUN, RunFolder, find_runs
 
-    folder = target if target is not None else _newest()
+    folder = target if target is not None else newest_run("DIR").path
     if not (folder / RUN).is_file() and find_runs(folder):
         if turntable or gif:
             raise BadInput("a turntable shows one run", place=str(folder), hint="kiss3d report RUN_DIR --turntable")
@@ -78,15 +79,19 @@ def _film(folder: RunFolder, gif: bool) -> Path:
         bars.stage_ended("turntable", "off", 0.0)
 
 
-def end_with_report(folder: RunFolder) -> None:
-    """Write the report of a run that just ended, however it ended. A failure here is a note, no more."""
+def end_with_report(folder: RunFolder, interrupted: bool = False) -> None:
+    """Write the report of a run that just ended, however it ended. A failure here is a note, no more.
+
+    Args:
+        interrupted: what is wanted may have been cut short within an import, and can't be used any more.
+    """
 
     def write() -> Path:
         from kiss3d_cli.report.run_report import write_report
 
         return write_report(folder)
 
-    _or_note(write, folder.path)
+    _or_note(write, folder.path, interrupted)
 
 
 def renew_report(folder: RunFolder) -> None:
@@ -112,22 +117,17 @@ def end_with_index(folder: Path) -> None:
     _or_note(write, folder)
 
 
-def _or_note(write: Callable[[], Path], folder: Path) -> None:
+def _or_note(write: Callable[[], Path], folder: Path, interrupted: bool = False) -> None:
+    left_out = f"the report was left out: {typed('kiss3d', 'report', shown_path(folder))} makes it"
     try:
         path = write()
     except KeyboardInterrupt:
-        note(f"the report was left out: {typed('kiss3d', 'report', shown_path(folder))} makes it")
+        note(left_out)
     except Exception as error:  # whatever it is, the run itself is not touched by it
+        if interrupted and not isinstance(error, Kiss3dError | OSError):
+            note(left_out)
+            return
         cause = str(error) if isinstance(error, Kiss3dError) else f"{type(error).__name__}: {error}"
         note(f"note: the report could not be made ({' '.join(cause.split())[:300]})")
     else:
         note(f"report: {shown_path(path)}")
-
-
-def _newest() -> Path:
-    from kiss3d_cli.pipeline.run_folder import find_runs
-
-    runs = find_runs(Path("outputs"))
-    if not runs:
-        raise BadInput("there is no run in outputs/", place="DIR", hint="kiss3d run image.png")
-    return runs[0].path

@@ -11,28 +11,28 @@ import typer
 
 from kiss3d_cli.cli.plan import show_plan
 from kiss3d_cli.cli.report import end_with_report
+from kiss3d_cli.cli.settings_help import help_settings
 from kiss3d_cli.cli.spread import Spread
 from kiss3d_cli.cli.status import BELOW_LIMITS, check_line
-from kiss3d_cli.cli.terminal import Bars, command_line, error_record, handles_errors, note, print_json, show, shown_path
+from kiss3d_cli.cli.terminal import (
+    Bars,
+    command_line,
+    error_record,
+    handles_errors,
+    note,
+    print_json,
+    show,
+    show_error,
+    shown_path,
+)
 from kiss3d_cli.cli.views_option import METAVAR, bundle_of_views
-from kiss3d_cli.core.errors import BadInput, Kiss3dError, RunInUse, from_exception
+from kiss3d_cli.core.errors import BadInput, Interrupted, Kiss3dError, from_exception
 from kiss3d_cli.core.shell import typed
 from kiss3d_cli.pipeline.inputs import given, kinds
 from kiss3d_cli.pipeline.jobs import is_many
 from kiss3d_cli.pipeline.joined_views import NORMALS, VIEWS
 
 STRICT_HELP = "Exit with code 7 if the mesh does not match its picture."
-
-
-def _help_settings(asked: bool) -> bool:
-    if asked:
-        from kiss3d_cli.pipeline.config import settings as all_settings
-
-        for setting in all_settings().values():
-            default = "" if setting.default is None else setting.default
-            show(f"{setting.key}={default}\n    {setting.help}")
-        raise typer.Exit
-    return asked
 
 
 def _with_inputs(command: Callable[..., None]) -> Callable[..., None]:
@@ -126,15 +126,16 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan without running it.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help=STRICT_HELP)] = False,
-    help_settings: Annotated[
+    list_settings: Annotated[
         bool,
-        typer.Option("--help-settings", callback=_help_settings, is_eager=True, help="List every setting and exit."),
+        typer.Option("--help-settings", callback=help_settings, is_eager=True, help="List every setting and exit."),
     ] = False,
     **inputs: Path | str | None,
 ) -> None:
     """Turn PICTURE into a textured 3D mesh, or many pictures into one mesh each."""
-    del help_settings
+    del list_settings
     from kiss3d_cli.pipeline import launch
+    from kiss3d_cli.pipeline.without_effect import without_effect
 
     many = is_many(pictures or [])
     with bundle_of_views(views or [], normals or []) as joined:
@@ -170,6 +171,8 @@ def run(
             return
         prepared = launch.prepare(request)
         note(f"preset {prepared.record.preset} ({prepared.record.preset_reason}), on {prepared.device.model}")
+        for line in without_effect(request.settings, prepared.record.config, prepared.plan):
+            note(f"note: {line}")
         if dry_run:
             show_plan(prepared, json_output)
             return
@@ -183,11 +186,14 @@ def run(
     )
 
 
-def carry_out(folder: Any, do: Any, json_output: bool, strict: bool = False) -> None:
+def carry_out(
+    folder: Any, do: Any, json_output: bool, strict: bool = False, has_begun: Callable[[], bool] = lambda: True
+) -> None:
     """Run the stages with bars and say how it ended; an error is told with the way to go on.
 
     Args:
         strict: exit with `BELOW_LIMITS` if the mesh's check is below its limits.
+        has_begun: asked after an error: before anything begins, the run is as it was.
     """
     from kiss3d_cli.pipeline.stages import stages
     from kiss3d_cli.pipeline.status import read_status
@@ -199,13 +205,15 @@ def carry_out(folder: Any, do: Any, json_output: bool, strict: bool = False) -> 
         known = from_exception(error)
         if known is None:
             raise
-        if not isinstance(known, RunInUse):
-            end_with_report(folder)
-        go_on = typed("kiss3d", "resume", shown_path(folder.path))
-        known.hint = f"{known.hint}\n  then: {go_on}" if known.hint else go_on
+        if has_begun():
+            end_with_report(folder, isinstance(known, Interrupted))
+        if has_begun() or not isinstance(known, BadInput):  # else the command was wrong, and is to be typed again
+            go_on = typed("kiss3d", "resume", shown_path(folder.path))
+            again = known.hint is not None and not isinstance(known, Interrupted)
+            known.hint = f"{known.hint}\n  then: {go_on}" if again else go_on
         if json_output:
             print_json({**run_record(folder), "error": error_record(known)})
-            note(f"kiss3d: {known}\n  try: {known.hint}")
+            show_error(known)
             raise typer.Exit(known.exit_code) from None
         raise known from error
     end_with_report(folder)
@@ -218,9 +226,11 @@ def carry_out(folder: Any, do: Any, json_output: bool, strict: bool = False) -> 
     if check is not None:
         note(check_line(check))
     seconds = sum(outcome.seconds for outcome in finished.outcomes)
+    idle = all(outcome.status != "done" for outcome in finished.outcomes)
+    took = "nothing to do: everything is up to date" if idle else f"done in {seconds:.1f} s"
     stopped = any(outcome.status == "later" for outcome in finished.outcomes)  # a mesh may be there, of before
     if finished.mesh is not None and not stopped:
-        note(f"done in {seconds:.1f} s")
+        note(took)
         for name in status.exported:
             note(f"exported: {shown_path(folder.path / name)}")
         show(shown_path(finished.mesh))

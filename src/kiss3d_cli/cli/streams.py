@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from kiss3d_cli.cli.invocation import as_typed_here
 from kiss3d_cli.core.errors import Interrupted, OutputFailed
 from kiss3d_cli.core.printable import printable
 
@@ -64,11 +65,14 @@ def write_out(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """A line for the person, never for a program: stdout is for results. It is lost if it can't be printed."""
+    """A line for the person, never for a program: stdout is for results. It is lost if it can't be printed.
+
+    Commands in it are told as they are called from here.
+    """
     if sys.stderr is None:
         return
     try:
-        sys.stderr.write(printable(text) + "\n")
+        sys.stderr.write(printable(as_typed_here(text)) + "\n")
         sys.stderr.flush()
     except (OSError, ValueError):
         _silence(sys.stderr, 2)
@@ -94,12 +98,14 @@ def stop_signals() -> Iterator[None]:
         _stops += 1
         if _stops > 1:
             with contextlib.suppress(OSError):
-                os.write(2, b"\nkiss3d: ended at once; kiss3d resume RUN_DIR goes on from the last finished stage\n")
+                os.write(2, at_once)
             os._exit(Interrupted.exit_code)
         if number == signal.SIGINT:
             raise KeyboardInterrupt
-        raise Interrupted("stopped by a signal", hint="kiss3d resume RUN_DIR goes on from here")
+        raise Interrupted("stopped by a signal", hint="kiss3d resume RUN_DIR goes on with a run")
 
+    again = as_typed_here("kiss3d resume RUN_DIR")  # a signal's handler should compute little
+    at_once = f"\nkiss3d: ended at once; {again} goes on from the last finished stage\n".encode()
     forget_stops()
     before = {}
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from kiss3d_cli.cli import train_lvsm, train_wavemesh
+from kiss3d_cli.cli.invocation import as_typed_here
 from kiss3d_cli.cli.terminal import handles_errors, note, print_json, show, shown_path
 from kiss3d_cli.core.shell import typed
 
@@ -97,7 +98,8 @@ def data(
     if json_output:
         print_json({"views": str(folder), "shards": count, "notes": notes})
     else:
-        show(f"views in {shown_path(folder)}; next: {typed('kiss3d', 'train', task, '--views', shown_path(folder))}")
+        command = as_typed_here(typed("kiss3d", "train", task, "--views", shown_path(folder)))
+        show(f"views in {shown_path(folder)}; next: {command}")
 
 
 @app.command("prior")

@@ -111,9 +111,9 @@ class Form:
         if self.many:
             words = f"a list in which each is {words}"
         if self.low is not None and self.high is not None:
-            words += f" from {self.low:g} to {self.high:g}"
+            words += f" from {spelled(self.low)} to {spelled(self.high)}"
         elif self.low is not None:
-            words += f" of at least {self.low:g}"
+            words += f" of at least {spelled(self.low)}"
         return words
 
 
@@ -335,7 +335,7 @@ def _checked(key: str, value: Any) -> Any:
         bad = error.errors(include_url=False, include_context=False)[0]["input"]
     if form.count and isinstance(value, list | tuple) and len(value) != form.count:
         raise ValueError(f"{len(value)} values where {form.count} are needed")
-    shown = f"{bad:g}" if isinstance(bad, int | float) and not isinstance(bad, bool) else f"'{bad}'"
+    shown = spelled(bad) if isinstance(bad, int | float) and not isinstance(bad, bool) else f"'{bad}'"
     raise ValueError(f"{shown} is not {form}")
 
 
@@ -351,6 +351,17 @@ def _conflicts(config: Config) -> Iterator[str]:
             field, colon, sentence = fault.partition(":")
             told[f"{keys[field]}{colon}{sentence}"] = None
     yield from told
+
+
+def spelled(value: float) -> str:
+    """A bound or a value as one reads it: 2,000,000 and not 2e+06."""
+    if value == 2**63 - 1:
+        return "2^63 - 1"
+    if isinstance(value, int) and abs(value) >= 10**15:
+        return f"{str(value)[:20]}..." if abs(value) >= 10**20 else str(value)
+    if abs(value) < 1e15 and value == int(value):
+        return f"{int(value):,}" if abs(value) >= 100_000 else str(int(value))
+    return f"{value:g}"
 
 
 def _suggest(wrong: str, known: Iterable[str]) -> str:

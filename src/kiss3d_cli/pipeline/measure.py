@@ -104,7 +104,7 @@ def measure_folders(
         raise BadInput(
             f"no result has a ground truth of its name\n{listed}",
             place=str(results),
-            hint=f"name the results like the meshes in {truths}",
+            hint=f"name the results like the meshes in {truths}, or compare one: kiss3d eval RESULT --gt MESH",
         )
     scores = []
     for number, entry in enumerate(pairing.pairs, 1):

@@ -69,7 +69,7 @@ def read_record(folder: Path) -> RunRecord:
         BadInput: this is not a run folder, or run.json can't be read.
         DamagedRun: run.json is truncated, was changed, is of a newer schema, or leads outside the folder.
     """
-    hint = "look for one under outputs/"
+    hint = "kiss3d status lists the runs in outputs/"
     try:
         raw = read_sealed(folder / RUN, SCHEMA_VERSION, UNSEALED)
     except (FileNotFoundError, NotADirectoryError):

@@ -21,7 +21,7 @@ from kiss3d_cli.report.drawings import draw_colors, draw_normals, draw_vertex_co
 from kiss3d_cli.report.error_colors import error_colors, ramp_css
 from kiss3d_cli.report.page import LARGE_PICTURE, command, figure, page, section, table, text
 from kiss3d_cli.report.pictures import file_uri, pixels_uri
-from kiss3d_cli.report.run_view import RunView, read_run
+from kiss3d_cli.report.run_view import STATES, RunView, read_run
 from kiss3d_cli.report.shape import Errors, Shape, measure_errors, read_shape
 from kiss3d_cli.report.viewer import pack
 
@@ -35,14 +35,6 @@ _MODES = {
     "wireframe": "Wireframe",
     "normals": "Normals",
     "error": "Error",
-}
-STATES = {
-    "done": "done",
-    "failed": "failed",
-    "interrupted": "interrupted",
-    "damaged": "damaged",
-    "stale": "not up to date",
-    "partial": "not finished",
 }
 T = TypeVar("T")
 

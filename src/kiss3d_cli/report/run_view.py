@@ -19,6 +19,15 @@ from kiss3d_cli.pipeline.run_folder import RunFolder, RunRecord
 from kiss3d_cli.pipeline.stages import stages
 from kiss3d_cli.pipeline.status import StageStatus, read_status
 
+STATES = {
+    "done": "done",
+    "failed": "failed",
+    "interrupted": "interrupted",
+    "damaged": "damaged",
+    "stale": "not up to date",
+    "partial": "not finished",
+}
+"""The states of a run, in words."""
 _LARGEST_TEXT = 4 * 2**20
 """Bytes; a text file above this was not written by kiss3d."""
 

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from kiss3d_cli.core.errors import BadInput, Kiss3dError
 from kiss3d_cli.core.files import read_bytes, write_durably
 from kiss3d_cli.core.records import BadRecord, parse_json
+from kiss3d_cli.core.words import counted
 from kiss3d_cli.geometry.cameras import orbit_cameras
 from kiss3d_cli.pipeline.many_runs import REPORTS
 from kiss3d_cli.pipeline.measure import columns_of
@@ -19,8 +20,8 @@ from kiss3d_cli.pipeline.run_folder import RunFolder, find_runs
 from kiss3d_cli.report.drawings import draw_colors, draw_normals
 from kiss3d_cli.report.page import page, section, text
 from kiss3d_cli.report.pictures import file_uri, pixels_uri
-from kiss3d_cli.report.run_report import REPORT, STATES
-from kiss3d_cli.report.run_view import RunView, own_file, read_run
+from kiss3d_cli.report.run_report import REPORT
+from kiss3d_cli.report.run_view import STATES, RunView, own_file, read_run
 from kiss3d_cli.report.shape import read_shape
 
 INDEX = "index.html"
@@ -79,7 +80,7 @@ def runs_report(parent: Path, announce: Callable[[str], None] = lambda _text: No
         if job["status"] == "same" or Path(str(job.get("run_dir"))).name not in names:
             rows.append((number, _row_without_folder(job)))
     rows.sort(key=lambda row: row[0])
-    title = f"{_some(len(runs), 'run')} in {root.name}"
+    title = f"{counted(len(runs), 'run')} in {root.name}"
     header = f'<header><h1>{text(title)}</h1><span class="meta">{text(_counts(rows))}</span></header>'
     body = f"<main>{header}{section('Runs', _table([cells for _, cells in rows]))}</main>"
     return page(f"{title} - kiss3d", body)
@@ -168,10 +169,6 @@ def _row(folder: RunFolder) -> dict[str, Cell]:
     return cells
 
 
-def _some(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
 def _number(value: float, shown: str) -> Cell:
     return Cell(f'<span class="number">{text(shown)}</span>', repr(float(value)))
 
@@ -197,7 +194,7 @@ def _warnings(run: RunView) -> str:
     if not found:
         return ""
     items = "".join(f"<li>{text(line)}</li>" for line in found)
-    return f"<details><summary>{_some(len(found), 'warning')}</summary><ul>{items}</ul></details>"
+    return f"<details><summary>{counted(len(found), 'warning')}</summary><ul>{items}</ul></details>"
 
 
 def _files(run: RunView) -> str:
