@@ -79,11 +79,13 @@ def test_every_picture_becomes_a_mesh_once_and_failures_are_told_in_a_line(place
         assert sum(name in line for line in first.err.splitlines()) == 1, first.err
         (row,) = (line for line in table if line.startswith(f"| {name} |"))
         assert words in row
+        assert "(try: " in row
     assert any("twin" in line and "the same as figure" in line for line in table)
     assert "2 of 5 failed; the same command tries them again" in first.err
     page = (place / "out" / "index.html").read_text(encoding="utf-8")
     assert "figure-" in page
     assert "mirrored-" in page
+    assert "<h1>5 runs in out</h1>" in page
 
 
 def test_the_same_command_skips_what_is_done_and_tries_again_what_failed(place: Path, first: Answer) -> None:

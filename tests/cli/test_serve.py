@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -100,6 +101,8 @@ def test_a_bad_field_is_told_in_the_words_of_the_command_line(server, picture, f
     assert problem["exit_code"] == 2
     assert detail in problem["detail"] + str(problem.get("place"))
     assert place is None or problem["place"] == place
+    told = problem["detail"] + str(problem.get("place"))
+    assert not re.search(r"--|PICTURE", told), "options are of the command line"
     assert str(server.out) not in answer.text
     assert sorted(server.out.iterdir()) == before, "nothing was made"
 

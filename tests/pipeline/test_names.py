@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from kiss3d_cli.pipeline.names import run_name
+from kiss3d_cli.pipeline.names import picture_name, run_name
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,18 @@ def test_a_picture_of_any_name_makes_a_run_that_its_reader_takes(
     record = folder.record()
     assert record.inputs["picture"].path == copy
     assert (folder.path / copy).read_bytes() == picture.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("robot/picture.png", "robot-picture"),
+        ("data/fox/Image.JPG", "fox-Image"),
+        ("picture.png", "picture"),
+        ("../picture.png", "picture"),
+        ("robot/robot.png", "robot"),
+        ("/picture.png", "picture"),
+    ],
+)
+def test_a_generic_picture_is_called_by_its_folder_too(path, name):
+    assert picture_name(Path(path)) == name

@@ -31,6 +31,7 @@ from kiss3d_cli.core.shell import typed
 from kiss3d_cli.pipeline.inputs import given, kinds
 from kiss3d_cli.pipeline.jobs import is_many
 from kiss3d_cli.pipeline.joined_views import NORMALS, VIEWS
+from kiss3d_cli.pipeline.names import picture_name
 
 STRICT_HELP = "Exit with code 7 if the mesh does not match its picture."
 
@@ -68,7 +69,10 @@ def run(
     ] = None,
     preset: Annotated[str, typer.Option(help="auto, draft, 12gb, fast or quality.")] = "auto",
     out: Annotated[Path, typer.Option(help="Parent folder of the run folder.")] = Path("outputs"),
-    name: Annotated[str | None, typer.Option(help="The run's name; the picture's by default.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="The run's name; the picture's by default."),
+    ] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
     ] = None,
@@ -150,7 +154,7 @@ def run(
             seed=seed,
             strength=strength,
             out=out,
-            name=name,
+            name=name if name is not None or many or not pictures else picture_name(pictures[0]),
             until=until,
             command=command_line(),
         )

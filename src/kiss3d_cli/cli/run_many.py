@@ -13,7 +13,7 @@ from kiss3d_cli.cli.report import end_with_index, renew_report
 from kiss3d_cli.cli.spread import Spread
 from kiss3d_cli.cli.status import BELOW_LIMITS
 from kiss3d_cli.cli.terminal import Bars, note, print_json, show, shown_path
-from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.core.errors import BadInput, Interrupted
 
 ONE = Spread()
 
@@ -88,9 +88,12 @@ def _carry_out(
     from kiss3d_cli.pipeline.stages import stages
 
     doing = {stage.name: stage.doing for stage in stages()}
-    finished = spread.run(
-        jobs, request, folder, once, reporter=lambda name: Bars(doing, name), announce=note, ended=renew_report
-    )
+    try:
+        finished = spread.run(
+            jobs, request, folder, once, reporter=lambda name: Bars(doing, name), announce=note, ended=renew_report
+        )
+    except (Interrupted, KeyboardInterrupt) as error:
+        raise Interrupted(str(error) or "interrupted", hint="the same command goes on with what is left") from None
     end_with_index(folder)
     if json_output:
         print_json(
@@ -158,7 +161,14 @@ def _jobs(root: Path, item: str | None, view: str | None, plan: Path | None) -> 
             number = int(entry.view) if entry.view is not None and is_number(entry.view) else None
             jobs.append(
                 RunReport(
-                    entry.name, entry.name, number, entry.notes, "failed", error=str(error), exit_code=error.exit_code
+                    entry.name,
+                    entry.name,
+                    number,
+                    entry.notes,
+                    "failed",
+                    error=str(error),
+                    exit_code=error.exit_code,
+                    hint=error.hint,
                 )
             )
     return jobs

@@ -43,6 +43,8 @@ _EVERY = 2.0
 """Seconds between two writes of the reports, which are all written each time."""
 _LARGEST_METRICS = 4 * 2**20
 """Bytes of metrics.json."""
+_LONGEST_HINT = 120
+"""Letters of a table's cell; runs_report.json has all of it."""
 REPORTS = "runs_report.json"
 TOGETHER = 100
 """Runs that go through the stages together: each holds its folder's lock, which is an open file."""
@@ -63,6 +65,7 @@ class RunReport:
         seconds: wall time of this attempt.
         error: why it failed, else None.
         exit_code: of that error.
+        hint: what helps against it, if anything does.
         metrics: the columns of a table, from metrics.json; None without it.
     """
 
@@ -77,6 +80,7 @@ class RunReport:
     error: str | None = None
     exit_code: int = 0
     metrics: dict[str, float | None] | None = None
+    hint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -280,7 +284,7 @@ def _blank(job: Job | RunReport) -> RunReport:
 
 def _failed(blank: RunReport, run: RunFolder | None, error: Kiss3dError) -> RunReport:
     place = None if run is None else str(run.path)
-    return replace(blank, error=str(error), exit_code=error.exit_code, run_dir=place)
+    return replace(blank, error=str(error), exit_code=error.exit_code, hint=error.hint, run_dir=place)
 
 
 def _is_done(run: RunFolder, until: str | None) -> bool:
@@ -355,9 +359,16 @@ def runs_table(reports: Sequence[RunReport]) -> str:
     lines = ["| picture | status | seconds | result |", "|---|---|---:|---|"]
     for report in reports:
         result = report.error or report.notes or report.mesh or report.run_dir or ""
+        if report.error is not None and report.hint:
+            result += f" (try: {_short(report.hint)})"
         cells = [report.name, report.status, f"{report.seconds:.1f}" if report.seconds else "", result]
         lines.append("| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _short(hint: str) -> str:
+    line = " ".join(hint.split())
+    return line if len(line) <= _LONGEST_HINT else f"{line[: _LONGEST_HINT - 3]}..."
 
 
 def _chamfer(report: RunReport) -> float:

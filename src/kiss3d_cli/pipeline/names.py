@@ -4,9 +4,23 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from pathlib import Path
 
 NAME_BYTES = 120
 """Of a run's name in UTF-8; file systems take 255 for a folder with its time and the marks of a run in the making."""
+
+
+GENERIC = frozenset({"picture", "image", "photo", "img", "input", "front", "render", "rgb"})
+"""Stems that say nothing of what a picture shows."""
+
+
+def picture_name(path: Path) -> str:
+    """What a picture's run is called: its stem, and its folder's name before it where the stem is a generic one.
+
+    The folder must have been typed: `robot/picture.png` is robot-picture, and `picture.png` is picture.
+    """
+    folder = path.parent.name
+    return f"{folder}-{path.stem}" if path.stem.lower() in GENERIC and folder not in ("", "..") else path.stem
 
 
 def run_name(text: str) -> str:

@@ -80,7 +80,7 @@ def runs_report(parent: Path, announce: Callable[[str], None] = lambda _text: No
         if job["status"] == "same" or Path(str(job.get("run_dir"))).name not in names:
             rows.append((number, _row_without_folder(job)))
     rows.sort(key=lambda row: row[0])
-    title = f"{counted(len(runs), 'run')} in {root.name}"
+    title = f"{counted(len(rows), 'run')} in {root.name}"
     header = f'<header><h1>{text(title)}</h1><span class="meta">{text(_counts(rows))}</span></header>'
     body = f"<main>{header}{section('Runs', _table([cells for _, cells in rows]))}</main>"
     return page(f"{title} - kiss3d", body)
@@ -120,8 +120,8 @@ def _jobs(parent: Path) -> list[dict[str, Any]]:
 def _row_without_folder(job: Mapping[str, Any]) -> dict[str, Cell]:
     """A picture that no run could be made of, or that shows what another one does."""
     name, status = str(job["name"]), str(job["status"])
-    state, words = ("done", job.get("notes")) if status == "same" else ("failed", job.get("error"))
-    told = f'<span class="badge {state}">{text(status)}</span>' + (f"<p>{text(words)}</p>" if words else "")
+    state, words = ("done", [job.get("notes")]) if status == "same" else ("failed", [job.get("error"), job.get("hint")])
+    told = f'<span class="badge {state}">{text(status)}</span>' + "".join(f"<p>{text(one)}</p>" for one in words if one)
     return {"picture": Cell(""), "mesh": Cell(""), "run": Cell(text(name), name), "status": Cell(told, status)}
 
 

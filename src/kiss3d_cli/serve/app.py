@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
+import re
 import shutil
 import socket
 import tempfile
@@ -16,7 +17,7 @@ from typing import Any
 from kiss3d_cli import __version__
 from kiss3d_cli.core.errors import BadInput, Interrupted, Kiss3dError, Missing
 from kiss3d_cli.pipeline.inputs import Given, kinds
-from kiss3d_cli.serve.forms import digest, request_of, save
+from kiss3d_cli.serve.forms import FIELDS, SETTINGS, digest, request_of, save
 from kiss3d_cli.serve.guard import LOCAL, Guard
 from kiss3d_cli.serve.logs import LOG
 from kiss3d_cli.serve.problems import JSON, Problem, problem_of
@@ -169,22 +170,27 @@ class Intake:
             shutil.rmtree(uploads, ignore_errors=True)
 
 
+_OPTION = re.compile(r"--[a-z][a-z-]*|\bPICTURE\b")
+
+
 def _told_apart(problem: Problem, saved: Mapping[Path, str]) -> Problem:
     """The problem with fields in place of the files and options that stand for them here."""
+
+    fields = {kind.option: kind.name for kind in kinds().values()}
+    fields |= {f"--{name}": name for name in FIELDS} | {"--set": SETTINGS}
 
     def plain(text: str | None) -> str | None:
         for path, name in saved.items():
             text = None if text is None else text.replace(str(path), name)
         return text
 
-    place = plain(problem.place)
-    if place is not None and place.startswith("--"):
-        place = place[2:]
-    place = {"PICTURE": "picture"}.get(place or "", place)
+    def in_fields(text: str | None) -> str | None:
+        return None if text is None else _OPTION.sub(lambda found: fields.get(found[0], found[0]), text)
+
     return Problem(
         problem.status,
-        plain(problem.detail) or "",
-        place=place,
+        in_fields(plain(problem.detail)) or "",
+        place=in_fields(plain(problem.place)),
         hint=plain(problem.hint),
         code=problem.code,
         headers=problem.headers,
