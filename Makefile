@@ -37,7 +37,7 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[flux,eval,turntable,ui,serve,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[flux,eval,turntable,ui,serve,ray,dev]'
 	touch $(VENV)/.installed $@
 
 clean:

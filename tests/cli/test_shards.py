@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import shutil
@@ -14,7 +15,10 @@ import pytest
 
 from conftest import call
 from kiss3d_cli.cli.spread import with_address
-from kiss3d_cli.pipeline.shards import Shard
+from kiss3d_cli.pipeline.jobs import jobs_of
+from kiss3d_cli.pipeline.launch import Request
+from kiss3d_cli.pipeline.notices import FOLDER
+from kiss3d_cli.pipeline.shards import CLAIMS, Shard, _Claimed, run_shard
 from pictures import draw_figure
 
 pytestmark = pytest.mark.timeout(1800)
@@ -140,3 +144,35 @@ if __name__ == "__main__":
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.splitlines()[-1] == str([*((f"p{n}", False) for n in range(5)), ("q", True)])
     assert runs(out) == ["p0", "p1", "p2", "p3", "p4"]
+
+
+def test_what_another_worker_has_done_is_told_and_not_looked_at(pictures: Path, tmp_path: Path) -> None:
+    """A worker starts, another one does all; then the first finds nothing to look at but what can't be run."""
+    out, requested = tmp_path / "out", Request(preset="draft", until="preprocess", settings=("preprocess.size=64",))
+    jobs = jobs_of([pictures])
+    out.mkdir()
+    first = _Claimed(jobs, requested, out, once=True, announce=lambda _text: None, ended=lambda _run: None)
+    told = run_shard(jobs, requested, out, Shard(1, 2), once=True)
+    assert [report.status for report in told.reports] == [*["done"] * 5, "failed"]
+    (notices,) = (out / CLAIMS / FOLDER).glob("*.jsonl")
+    notices.write_bytes(b'{"command": 1}\nno JSON\n' + notices.read_bytes() + b'{"job": 5, "key"')  # a line is written
+    first.hear()
+    found = [report and (report.name, report.status, report.run_dir) for report in first.reports]
+    assert found == [*((report.name, "skipped", report.run_dir) for report in told.reports[:5]), None]
+    lines = notices.read_bytes().splitlines(keepends=True)
+    for other in ({"settings": ("preprocess.size=80",)}, {"seed": 1}):
+        deaf = _Claimed(jobs, dataclasses.replace(requested, **other), out, True, lambda _text: None, lambda _run: None)
+        deaf._since = deaf._notices._since = first._since
+        deaf.hear()
+        assert set(deaf.reports) == {None}, "another command's"
+    late = _Claimed(jobs, requested, out, once=True, announce=lambda _text: None, ended=lambda _run: None)
+    late.hear()
+    assert set(late.reports) == {None}, "told before it began"
+    notices.write_bytes(b"".join(lines[2:7]).replace(b'"run": "', b'"run": "../../'))
+    again = _Claimed(jobs, requested, out, once=True, announce=lambda _text: None, ended=lambda _run: None)
+    again._since = again._notices._since = first._since
+    again.hear()
+    assert [report and report.run_dir for report in again.reports] == [
+        *(report.run_dir for report in told.reports[:5]),
+        None,
+    ]

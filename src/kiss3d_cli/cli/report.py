@@ -102,19 +102,33 @@ def renew_report(folder: RunFolder) -> None:
         end_with_report(folder)
 
 
-def end_with_index(folder: Path) -> None:
-    """Write the page of many runs that just ended, likewise; none where no run could be started."""
-    from kiss3d_cli.pipeline.run_folder import find_runs
+def end_with_index(folder: Path, *, shared: bool = False) -> None:
+    """Write the page of many runs that just ended, likewise; none where no run could be started.
 
-    if not find_runs(folder):
+    Args:
+        shared: other workers end with the same runs, and one of them writes it: ten thousand rows take minutes.
+    """
+    from kiss3d_cli.core.errors import RunInUse
+    from kiss3d_cli.pipeline.lock import locked
+    from kiss3d_cli.pipeline.run_folder import find_runs
+    from kiss3d_cli.pipeline.shards import CLAIMS
+
+    if not (runs := find_runs(folder)):
         return
 
     def write() -> Path:
-        from kiss3d_cli.report.runs_report import write_runs_report
+        from kiss3d_cli.report.runs_report import INDEX, is_newer, write_runs_report
 
-        return write_runs_report(folder)
+        return folder / INDEX if shared and is_newer(folder, runs) else write_runs_report(folder)
 
-    _or_note(write, folder)
+    if not shared:
+        _or_note(write, folder)
+        return
+    try:
+        with locked(folder / CLAIMS):
+            _or_note(write, folder)
+    except RunInUse:
+        note("report: another worker is writing it")
 
 
 def _or_note(write: Callable[[], Path], folder: Path, interrupted: bool = False) -> None:

@@ -18,9 +18,8 @@ from kiss3d_cli.core.errors import BadInput, Interrupted
 ONE = Spread()
 
 if TYPE_CHECKING:
-    from kiss3d_cli.pipeline.jobs import Job
+    from kiss3d_cli.pipeline.jobs import Job, RunReport
     from kiss3d_cli.pipeline.launch import Request
-    from kiss3d_cli.pipeline.many_runs import RunReport
 
 
 def run_dataset(
@@ -94,7 +93,7 @@ def _carry_out(
         )
     except (Interrupted, KeyboardInterrupt) as error:
         raise Interrupted(str(error) or "interrupted", hint="the same command goes on with what is left") from None
-    end_with_index(folder)
+    end_with_index(folder, shared=spread.shard is not None)
     if json_output:
         print_json(
             {
@@ -147,7 +146,6 @@ def _check(request: Request, root: Path | None, item: str | None, view: str | No
 def _jobs(root: Path, item: str | None, view: str | None, plan: Path | None) -> list[Job | RunReport]:
     """What to run; an object of a plan that is not there becomes a failure in the report, not the end of all."""
     from kiss3d_cli.pipeline.dataset import find_jobs, is_number, read_plan
-    from kiss3d_cli.pipeline.many_runs import RunReport
 
     if plan is None:
         return [*find_jobs(root, str(item), view)]

@@ -12,9 +12,9 @@ from kiss3d_cli.core.errors import BadInput
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kiss3d_cli.pipeline.jobs import Job
+    from kiss3d_cli.pipeline.jobs import Job, RunReport
     from kiss3d_cli.pipeline.launch import Request
-    from kiss3d_cli.pipeline.many_runs import ManyFinished, RunReport
+    from kiss3d_cli.pipeline.many_runs import ManyFinished
 
 RAY = "--ray"
 _ADDRESS = re.compile(r"auto|local|ray://\S+|[^/\s]+:\d+")

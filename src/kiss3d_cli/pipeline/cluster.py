@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from kiss3d_cli.core.errors import BadInput, Kiss3dError, Missing
-from kiss3d_cli.pipeline.jobs import Job
+from kiss3d_cli.pipeline.jobs import Job, RunReport
 from kiss3d_cli.pipeline.launch import Request
-from kiss3d_cli.pipeline.many_runs import ManyFinished, RunReport, finish
+from kiss3d_cli.pipeline.many_runs import ManyFinished, finish
 from kiss3d_cli.pipeline.run_folder import RunFolder
 from kiss3d_cli.pipeline.shards import Shard, run_shard
 

@@ -32,6 +32,37 @@ class Job:
     notes: str = ""
 
 
+@dataclass(frozen=True)
+class RunReport:
+    """What came of a job.
+
+    Attributes:
+        name: of the run.
+        item, view, notes: which picture, and what the plan says about it.
+        status: done, skipped (it was done before), same (as another one of them) or failed.
+        run_dir: its folder; None if it could not be started.
+        mesh: its result; None without one.
+        seconds: wall time of this attempt.
+        error: why it failed, else None.
+        exit_code: of that error.
+        hint: what helps against it, if anything does.
+        metrics: the columns of a table, from metrics.json; None without it.
+    """
+
+    name: str
+    item: str
+    view: int | None
+    notes: str
+    status: str
+    run_dir: str | None = None
+    mesh: str | None = None
+    seconds: float = 0.0
+    error: str | None = None
+    exit_code: int = 0
+    metrics: dict[str, float | None] | None = None
+    hint: str | None = None
+
+
 def is_many(pictures: Sequence[Path]) -> bool:
     """Whether this asks for many runs: several paths, a folder or a list."""
     return len(pictures) > 1 or any(path.is_dir() or path.suffix.lower() == LIST_SUFFIX for path in pictures)

@@ -29,7 +29,7 @@ from kiss3d_cli.evaluation.scores import Score, ScoreTable, make_table
 from kiss3d_cli.pipeline import launch
 from kiss3d_cli.pipeline.batch import Order, execute_all
 from kiss3d_cli.pipeline.config import to_dict
-from kiss3d_cli.pipeline.jobs import Job
+from kiss3d_cli.pipeline.jobs import Job, RunReport
 from kiss3d_cli.pipeline.launch import Request
 from kiss3d_cli.pipeline.lock import locked
 from kiss3d_cli.pipeline.measure import columns_of
@@ -41,6 +41,8 @@ from kiss3d_cli.pipeline.stages import stages
 SCHEMA_VERSION = 1
 _EVERY = 2.0
 """Seconds between two writes of the reports, which are all written each time."""
+_RARELY = 50.0
+"""The same, over the seconds that the last write took: of ten thousand runs it takes half a second."""
 _LARGEST_METRICS = 4 * 2**20
 """Bytes of metrics.json."""
 _LONGEST_HINT = 120
@@ -50,37 +52,6 @@ TOGETHER = 100
 """Runs that go through the stages together: each holds its folder's lock, which is an open file."""
 DATASET_SETTINGS = ("eval.align=similarity",)
 """A data set's meshes are in units and frames of their own; any other layer of settings wins over this."""
-
-
-@dataclass(frozen=True)
-class RunReport:
-    """What came of one run.
-
-    Attributes:
-        name: of the run.
-        item, view, notes: which picture, and what the plan says about it.
-        status: done, skipped (it was done before), same (as another one of them) or failed.
-        run_dir: its folder; None if it could not be started.
-        mesh: its result; None without one.
-        seconds: wall time of this attempt.
-        error: why it failed, else None.
-        exit_code: of that error.
-        hint: what helps against it, if anything does.
-        metrics: the columns of a table, from metrics.json; None without it.
-    """
-
-    name: str
-    item: str
-    view: int | None
-    notes: str
-    status: str
-    run_dir: str | None = None
-    mesh: str | None = None
-    seconds: float = 0.0
-    error: str | None = None
-    exit_code: int = 0
-    metrics: dict[str, float | None] | None = None
-    hint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -159,10 +130,12 @@ class ManyRuns:
         self._announce, self._ended = announce, ended
         self._earlier = self._found(find_runs(folder))
         self._first: dict[str, int] = {}
-        self._written = -math.inf
+        self._keys: dict[int, str] = {}
+        self._next_write = -math.inf
         self._twin: dict[int, int] = {}
         self._causes: dict[str, str] = {}
         self.reports: list[RunReport | None] = [None if isinstance(job, Job) else job for job in jobs]
+        self._told = sum(report is not None for report in self.reports)
         self._open()
 
     def _open(self) -> None:
@@ -179,15 +152,14 @@ class ManyRuns:
         try:
             prepared = launch.prepare(own)
             given = {name: given_sha256(value) for name, value in job.inputs.items()}
-            key = self._key(given, prepared.record)
+            key = self._keys[number] = self._key(given, prepared.record)
             if self._once and self._first.setdefault(key, number) != number:
                 self._twin[number] = self._first[key]
                 return None
             run = self._take(number, key, stack)
             if run is not None and _is_done(run, own.until):
                 _settle(run)
-                self._tell(number, _report(_blank(job), run, "skipped", 0.0))
-                self._ended(run)
+                self.pass_over(number, run)
                 return None
             if run is None:
                 run = launch.open_run(prepared)
@@ -209,14 +181,20 @@ class ManyRuns:
         return task
 
     def _end(self, number: int, task: Task) -> None:
-        blank = _blank(self._jobs[number])
+        base = _blank(self._jobs[number])
         if task.error is None:
             seconds = sum(outcome.seconds for outcome in task.outcomes)
-            self._tell(number, _report(blank, task.folder, "done", seconds))
+            self._tell(number, _report(base, task.folder, "done", seconds))
+            self._went_well(number, task.folder)
         else:
             self._went_wrong(number, task.error)
-            self._tell(number, _failed(blank, task.folder, task.error))
+            self._tell(number, _failed(base, task.folder, task.error))
         self._ended(task.folder)
+
+    def pass_over(self, number: int, run: RunFolder) -> None:
+        """Report a run that was done before."""
+        self._tell(number, _report(_blank(self._jobs[number]), run, "skipped", 0.0))
+        self._ended(run)
 
     def is_twin(self, number: int) -> bool:
         """Whether a job is the same as another one of them."""
@@ -241,25 +219,30 @@ class ManyRuns:
     def _made(self, number: int, run: RunFolder) -> None:
         """A run folder was made for a job."""
 
+    def _went_well(self, number: int, run: RunFolder) -> None:
+        """A run was worked on and has ended well."""
+
     def _went_wrong(self, number: int, error: Kiss3dError) -> None:
         """A job failed."""
 
     def _tell(self, number: int, report: RunReport) -> None:
+        self._told += self.reports[number] is None
         self.reports[number] = report
-        told = sum(entry is not None for entry in self.reports)
         failure = ""
         if report.error is not None:
             first = self._causes.setdefault(report.error, report.name)
             failure = f": {' '.join(report.error.split())}" if first == report.name else f" as {first} did"
-        self._announce(f"{told} of {len(self._jobs)}: {report.name} {report.status}{failure}")
-        if time.monotonic() - self._written > _EVERY:
+        self._announce(f"{self._told} of {len(self._jobs)}: {report.name} {report.status}{failure}")
+        if time.monotonic() > self._next_write:
             self.write_reports()
 
     def write_reports(self) -> None:
         """Write what came of the runs so far."""
+        began = time.monotonic()
         told = [entry for entry in self.reports if entry is not None]
         _write(self._folder / REPORTS, {"runs": [asdict(entry) for entry in told]})
-        self._written = time.monotonic()
+        now = time.monotonic()
+        self._next_write = now + max(_EVERY, _RARELY * (now - began))
 
     def all_reports(self) -> tuple[RunReport, ...]:
         """The reports of all jobs, with those of equal pictures."""
@@ -282,9 +265,9 @@ def _blank(job: Job | RunReport) -> RunReport:
     return RunReport(job.name, job.item, job.view, job.notes, "failed")
 
 
-def _failed(blank: RunReport, run: RunFolder | None, error: Kiss3dError) -> RunReport:
+def _failed(base: RunReport, run: RunFolder | None, error: Kiss3dError) -> RunReport:
     place = None if run is None else str(run.path)
-    return replace(blank, error=str(error), exit_code=error.exit_code, hint=error.hint, run_dir=place)
+    return replace(base, error=str(error), exit_code=error.exit_code, hint=error.hint, run_dir=place)
 
 
 def _is_done(run: RunFolder, until: str | None) -> bool:
@@ -300,10 +283,10 @@ def _settle(run: RunFolder) -> None:
                 run.settle(stage)
 
 
-def _report(blank: RunReport, run: RunFolder, status: str, seconds: float) -> RunReport:
+def _report(base: RunReport, run: RunFolder, status: str, seconds: float) -> RunReport:
     mesh = launch.mesh_of(run)
     return replace(
-        blank,
+        base,
         status=status,
         run_dir=str(run.path),
         mesh=None if mesh is None else str(mesh),

@@ -9,6 +9,8 @@ process:
       run            the name of the run folder that was made for it
       failed         why it failed, and when: the others need not find that out for themselves
 
+What has ended well is told the others in `notices`.
+
 Shares are cut by guided self-scheduling (Polychronopoulos and Kuck, IEEE Trans. Computers 1987): a process claims half
 of an even share of what is left at a time. Early batches are large, so that each network is loaded once for many runs;
 late ones are small, so that nobody waits for the slowest.
@@ -26,13 +28,15 @@ from threading import Event
 
 from kiss3d_cli.core.errors import BadInput, Kiss3dError, RunInUse
 from kiss3d_cli.core.files import make_folder, read_bytes, write_durably
+from kiss3d_cli.core.hashing import json_sha256
 from kiss3d_cli.core.progress import Reporter, Silent
 from kiss3d_cli.core.records import BadRecord, Fields, parse_json, write_json
 from kiss3d_cli.pipeline.batch import Order, execute_all
-from kiss3d_cli.pipeline.jobs import Job
+from kiss3d_cli.pipeline.jobs import Job, RunReport
 from kiss3d_cli.pipeline.launch import Request
 from kiss3d_cli.pipeline.lock import is_locked, locked
-from kiss3d_cli.pipeline.many_runs import TOGETHER, ManyFinished, ManyRuns, RunReport, finish
+from kiss3d_cli.pipeline.many_runs import TOGETHER, ManyFinished, ManyRuns, finish
+from kiss3d_cli.pipeline.notices import Notice, Notices
 from kiss3d_cli.pipeline.run_folder import RUN, RunFolder, find_runs
 from kiss3d_cli.pipeline.runner import Task
 from kiss3d_cli.pipeline.stages import stages
@@ -40,6 +44,8 @@ from kiss3d_cli.pipeline.stages import stages
 CLAIMS = ".claims"
 _POLL = 1.0
 """Seconds between two looks at what others have claimed, when there is nothing else to do."""
+_RARELY, _LONGEST_POLL = 20.0, 10.0
+"""The same, over the seconds that the last look took, and at most."""
 _LARGEST = 2**16
 
 
@@ -87,20 +93,24 @@ def run_shard(
     many = _Claimed(jobs, request, folder, once, announce, ended)
     todo = deque(number for number in shard.order(len(jobs)) if many.reports[number] is None)
     elsewhere: deque[int] = deque()
+    looking = 0.0
     while todo or elsewhere:
         if not todo:
-            time.sleep(_POLL)
-            todo, elsewhere = elsewhere, todo
+            time.sleep(min(max(_POLL, _RARELY * looking), _LONGEST_POLL))
+            todo, elsewhere, looking = elsewhere, todo, 0.0
+        began = time.monotonic()
+        many.hear()
         size = min(TOGETHER, -(-len(todo) // (2 * shard.count)))
         with ExitStack() as stack:
             tasks: list[Task] = []
             while todo and len(tasks) < size:
                 number = todo.popleft()
-                task = many.begin(number, stack, reporter, cancelled)
+                task = None if many.reports[number] else many.begin(number, stack, reporter, cancelled)
                 if task is not None:
                     tasks.append(task)
                 elif many.reports[number] is None and not many.is_twin(number):
                     elsewhere.append(number)
+            looking += time.monotonic() - began
             execute_all(tasks, stages(), order)
     reports = many.all_reports()
     many.write_reports()
@@ -115,6 +125,17 @@ class _Claimed(ManyRuns):
         make_folder(self._claims)
         self._of: dict[int, Path] = {}
         self._since = time.time()
+        given = [(job.name, *map(str, job.inputs.values())) for job in self._jobs if isinstance(job, Job)]
+        asked = {**vars(self._request), "inputs": {}, "command": ""}
+        self._notices = Notices(self._claims, json_sha256({"jobs": repr(given), "request": repr(asked)}), self._since)
+
+    def hear(self) -> None:
+        """Take note of what the others have done."""
+        for notice in self._notices.heard():
+            run = RunFolder(self._folder / notice.run)
+            if notice.job < len(self._jobs) and self.reports[notice.job] is None and (run.path / RUN).is_file():
+                self._first.setdefault(notice.key, notice.job)
+                self.pass_over(notice.job, run)
 
     def begin(
         self, number: int, stack: ExitStack, reporter: Callable[[str], Reporter], cancelled: Event | None
@@ -153,6 +174,9 @@ class _Claimed(ManyRuns):
 
     def _made(self, number: int, run: RunFolder) -> None:
         write_durably(self._of[number] / "run", run.path.name.encode())
+
+    def _went_well(self, number: int, run: RunFolder) -> None:
+        self._notices.tell(Notice(number, self._keys[number], run.path.name))
 
     def _went_wrong(self, number: int, error: Kiss3dError) -> None:
         if (claim := self._of.get(number)) is not None and not isinstance(error, _FailedElsewhere):

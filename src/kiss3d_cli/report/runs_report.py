@@ -57,6 +57,15 @@ def write_runs_report(parent: Path, announce: Callable[[str], None] = lambda _te
     return path
 
 
+def is_newer(parent: Path, runs: Sequence[RunFolder]) -> bool:
+    """Whether the page was written after every run's report, each of which is written when its run ends."""
+    try:
+        written = (parent / INDEX).lstat().st_mtime_ns
+        return all((run.path / REPORT).lstat().st_mtime_ns < written for run in runs)
+    except OSError:
+        return False
+
+
 def runs_report(parent: Path, announce: Callable[[str], None] = lambda _text: None) -> str:
     """The page. A run that can't be read has a row that says so.
 
