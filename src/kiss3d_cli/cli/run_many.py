@@ -146,6 +146,7 @@ def _check(request: Request, root: Path | None, item: str | None, view: str | No
 def _jobs(root: Path, item: str | None, view: str | None, plan: Path | None) -> list[Job | RunReport]:
     """What to run; an object of a plan that is not there becomes a failure in the report, not the end of all."""
     from kiss3d_cli.pipeline.dataset import find_jobs, is_number, read_plan
+    from kiss3d_cli.pipeline.jobs import RunReport
 
     if plan is None:
         return [*find_jobs(root, str(item), view)]
