@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import trimesh
 
-from kiss3d_cli.geometry.cameras import bundle_cameras
+from kiss3d_cli.geometry.cameras import Cameras, bundle_cameras, orbit_cameras
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.truncated import Grid
 from kiss3d_cli.models.wavemesh.config import WaveMeshConfig
@@ -14,6 +14,7 @@ from kiss3d_cli.models.wavemesh.views import PosedImages
 from kiss3d_cli.training.fields import Field, field_of
 from kiss3d_cli.training.looks import draw_look
 
+CAMERA_KEYS = ("world_to_camera", "projection")
 GRID = Grid(16)
 TINY = WaveMeshConfig(resolution=16, widths=(16, 16), patch_width=16, layers=1, lifted=8, steps=100)
 
@@ -33,12 +34,18 @@ def lamp() -> Mesh:
     return mesh_of(trimesh.util.concatenate([foot, head]))
 
 
-def field(mesh: Mesh | None = None) -> Field:
+def around() -> Cameras:
+    """The ring and two cameras of other heights, distances and fields of view."""
+    ring, high, low = bundle_cameras(), orbit_cameras([40.0], 50.0, 5.0, 25.0), orbit_cameras([250.0], -20.0, 3.0, 45.0)
+    return Cameras(*(torch.cat([getattr(one, key) for one in (ring, high, low)]) for key in CAMERA_KEYS))
+
+
+def field(mesh: Mesh | None = None, cameras: Cameras | None = None) -> Field:
     mesh = mesh or lamp()
     look = draw_look(np.random.default_rng(0))
     look = type(look)(**{**vars(look), "unlit": True, "smooth": False, "texture": 0.0, "outline": 0.0})
     assert mesh.colors is not None
-    return field_of(mesh, look, mesh.colors, GRID, 2 * GRID.cell)
+    return field_of(mesh, look, mesh.colors, GRID, 2 * GRID.cell, cameras=cameras)
 
 
 def random_views(count: int, size: int = 64, seed: int = 0) -> PosedImages:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from kiss3d_cli.core.errors import BadInput, Missing
+from kiss3d_cli.geometry.cameras import Cameras, bundle_cameras
 from kiss3d_cli.models.wavemesh.config import WaveMeshConfig
 from kiss3d_cli.models.wavemesh.inference import Sampling, draw
 from kiss3d_cli.models.wavemesh.weights import load
@@ -18,9 +19,14 @@ from kiss3d_cli.training.fields import FieldRecipe, FieldShard, field_path, make
 from kiss3d_cli.training.finish import finish
 from kiss3d_cli.training.loop import TrainSettings, train
 from kiss3d_cli.training.wavemesh import FieldBatches, WaveMeshTask, mirrored, overlap, tensors, turned
-from wavemesh_objects import GRID, TINY, field, lamp
+from wavemesh_objects import GRID, TINY, around, field, lamp
 
 SETTINGS = TrainSettings(batch=2, steps=12, rate=3e-3, warmup=0.1, average=0.8)
+
+
+def cameras_of(found: fields.Field) -> Cameras:
+    poses = torch.from_numpy(np.array(found.poses))
+    return Cameras(poses, around().projection[: len(poses)])
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +40,7 @@ def shard(tmp_path_factory):
 
 def test_the_hull_holds_the_object_and_the_views_show_it(shard):
     found = FieldShard(field_path(shard, 0)).read(0)
-    truth, hull, images = tensors([found], np.ones((1, 4), bool), np.ones(1, bool))
+    truth, hull, images = tensors([found], [range(4)], np.ones(1, bool))
     inside, allowed = truth < 0, hull < 0
     assert int(inside.sum()) > 100
     assert int((inside & ~allowed).sum()) <= 0.02 * int(inside.sum())
@@ -51,21 +57,52 @@ def test_a_turned_field_is_that_of_the_turned_object(quarters):
     angle = -quarters * math.pi / 2
     c, s = math.cos(angle), math.sin(angle)
     rotation = torch.tensor([[c, 0, s], [0, 1, 0], [-s, 0, c]])
-    wanted = field(mesh.with_vertices(mesh.vertices @ rotation.T))
-    found = turned(field(mesh), quarters)
+    found = turned(field(mesh, around()), quarters)
+    wanted = field(mesh.with_vertices(mesh.vertices @ rotation.T), cameras_of(found))
     assert np.mean((found.truth < 0) != (wanted.truth < 0)) < 0.01
     assert np.abs(found.hulls.astype(float) - wanted.hulls).mean() < 0.01
     assert np.abs(found.pictures.astype(float) - wanted.pictures).mean() < 1.0
+    assert np.allclose(found.poses[:4], bundle_cameras().world_to_camera, atol=1e-6)
 
 
 def test_a_mirrored_field_is_that_of_the_mirrored_object():
     mesh = lamp()
     other = mesh.with_vertices(mesh.vertices * torch.tensor([-1.0, 1, 1]))
-    wanted = field(type(other)(other.vertices, other.faces.flip(1), mesh.colors))
-    found = mirrored(field(mesh))
+    found = mirrored(field(mesh, around()))
+    wanted = field(type(other)(other.vertices, other.faces.flip(1), mesh.colors), cameras_of(found))
     assert np.mean((found.truth < 0) != (wanted.truth < 0)) < 0.01
     assert np.abs(found.hulls.astype(float) - wanted.hulls).mean() < 0.01
     assert np.abs(found.pictures.astype(float) - wanted.pictures).mean() < 1.0
+    assert np.allclose(found.poses[:4], bundle_cameras().world_to_camera, atol=1e-6)
+
+
+def test_random_cameras_see_the_whole_object_and_the_hull_of_any_of_them_holds_it():
+    mesh = fields.placed(lamp())
+    cameras = fields.ring_and_around(mesh, np.random.default_rng(0))
+    found = field(mesh, cameras)
+    masks = found.pictures[4:, ..., 6]
+    edge = np.concatenate([masks[:, :, [0, -1]].ravel(), masks[:, [0, -1]].ravel()])
+    assert found.poses.shape == (8, 4, 4)
+    assert not edge.any()
+    for view in range(8):
+        assert np.mean(found.hulls[view][found.truth < 0] < 0) > 0.98
+    truth, hull, images = tensors([found, found], [[5], [6, 4, 1]], np.ones(2, bool))
+    assert images.given.tolist() == [[True, False, False], [True, True, True]]
+    assert np.array_equal(hull[0].numpy(), found.hulls[5].astype(np.float32))
+    assert overlap(truth[0], hull[0]) < overlap(truth[1], hull[1]) < 1
+    # the points of the surface are seen where their own view shows it: poses and focal lengths are those of the pictures
+    middle = images.rows([1]).seen_at(mesh.vertices)
+    assert float(middle[..., :2].abs().max()) < 1
+
+
+def test_batches_come_from_the_ring_and_from_anywhere(tmp_path):
+    one = field(None, around())
+    write_fields(field_path(tmp_path, 0), [one], ["lamp"], FieldRecipe(None, resolution=16))
+    seen = [FieldBatches(tmp_path, TINY, 4, 0).batch(step).images for step in range(12)]
+    counts = {int(count) for images in seen for count in images.given.sum(1)}
+    assert counts >= {1, 2, 3, 4, 5, 6}
+    focal = {round(float(value), 3) for images in seen for value in images.focal.unique()}
+    assert len(focal) == 3
 
 
 def test_the_loss_falls_goes_on_where_it_stopped_and_what_is_exported_loads(shard, tmp_path, monkeypatch):
@@ -132,6 +169,6 @@ def test_ten_objects_are_learned_by_heart(tmp_path, monkeypatch):
     shard = FieldShard(field_path(tmp_path, 0))
     found = []
     for number in range(shard.count):
-        truth, hull, images = tensors([shard.read(number)], np.ones((1, 4), bool), np.ones(1, bool))
+        truth, hull, images = tensors([shard.read(number)], [range(4)], np.ones(1, bool))
         found.append(overlap(draw(network, hull, images, Sampling(steps=25))[0], truth[0]))
     assert np.mean(found) >= 0.95

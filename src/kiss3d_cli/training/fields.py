@@ -1,7 +1,8 @@
-"""Objects as signed distances with four posed views: what a network learns reconstruction from.
+"""Objects as signed distances with posed views: what a network learns reconstruction from.
 
-A view is a ring's (front, right, back, left), as a run's bundle has them. For each there is the distance to its
-silhouette at every cell, so that the visual hull of any of the views is the largest of theirs.
+The first four views are the ring's (front, right, back, left), as a run's bundle has them; the others stand anywhere
+about the object. For each there is the distance to its silhouette at every cell, so that the visual hull of any of the
+views is the largest of theirs.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from torch.nn import functional
 from kiss3d_cli.core.errors import BadInput, Missing
 from kiss3d_cli.core.folders import entries
 from kiss3d_cli.core.records import BadRecord, parse_json
-from kiss3d_cli.geometry.cameras import Cameras, bundle_cameras
+from kiss3d_cli.geometry.cameras import Cameras, bundle_cameras, orbit_cameras
 from kiss3d_cli.geometry.inflate.inflate import shrink_into_views
 from kiss3d_cli.geometry.mesh import Mesh, face_normals, vertex_normals
 from kiss3d_cli.geometry.rasterize import interpolate, rasterize
@@ -37,9 +38,11 @@ from kiss3d_cli.training.looks import Look, draw_look, shade
 from kiss3d_cli.training.objects import Entry, read_object
 from kiss3d_cli.training.procedural import draw_object
 
-FORMAT = "kiss3d-fields-1"
+FORMAT = "kiss3d-fields-2"
 OBJECTS = 16
 """Of a shard."""
+RING, AROUND = 4, 4
+"""Views at the bundle's places, and views from anywhere."""
 IMAGE = 64
 """Pixels a side of a picture; silhouettes are twice as fine."""
 LARGEST_SIDE = 0.95
@@ -69,11 +72,14 @@ class Field:
     Attributes:
         truth: at every cell. hulls: to the silhouette of each view, at every cell.
         pictures: colours on white, camera-space normals (0 .. 255 for -1 .. 1), the object's share of each pixel.
+        poses: from the world to each camera, rigid. focal: focal length over half the picture's side.
     """
 
     truth: Float[np.ndarray, "R R R"]
     hulls: Float[np.ndarray, "V R R R"]
     pictures: UInt8[np.ndarray, "V S S 7"]
+    poses: Float[np.ndarray, "V 4 4"]
+    focal: Float[np.ndarray, " V"]
 
 
 KEYS = tuple(entry.name for entry in dataclasses.fields(Field))
@@ -91,6 +97,26 @@ def placed(mesh: Mesh, turn: float = 0.0, share: float = 1.0) -> Mesh:
     low, high = vertices.amin(0), vertices.amax(0)
     vertices = (vertices - (low + high) / 2) * (2 * LARGEST_SIDE * share / float((high - low).max()))
     return shrink_into_views(mesh.with_vertices(vertices), bundle_cameras())
+
+
+def ring_and_around(mesh: Mesh, rng: np.random.Generator) -> Cameras:
+    """The bundle's cameras, then some at any azimuth, mostly a little from above, that see the whole object: the hull
+    of a picture that cuts it off would not hold it.
+
+    Args:
+        mesh: in its place. rng: decides where they stand, and their fields of view (20 to 45 degrees).
+    """
+    ring = bundle_cameras()
+    poses, projections = [ring.world_to_camera], [ring.projection]
+    reach = float(mesh.vertices.norm(dim=-1).max())
+    for _ in range(AROUND):
+        elevation = float(np.clip(rng.normal(8, 12) if rng.random() < 0.6 else rng.uniform(-30, 60), -35, 70))
+        fov = float(rng.uniform(20, 45))
+        distance = max(2.1, reach * float(rng.uniform(1.02, 1.25)) / math.sin(math.radians(fov / 2)))
+        camera = orbit_cameras([float(rng.uniform(0, 360))], elevation, distance, fov)
+        poses.append(camera.world_to_camera)
+        projections.append(camera.projection)
+    return Cameras(torch.cat(poses), torch.cat(projections))
 
 
 def pictures(
@@ -136,14 +162,21 @@ def draw_field(mesh: Mesh, rng: np.random.Generator, grid: Grid, truncation: flo
     turn = 0.0 if rng.random() < 0.5 else float(rng.uniform(0, 2 * math.pi))
     mesh = placed(mesh, turn, float(rng.uniform(0.85, 1)))
     colors = torch.full_like(mesh.vertices, 0.6) if mesh.colors is None else mesh.colors
-    return field_of(mesh, look, look.recolored(colors, mesh.vertices, rng), grid, truncation, size)
+    colors = look.recolored(colors, mesh.vertices, rng)
+    return field_of(mesh, look, colors, grid, truncation, size, ring_and_around(mesh, rng))
 
 
 def field_of(
-    mesh: Mesh, look: Look, colors: Float[Tensor, "N 3"], grid: Grid, truncation: float, size: int = IMAGE
+    mesh: Mesh,
+    look: Look,
+    colors: Float[Tensor, "N 3"],
+    grid: Grid,
+    truncation: float,
+    size: int = IMAGE,
+    cameras: Cameras | None = None,
 ) -> Field:
-    """An object that is in its place already; raises BadInput as `draw_field`."""
-    cameras = bundle_cameras()
+    """An object that is in its place already, seen by some cameras, by default the bundle's; raises as `draw_field`."""
+    cameras = bundle_cameras() if cameras is None else cameras
     fine = pictures(mesh, cameras, look, colors, 2 * size)
     masks = fine[..., 6]
     if bool((masks.flatten(1).sum(1) < 16).any()):
@@ -158,6 +191,8 @@ def field_of(
         truth.numpy().astype(np.float16),
         hulls.numpy().astype(np.float16),
         (small.clamp(0, 1) * 255).round().to(torch.uint8).numpy(),
+        cameras.world_to_camera.numpy().astype(np.float32),
+        cameras.projection[:, 0, 0].numpy().astype(np.float32),
     )
 
 
@@ -226,8 +261,10 @@ class FieldShard:
             "truth": (self.count, *cube),
             "hulls": (self.count, views, *cube),
             "pictures": (self.count, views, self.image, self.image, 7),
+            "poses": (self.count, views, 4, 4),
+            "focal": (self.count, views),
         }
-        if shapes != wanted or not self.count:
+        if shapes != wanted or not self.count or views < RING:
             raise BadInput("the fields are damaged: their parts do not fit together", place=str(path), hint=hint)
 
     def read(self, number: int) -> Field:

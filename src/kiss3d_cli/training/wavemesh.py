@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import cast
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kiss3d_cli.core.errors import BadInput
-from kiss3d_cli.geometry.cameras import bundle_cameras, orbit_cameras
+from kiss3d_cli.geometry.cameras import orbit_cameras
 from kiss3d_cli.geometry.extract.flexicubes import isosurface
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.render import render_normals
@@ -24,13 +24,18 @@ from kiss3d_cli.models.wavemesh.inference import Sampling, draw
 from kiss3d_cli.models.wavemesh.network import Learned, WaveMesh
 from kiss3d_cli.models.wavemesh.views import PosedImages
 from kiss3d_cli.models.wavemesh.weights import export
-from kiss3d_cli.training.fields import REMAKE, Field, FieldShard, find_fields
+from kiss3d_cli.training.fields import REMAKE, RING, Field, FieldShard, find_fields
 from kiss3d_cli.training.task import Batches, Task
 
 HIDDEN = 0.1
 """Share of samples whose pictures are hidden, for guidance."""
+ANYWHERE = 0.3
+"""Share of batches that are seen from any one to eight places; the others are seen from the ring's."""
 FEWER = 0.25
-"""Share of samples that are seen from fewer than four sides."""
+"""Share of the others' samples that are seen from fewer than four sides."""
+QUARTER = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 0, 1]], np.float32)
+"""The world turned by 90 degrees about y, from the turned to the unturned: the right becomes the front."""
+MIRROR = np.diag(np.array([-1, 1, 1, 1], np.float32))
 NO_NORMALS = 0.15
 """Share of samples whose normals are not known."""
 MEASURED = 24
@@ -64,41 +69,47 @@ class Batch:
 
 def turned(field: Field, quarters: int) -> Field:
     """The object turned so that what the view `quarters` columns to the right showed is its front."""
-    truth, hulls = field.truth, field.hulls
-    for _ in range(quarters % 4):
+    truth, hulls, poses = field.truth, field.hulls, field.poses
+    for _ in range(quarters % RING):
         truth = truth.swapaxes(-1, -3)[..., ::-1, :, :]
         hulls = hulls.swapaxes(-1, -3)[..., ::-1, :, :]
-    return Field(truth, np.roll(hulls, -quarters, 0), np.roll(field.pictures, -quarters, 0))
+        poses = poses @ QUARTER
+    order = [*np.roll(np.arange(RING), -quarters), *range(RING, len(poses))]
+    return Field(truth, hulls[order], field.pictures[order], poses[order], field.focal[order])
 
 
 def mirrored(field: Field) -> Field:
-    """Left and right exchanged."""
-    order = [0, 3, 2, 1]
+    """Left and right exchanged, of the world and of every picture."""
+    order = [0, 3, 2, 1, *range(RING, len(field.poses))]
     pictures = field.pictures[order][:, :, ::-1].copy()
     pictures[..., 3] = 255 - pictures[..., 3]
-    return Field(field.truth[::-1], field.hulls[order][:, ::-1], pictures)
+    poses = MIRROR @ field.poses[order] @ MIRROR
+    return Field(field.truth[::-1], field.hulls[order][:, ::-1], pictures, poses, field.focal[order])
 
 
 def tensors(
-    found: list[Field], given: Bool[np.ndarray, "B V"], normals: Bool[np.ndarray, " B"]
+    found: list[Field], views: Sequence[Sequence[int]], normals: Bool[np.ndarray, " B"]
 ) -> tuple[Float[Tensor, "B R R R"], Float[Tensor, "B R R R"], PosedImages]:
     """Truth, hull and pictures of some objects.
 
     Args:
-        given: which views are. normals: whose are known.
+        views: the numbers of those that are given of each object. normals: whose are known.
     """
+    most = max(len(some) for some in views)
+    there = torch.tensor([[place < len(some) for place in range(most)] for some in views])
+    picked = [[*some, *[some[0]] * (most - len(some))] for some in views]
+
+    def stacked(name: str) -> Tensor:
+        rows = [getattr(field, name)[some] for field, some in zip(found, picked, strict=True)]
+        return torch.from_numpy(np.stack(rows)).float()
+
     truth = torch.from_numpy(np.stack([field.truth for field in found])).float()
-    hulls = torch.from_numpy(np.stack([field.hulls for field in found])).float()
-    there = torch.from_numpy(given)
-    hull = hulls.masked_fill(~there[..., None, None, None], -1.0).amax(1)
-    planes = torch.from_numpy(np.stack([field.pictures for field in found])).float().movedim(-1, 2) / 255
+    hull = stacked("hulls").amax(1)
+    planes = stacked("pictures").movedim(-1, 2) / 255
     planes[:, :, 3:6] = planes[:, :, 3:6] * 2 - 1
     planes[:, :, 3:6] *= torch.from_numpy(normals).float()[:, None, None, None, None]
     planes = planes * there[..., None, None, None]
-    cameras = bundle_cameras()
-    count = len(found)
-    poses = cameras.world_to_camera.expand(count, -1, 4, 4)
-    return truth, hull, PosedImages(planes, poses, cameras.projection[:, 0, 0].expand(count, -1), there)
+    return truth, hull, PosedImages(planes, stacked("poses"), stacked("focal"), there)
 
 
 class FieldBatches(Batches[Batch]):
@@ -124,11 +135,9 @@ class FieldBatches(Batches[Batch]):
             field = self.opened[path].read(int(rng.integers(self.opened[path].count)))
             field = turned(field, int(rng.integers(4)))
             found.append(mirrored(field) if rng.random() < 0.5 else field)
-        given = np.ones((self.size, 4), bool)
-        for row in given:
-            if rng.random() < FEWER:
-                row[rng.permutation(4)[: rng.integers(1, 4)]] = False
-        truth, hull, images = tensors(found, given, rng.random(self.size) >= NO_NORMALS)
+        anywhere = rng.random() < ANYWHERE
+        views = [drawn_views(rng, len(field.poses), anywhere) for field in found]
+        truth, hull, images = tensors(found, views, rng.random(self.size) >= NO_NORMALS)
         generator = torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))
         transform = self.config.transform
         return Batch(
@@ -139,6 +148,14 @@ class FieldBatches(Batches[Batch]):
             torch.randint(self.config.steps, (self.size,), generator=generator),
             torch.randn(self.size, transform.side**3, transform.channels, generator=generator),
         )
+
+
+def drawn_views(rng: np.random.Generator, views: int, anywhere: bool) -> list[int]:
+    """One to all of an object's views; or of the ring's, then mostly all four."""
+    if anywhere:
+        return rng.permutation(views)[: rng.integers(1, views + 1)].tolist()
+    lacking = int(rng.integers(1, RING)) if rng.random() < FEWER else 0
+    return sorted(rng.permutation(RING)[lacking:].tolist())
 
 
 def opened(path: Path, config: WaveMeshConfig) -> FieldShard:
@@ -177,7 +194,7 @@ def overlap(one: Float[Tensor, "R R R"], other: Float[Tensor, "R R R"]) -> float
 
 
 class WaveMeshTask(Task[Batch]):
-    """The wavelet diffusion model, on objects as signed distances with four views."""
+    """The wavelet diffusion model, on objects as signed distances with posed views."""
 
     name = "wavemesh"
     leading, measure = "field", "Mean error of truncated distances near the surface, in truncations"
@@ -215,7 +232,7 @@ class WaveMeshTask(Task[Batch]):
         rows: list[np.ndarray] = []
         total: dict[str, list[float]] = {key: [] for key in ("field", "hull", "iou", "hull_iou")}
         for _, field in all_fields(held_out, self.config, min(limit, MEASURED)):
-            truth, hull, images = tensors([field], np.ones((1, 4), bool), np.ones(1, bool))
+            truth, hull, images = tensors([field], [range(RING)], np.ones(1, bool))
             sample = draw(network, hull, images, Sampling(HELD_OUT_STEPS))[0]
             near = (truth[0] < 1) | (hull[0] < 1)
             total["field"].append(float((sample - truth[0])[near].abs().mean()))
@@ -265,7 +282,7 @@ def measured_scale(network: WaveMesh, folder: Path, objects: int = 16) -> Float[
     """The standard deviation of each channel's difference to the hull's coefficients, over the first objects."""
     found = []
     for _, field in all_fields(folder, network.config, objects):
-        truth, hull, _ = tensors([field], np.ones((1, 4), bool), np.ones(1, bool))
+        truth, hull, _ = tensors([field], [range(RING)], np.ones(1, bool))
         where = network.occupied(hull)[0]
         found.append(network.config.transform.analyse(truth - hull)[0][where])
     return torch.cat(found).square().mean(0).sqrt().clamp_min(1e-3)
