@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from checkpoints import chat, florence2, flux, isnet, prm, tensors, zero123plus
+from checkpoints import chat, dinov2, florence2, flux, isnet, prm, tensors, zero123plus
 
 MODELS = {
     "isnet": isnet.write,
@@ -18,6 +18,7 @@ MODELS = {
     "zero123plus": zero123plus.write,
     "prm": prm.write,
     "flux": flux.write,
+    "dinov2": dinov2.write,
 }
 
 SEED = 5

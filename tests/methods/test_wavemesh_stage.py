@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -15,9 +17,10 @@ from kiss3d_cli.geometry.surface.topology import report
 from kiss3d_cli.image.bundle import Bundle, write_bundle
 from kiss3d_cli.methods.base import Context, Machine, Prospect
 from kiss3d_cli.methods.reconstruct.wavemesh import WaveMesh, WaveMeshSettings
+from kiss3d_cli.models.wavemesh.inference import Sampling, check_request
 from kiss3d_cli.models.wavemesh.network import WaveMesh as Network
 from kiss3d_cli.models.wavemesh.weights import export
-from wavemesh_objects import TINY, awake, lamp
+from wavemesh_objects import TINY, awake, lamp, random_views
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +38,15 @@ def made(tmp_path_factory):
     return folder
 
 
-def run(made, tmp_path, **changes):
-    settings = WaveMeshSettings(weights=str(made / "weights.safetensors"), radius=4.15, seed=0, steps=2, **changes)
+def run(made, tmp_path, weights="weights", models=None, **changes):
+    settings = WaveMeshSettings(weights=str(made / f"{weights}.safetensors"), radius=4.15, seed=0, steps=2, **changes)
     tmp_path.mkdir(parents=True, exist_ok=True)
     context = Context({"bundle/bundle.png": made / "bundle.png"}, tmp_path, Progress("reconstruct"), tmp_path)
     method = WaveMesh()
     device = resolve("cpu")
     method.require(settings, Prospect(device, lambda _name: 0.0))
-    with method.open(settings, Machine(device, {})) as opened:
+    assert set(method.models(settings)) == set(models or {})
+    with method.open(settings, Machine(device, models or {})) as opened:
         opened(context)
     return context
 
@@ -58,6 +62,24 @@ def test_a_closed_mesh_near_the_hull_and_the_best_of_the_samples_is_kept(made, t
     assert facts["samples"][facts["kept"]]["silhouettes"] > 0.6
     run(made, tmp_path / "second", samples=2)
     assert (tmp_path / "first" / "mesh.ply").read_bytes() == (tmp_path / "second" / "mesh.ply").read_bytes()
+
+
+def test_weights_that_were_trained_with_dinov2_ask_for_it_and_see_by_it(made, tmp_path, tiny_models):
+    config = dataclasses.replace(TINY, frozen=32)
+    torch.manual_seed(0)
+    network = awake(Network(config))
+    network.scale.fill_(0.1)
+    export(made / "described.safetensors", config, network.state_dict())
+    with torch.no_grad():
+        network.encoder.frozen.weight.mul_(-1)
+    export(made / "otherwise.safetensors", config, network.state_dict())
+    models = {"dinov2": tiny_models / "facebook" / "dinov2-base"}
+    for name in ("described", "otherwise"):
+        run(made, tmp_path / name, name, models)
+    meshes = [(tmp_path / name / "mesh.ply").read_bytes() for name in ("described", "otherwise")]
+    assert meshes[0] != meshes[1]
+    with pytest.raises(BadInput, match="0 channels of features, for a network that was trained with 32"):
+        check_request(network, torch.full((1, 16, 16, 16), -1.0), random_views(1), Sampling(1), "views")
 
 
 def test_without_weights_the_training_is_named():

@@ -90,7 +90,7 @@ def test_random_cameras_see_the_whole_object_and_the_hull_of_any_of_them_holds_i
     assert images.given.tolist() == [[True, False, False], [True, True, True]]
     assert np.array_equal(hull[0].numpy(), found.hulls[5].astype(np.float32))
     assert overlap(truth[0], hull[0]) < overlap(truth[1], hull[1]) < 1
-    # the points of the surface are seen where their own view shows it: poses and focal lengths are those of the pictures
+    # poses and focal lengths are those of the pictures: the whole object lies in them
     middle = images.rows([1]).seen_at(mesh.vertices)
     assert float(middle[..., :2].abs().max()) < 1
 

@@ -39,6 +39,14 @@ def wavemesh(
     widths: Annotated[str, typer.Option(help="Channels of the sites and of each halving of their grid.")] = (
         "32,64,128,256"
     ),
+    features: Annotated[
+        str,
+        typer.Option(
+            help="Of the views' patches: own, learned along; frozen, with a pretrained network's too; auto takes "
+            "it on a GPU where its weights are here."
+        ),
+    ] = "auto",
+    root: Annotated[Path | None, typer.Option(help="The models' folder, as of kiss3d models pull --root.")] = None,
     share: Annotated[float | None, typer.Option(min=0.001, max=1, help="Share of the objects that is used.")] = None,
     precision: Annotated[str, typer.Option(help="no, bf16 or fp16.")] = "no",
     seed: Annotated[
@@ -50,6 +58,7 @@ def wavemesh(
     """Train reconstruction from four views, or go on; killed at any moment it goes on from its last checkpoint."""
     from kiss3d_cli.core.errors import BadInput
     from kiss3d_cli.models.wavemesh.config import WaveMeshConfig
+    from kiss3d_cli.models.wavemesh.described import described_by
     from kiss3d_cli.training.finish import finish
     from kiss3d_cli.training.loop import settings_with, train
     from kiss3d_cli.training.wavemesh import WaveMeshTask
@@ -61,15 +70,17 @@ def wavemesh(
     except ValueError:
         hint = "give whole numbers with commas: 32,64,128,256"
         raise BadInput(f"{widths} can't be the widths", place="--widths", hint=hint) from None
+    describe = described_by(features, root, device)
     config = WaveMeshConfig(
-        resolution=resolution, wavelet=wavelet, level=level, schedule=schedule, prediction=prediction, widths=channels
-    )
+        resolution=resolution, wavelet=wavelet, level=level, schedule=schedule, prediction=prediction, widths=channels,
+        frozen=0 if describe is None else describe.width,
+    )  # fmt: skip
     settings = settings_with(
         steps=steps, minutes=minutes, batch=batch, accumulate=accumulate, rate=rate, share=share, seed=seed,
         precision=precision,
     )  # fmt: skip
     there = held_out if held_out is not None and held_out.is_dir() else None
-    task = WaveMeshTask(views, there, config)
+    task = WaveMeshTask(views, there, config, describe)
     found = finish(task, train(task, out, settings, device=device, say=note), out)
     if json_output:
         print_json({"weights": str(found.weights), "sha256": found.sha256, "report": str(found.report)})

@@ -19,13 +19,13 @@ from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.render import render_normals
 from kiss3d_cli.geometry.surface.components import keep_large_components
 from kiss3d_cli.geometry.truncated import Grid, hull_distances
-from kiss3d_cli.methods.base import Context
+from kiss3d_cli.methods.base import Context, Machine
 from kiss3d_cli.methods.bundle.drawn import drawn
 from kiss3d_cli.methods.bundle.elsewhere import cameras_of
-from kiss3d_cli.methods.reconstruct.wavemesh import WaveMeshSettings
+from kiss3d_cli.methods.reconstruct.wavemesh import DINOV2, WaveMeshSettings
 from kiss3d_cli.models.wavemesh.config import HULL_SIZE, MOST_VIEWS
 from kiss3d_cli.models.wavemesh.inference import Sampling, draw, planes_of
-from kiss3d_cli.models.wavemesh.views import PosedImages
+from kiss3d_cli.models.wavemesh.views import PatchFeatures, PosedImages
 from kiss3d_cli.models.wavemesh.weights import LoadedWaveMesh, load
 
 Network = Callable[[], LoadedWaveMesh]
@@ -36,6 +36,15 @@ PLACE = "bundle/bundle.png"
 def loaded(settings: WaveMeshSettings) -> LoadedWaveMesh:
     assert settings.weights is not None
     return load(Path(settings.weights))
+
+
+def describing(machine: Machine) -> PatchFeatures | None:
+    """DINOv2, if the weights were trained with it."""
+    if DINOV2 not in machine.models:
+        return None
+    from kiss3d_cli.models.dinov2.features import Features
+
+    return machine.once(DINOV2, lambda: Features(machine.models[DINOV2], torch.device("cpu")))
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,7 @@ def surfaces(volumes: Float[Tensor, "M R R R"]) -> list[Mesh]:
     return [keep_large_components(isosurface(volume, (first,) * 3, (last,) * 3)) for volume in filled]
 
 
-def reconstruct(settings: WaveMeshSettings, network: Network, context: Context) -> None:
+def reconstruct(settings: WaveMeshSettings, network: Network, context: Context, machine: Machine) -> None:
     """Writes the sample that agrees best with the bundle."""
     bundle = drawn(context)
     if len(bundle.mask) > MOST_VIEWS:
@@ -89,8 +98,6 @@ def reconstruct(settings: WaveMeshSettings, network: Network, context: Context) 
             place="reconstruct.method",
             hint="--set reconstruct.method=hull",
         )
-    if bundle.views is not None:
-        context.warnings.append("The network was trained on the four views of a bundle, and these stand elsewhere.")
     cameras = cameras_of(bundle, settings.radius)
     context.progress(0.02, "loading the network")
     found = network()
@@ -105,7 +112,7 @@ def reconstruct(settings: WaveMeshSettings, network: Network, context: Context) 
         cameras.world_to_camera[None],
         cameras.projection[None, :, 0, 0],
         torch.ones(1, len(cameras), dtype=torch.bool),
-    )
+    ).described(describing(machine), config.patches)
     sampling = Sampling(settings.steps, settings.sampler, settings.guidance, settings.samples, settings.seed)
     volumes = draw(
         found.network,

@@ -22,7 +22,7 @@ from kiss3d_cli.geometry.truncated import Grid
 from kiss3d_cli.models.wavemesh.config import WaveMeshConfig
 from kiss3d_cli.models.wavemesh.inference import Sampling, draw
 from kiss3d_cli.models.wavemesh.network import Learned, WaveMesh
-from kiss3d_cli.models.wavemesh.views import PosedImages
+from kiss3d_cli.models.wavemesh.views import PatchFeatures, PosedImages
 from kiss3d_cli.models.wavemesh.weights import export
 from kiss3d_cli.training.fields import REMAKE, RING, Field, FieldShard, find_fields
 from kiss3d_cli.training.task import Batches, Task
@@ -202,13 +202,21 @@ class WaveMeshTask(Task[Batch]):
     others = ("coefficients", "coarse")
     legend = "front, right, back, left; object, visual hull and sample, each seen from 35 and 215 degrees"
 
-    def __init__(self, views: Path, held_out: Path | None, config: WaveMeshConfig | None = None) -> None:
+    def __init__(
+        self,
+        views: Path,
+        held_out: Path | None,
+        config: WaveMeshConfig | None = None,
+        describe: PatchFeatures | None = None,
+    ) -> None:
         """Args:
         views: shards to train on.
         held_out: shards to measure on.
         config: sizes of the network.
+        describe: features of patches with `config.frozen` channels.
         """
         self.views, self.held_out, self.config = views, held_out, config or WaveMeshConfig()
+        self.describe = describe
         self.scale: Tensor | None = None
 
     def network(self) -> nn.Module:
@@ -222,7 +230,8 @@ class WaveMeshTask(Task[Batch]):
         return FieldBatches(self.views, self.config, size, seed, share=share)
 
     def losses(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        found = network(batch.truth, batch.hull, batch.images, batch.dropped, batch.times, batch.noise)
+        images = batch.images.described(self.describe, self.config.patches)
+        found = network(batch.truth, batch.hull, images, batch.dropped, batch.times, batch.noise)
         return losses(found, batch.truth, cast(WaveMesh, _bare(network)))
 
     def look(self, network: nn.Module, held_out: Path, sheet: Path, limit: int) -> dict[str, float]:
@@ -233,6 +242,7 @@ class WaveMeshTask(Task[Batch]):
         total: dict[str, list[float]] = {key: [] for key in ("field", "hull", "iou", "hull_iou")}
         for _, field in all_fields(held_out, self.config, min(limit, MEASURED)):
             truth, hull, images = tensors([field], [range(RING)], np.ones(1, bool))
+            images = images.described(self.describe, self.config.patches)
             sample = draw(network, hull, images, Sampling(HELD_OUT_STEPS))[0]
             near = (truth[0] < 1) | (hull[0] < 1)
             total["field"].append(float((sample - truth[0])[near].abs().mean()))

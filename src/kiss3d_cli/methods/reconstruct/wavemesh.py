@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from kiss3d_cli.core.errors import Missing
+from kiss3d_cli.core.errors import DamagedRun, Missing
 from kiss3d_cli.methods.base import Machine, Method, Opened, Prospect, once
 from kiss3d_cli.methods.cost import GIB, Cost, Surroundings
 from kiss3d_cli.methods.shared import Cameras, Seeded
@@ -22,6 +22,8 @@ TRAIN = (
     "kiss3d train data --fields 32 --objects FOLDER && kiss3d train wavemesh, then "
     f"--set reconstruct.weights={TRAINED}; or --set reconstruct.method=hull"
 )
+DINOV2 = "dinov2"
+"""The model that describes the views for weights that were trained with it."""
 SECONDS = 0.1
 """Of one answer of the network, measured: scripts/bench/wavemesh.py."""
 
@@ -53,6 +55,16 @@ class WaveMesh(Method[WaveMeshSettings]):
     help = "corrects the hull by a wavelet diffusion model of your own training"
     alternative = "reconstruct with --set reconstruct.method=hull"
 
+    def models(self, settings: WaveMeshSettings) -> tuple[str, ...]:
+        if settings.weights is None or not Path(settings.weights).is_file():
+            return ()
+        from kiss3d_cli.models.wavemesh.weights import read_config
+
+        try:
+            return (DINOV2,) if read_config(Path(settings.weights)).frozen else ()
+        except DamagedRun:  # `require` says it
+            return ()
+
     def cost(self, settings: WaveMeshSettings, around: Surroundings) -> Cost:
         answers = settings.steps * settings.samples * (1 if settings.guidance in (0, 1) else 2)
         return Cost(host_seconds=2 + SECONDS * answers, memory=0.6 * GIB)
@@ -74,4 +86,4 @@ class WaveMesh(Method[WaveMeshSettings]):
         from kiss3d_cli.methods.wavemesh import loaded, reconstruct
 
         network: Network = once(lambda: loaded(settings))
-        yield lambda context: reconstruct(settings, network, context)
+        yield lambda context: reconstruct(settings, network, context, machine)

@@ -15,7 +15,7 @@ from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.models.store.model import Model, Network
 
 GROUP = "kiss3d.models"
-NETWORKS = ("isnet", "florence2", "zero123plus", "lrm", "flux", "chat")
+NETWORKS = ("isnet", "florence2", "zero123plus", "lrm", "flux", "dinov2", "chat")
 """Packages beside this one, each with its `published.NETWORK`, in the order in which lists name them."""
 
 

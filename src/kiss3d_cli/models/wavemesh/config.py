@@ -29,6 +29,7 @@ class WaveMeshConfig:
         attention: grids of at most so many cells a side have attention, to themselves and to the pictures.
         image: pixels a side of the pictures. patch_width, layers: of the picture's transformer.
         lifted: channels that are lifted along the pixels' rays.
+        frozen: channels of DINOv2's features, which its patches are given too; 0 for none.
     """
 
     resolution: int = 32
@@ -46,6 +47,7 @@ class WaveMeshConfig:
     patch_width: int = 128
     layers: int = 2
     lifted: int = 32
+    frozen: int = 0
 
     def __post_init__(self) -> None:
         """Raises BadInput for sizes that do not fit together."""
@@ -63,8 +65,15 @@ class WaveMeshConfig:
         if self.image % 8 or not 16 <= self.image <= HULL_SIZE:
             raise BadInput(f"pictures of {self.image} pixels", hint=f"give a multiple of 8, 16 to {HULL_SIZE}")
         whole = (self.blocks, self.layers, self.attention)
+        if not 0 <= self.frozen <= 8192:
+            raise BadInput(f"features of {self.frozen} channels", hint="give 0 to 8192")
         if min(whole) < 0 or max(whole) > 32 or not 0.5 <= self.truncation <= 16 or not 0 <= self.margin <= 32:
             raise BadInput("sizes of the network that can't be", hint="use those of kiss3d train wavemesh --help")
+
+    @property
+    def patches(self) -> int:
+        """Patches a side of a picture."""
+        return self.image // 8
 
     @property
     def transform(self) -> Wavelet:

@@ -33,7 +33,8 @@ class Seen:
 class ViewEncoder(nn.Module):
     """Convolutions at a half, a quarter and an eighth of the pictures' size, attention among the patches of all views.
 
-    The camera is a Pluecker ray for every pixel, so that nothing else needs to know where a view stands.
+    The camera is a Pluecker ray for every pixel, so that nothing else needs to know where a view stands. What DINOv2
+    says of the same patches is added to them where the configuration has it.
     """
 
     def __init__(self, config: WaveMeshConfig) -> None:
@@ -46,7 +47,8 @@ class ViewEncoder(nn.Module):
             _Residual(2 * lifted),
             nn.Conv2d(2 * lifted, width, 2, 2),
         )
-        self.place = nn.Parameter(0.02 * torch.randn(1, width, config.image // 8, config.image // 8))
+        self.place = nn.Parameter(0.02 * torch.randn(1, width, config.patches, config.patches))
+        self.frozen = nn.Linear(config.frozen, width) if config.frozen else None
         self.layers = nn.ModuleList(Layer(width) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
         self.back = nn.Conv2d(width, lifted, 1)
@@ -60,6 +62,9 @@ class ViewEncoder(nn.Module):
         patches = self.eighth(half) + self.place
         side = patches.shape[-1]
         tokens = patches.flatten(2).transpose(1, 2)
+        if self.frozen is not None:
+            assert images.features is not None
+            tokens = tokens + self.frozen(images.features.flatten(0, 1).to(tokens.dtype))
         tokens = tokens.reshape(len(images.planes), views * side * side, -1)
         there = images.given.repeat_interleave(side * side, 1)
         for layer in self.layers:

@@ -43,6 +43,10 @@ def check_request(network: WaveMesh, hull: Tensor, images: PosedImages, sampling
         BadInput: views or sizes that the network can't take, an empty hull, or sampling that can't be.
     """
     check_views(images, network.config.image, place)
+    wanted, found = network.config.frozen, 0 if images.features is None else images.features.shape[-1]
+    if wanted != found:
+        cause = f"views with {found} channels of features, for a network that was trained with {wanted}"
+        raise BadInput(cause, place=place, hint="describe them by the DINOv2 of the training, kiss3d models list")
     size = network.config.resolution
     if hull.shape[1:] != (size,) * 3 or len(hull) != len(images.planes):
         raise BadInput(f"a hull of {tuple(hull.shape)}, not of {size}^3 cells", place=place)

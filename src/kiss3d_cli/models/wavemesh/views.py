@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,6 +15,8 @@ from kiss3d_cli.models.wavemesh.config import MOST_VIEWS
 PLANES = 7
 """Of a picture: red, green, blue, the camera-space normal, the mask."""
 _RIGID = 1e-3
+PatchFeatures = Callable[[Tensor, int], Tensor]
+"""From pictures (N, 3, S, S) in [0, 1] and the number of patches a side to features (N, P, D), as `dinov2.Features`."""
 
 
 @dataclass(frozen=True)
@@ -25,19 +28,32 @@ class PosedImages:
         world_to_camera: rigid; OpenGL axes, looking at an object about the origin.
         focal: focal length over half the picture's side.
         given: which views count; the others are padding.
+        features: of each picture's patches, row by row, by a network that is not trained along; None without one.
     """
 
     planes: Float[Tensor, "B V 7 S S"]
     world_to_camera: Float[Tensor, "B V 4 4"]
     focal: Float[Tensor, "B V"]
     given: Bool[Tensor, "B V"]
+    features: Float[Tensor, "B V P D"] | None = None
 
     def to(self, device: torch.device) -> PosedImages:
-        return PosedImages(**{entry.name: getattr(self, entry.name).to(device) for entry in fields(self)})
+        return self._each(lambda tensor: tensor.to(device))
 
     def rows(self, index: list[int]) -> PosedImages:
         """Some of the objects."""
-        return PosedImages(**{entry.name: getattr(self, entry.name)[index] for entry in fields(self)})
+        return self._each(lambda tensor: tensor[index])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> PosedImages:
+        tensors = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return PosedImages(**{name: None if tensor is None else change(tensor) for name, tensor in tensors.items()})
+
+    def described(self, describe: PatchFeatures | None, side: int) -> PosedImages:
+        """With the features of their side x side patches; unchanged if nothing describes them."""
+        if describe is None:
+            return self
+        found = describe(self.planes[:, :, :3].flatten(0, 1), side)
+        return replace(self, features=found.unflatten(0, self.planes.shape[:2]))
 
     @property
     def rays(self) -> Float[Tensor, "B V 6 S S"]:
