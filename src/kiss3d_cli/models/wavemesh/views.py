@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -45,7 +46,7 @@ class PosedImages:
         return self._each(lambda tensor: tensor[index])
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> PosedImages:
-        tensors = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        tensors: dict[str, Any] = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return PosedImages(**{name: None if tensor is None else change(tensor) for name, tensor in tensors.items()})
 
     def described(self, describe: PatchFeatures | None, side: int) -> PosedImages:
