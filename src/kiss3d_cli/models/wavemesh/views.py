@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -46,8 +45,9 @@ class PosedImages:
         return self._each(lambda tensor: tensor[index])
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> PosedImages:
-        tensors: dict[str, Any] = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return PosedImages(**{name: None if tensor is None else change(tensor) for name, tensor in tensors.items()})
+        tensors = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        there = {name: change(tensor) for name, tensor in tensors.items() if tensor is not None}
+        return PosedImages(**there)
 
     def described(self, describe: PatchFeatures | None, side: int) -> PosedImages:
         """With the features of their side x side patches; unchanged if nothing describes them."""
