@@ -61,6 +61,8 @@ def test_two_processes_share_the_work_and_tell_the_same(pictures: Path, tmp_path
         assert states == (["failed", "failed"] if name == "q" else ["done", "skipped"]), name
     table = (out / "runs.md").read_text(encoding="utf-8")
     assert table.count("| p") == 5 + 1, "five rows and the head"
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert all(f"p{number}" in page for number in range(5)), "one of them wrote the page of all runs"
     again = call("run", pictures, "--out", out, *QUICK, "--shard", "2/3", "--json")
     assert {run["status"] for run in again.json["runs"]} == {"skipped", "failed"}
     shutil.rmtree(next(out.glob("p3-*")))
