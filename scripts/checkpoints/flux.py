@@ -36,7 +36,8 @@ TRANSFORMER_SIZES = {
     128: WIDTH // HEADS,
 }
 VAE_SIZES = {128: 32, 256: 64, 512: 96}
-WIRED_VAE_SIZES = {128: 96, 256: 96, 512: 96}
+WIRED_VAE_SIZES = {128: 96, 256: 32, 512: 96}
+"""At the finest and coarsest levels `wire_vae` passes colours through a norm: three channels in each of 32 groups."""
 T5_SIZES = {4096: T5_WIDTH, 10240: 64, 64: 4, 32128: WORDS}
 CLIP_SIZES = {768: CLIP_WIDTH, 3072: 128, 49408: WORDS}
 BLOCKS = 2

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from kiss3d_cli.cli.app import app
+from kiss3d_cli.report import run_report
 from pictures import SMALL, draw_figure
 
 
@@ -25,7 +26,9 @@ class Answer:
 
 
 def call(*arguments: object) -> Answer:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_report, "_DRAWING", 64)  # every run ends with a report, which cost as much as its work
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Answer(result.exit_code, result.stdout, result.stderr)

@@ -17,7 +17,8 @@ import pytest
 import torch
 from test_run import hashes
 
-from pictures import QUICK, SMALL
+from inject_errors import SMALL as SMALLEST
+from pictures import SMALL
 
 NURSERY = """
 import json, os, sys
@@ -53,7 +54,7 @@ def run_in_fork(tmp_path, picture):
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    options = [part for setting in QUICK for part in ("--set", setting)]
+    options = [part for setting in SMALLEST for part in ("--set", setting)]
 
     def run(out: Path, boundary: int) -> int:
         arguments = ["run", str(picture), "--preset", "draft", "--out", str(out), *options]

@@ -180,7 +180,7 @@ def test_flux_redraws_it_and_the_mesh_is_the_start(given, tiny_models, tmp_path,
     monkeypatch.setattr(Studio, "draw", drawn)
     chosen = neural(
         tiny_models, "bundle.redux=false", "reconstruct.method=mesh", "refine.size=128", "refine.steps=2",
-        "refine.target_faces=1000", "refine.texture=false",
+        "refine.integrate=false", "refine.target_faces=1000", "refine.texture=false",
     )  # fmt: skip
     answer = call("run", "--mesh", given, "--text", "a fox", "--strength", ".5", "--preset", "12gb", "--out", tmp_path,
                   *chosen, "--json")  # fmt: skip

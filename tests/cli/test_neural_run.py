@@ -28,6 +28,7 @@ from kiss3d_cli.pipeline import batch
 from pictures import draw_figure
 from sealing import edit
 from simulated_gpu import SIMULATED, SimulatedGpu, simulated_gpu
+from support.methods import integrate_small
 
 pytestmark = pytest.mark.timeout(3600)  # whole runs, and the fixtures' before them: a busy machine takes its time
 SMALL = (
@@ -39,12 +40,13 @@ SMALL = (
     "bundle.tile=128",
     "reconstruct.resolution=48",
     "refine.size=64",
-    "refine.steps=2",
+    "refine.steps=1",
+    "refine.integrate=false",
     "refine.target_faces=20000",
     "refine.texture=false",
 )
 """The 12gb preset, small; its 14 Heun steps stay."""
-SPHERES = ("refine.size=128", "refine.steps=3")
+SPHERES = ("refine.size=128", "refine.steps=3", "refine.integrate=true")
 """For a shape that is looked at: four views of a sphere."""
 STAGES = ["preprocess", "caption", "multiview", "reference", "prompt", "bundle", "reconstruct", "refine"]
 MISHAPS: dict[str, tuple[BaseException, int]] = {
@@ -68,10 +70,15 @@ def statuses(answer: Answer) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def mended_run(tmp_path_factory: pytest.TempPathFactory, picture: Path, tiny_models: Path) -> Path:
+def weights(tmp_path_factory: pytest.TempPathFactory, tiny_models: Path) -> Path:
+    """Of all runs that change none of them: Flux is prepared by the first of these, beside its files."""
+    return Path(shutil.copytree(tiny_models, tmp_path_factory.mktemp("weights") / "root"))
+
+
+@pytest.fixture(scope="module")
+def mended_run(tmp_path_factory: pytest.TempPathFactory, picture: Path, weights: Path) -> Path:
     """A run in which every stage failed once; the bundle when all its steps were done."""
     out = tmp_path_factory.mktemp("neural")
-    root = Path(shutil.copytree(tiny_models, out / "weights"))
     due = dict(MISHAPS)
     opened = batch.opened
 
@@ -91,7 +98,7 @@ def mended_run(tmp_path_factory: pytest.TempPathFactory, picture: Path, tiny_mod
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KISS3D_CACHE", str(out / "cache"))
         patch.setattr(batch, "opened", failing)
-        answer = call("run", picture, "--preset", "12gb", "--out", out, *options(root), "--json")
+        answer = call("run", picture, "--preset", "12gb", "--out", out, *options(weights), "--json")
         (folder,) = (path.parent for path in out.glob("*/run.json"))
         for name in STAGES:
             assert answer.code == MISHAPS[name][1], (name, answer.err)
@@ -198,7 +205,7 @@ def hashes(folder: Path) -> dict[str, str]:
 
 @SIMULATED
 def test_a_gpu_too_small_for_flux_comes_to_the_bits_of_the_cpu(
-    gpu: SimulatedGpu, mended_run: Path, picture: Path, tiny_models: Path, tmp_path: Path, monkeypatch: Any
+    gpu: SimulatedGpu, mended_run: Path, picture: Path, weights: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
     for kind in ("half", "float16"):
         monkeypatch.setattr(DeviceInfo, kind, torch.float32)
@@ -209,8 +216,7 @@ def test_a_gpu_too_small_for_flux_comes_to_the_bits_of_the_cpu(
         return Residence(*arguments, **named)
 
     monkeypatch.setattr(resident, "Residence", confined)
-    root = Path(shutil.copytree(tiny_models, tmp_path / "weights"))
-    out = ("--out", tmp_path / "runs", *options(root, "device.name=cuda:0"))
+    out = ("--out", tmp_path / "runs", *options(weights, "device.name=cuda:0"))
     answer = call("run", picture, "--preset", "12gb", *out, "--json")
     assert answer.code == 0, answer.err
     folder = Path(answer.json["run_dir"])
@@ -224,10 +230,9 @@ def test_a_gpu_too_small_for_flux_comes_to_the_bits_of_the_cpu(
 
 @SIMULATED
 def test_running_out_of_video_memory_leaves_it_empty(
-    gpu: SimulatedGpu, picture: Path, tiny_models: Path, tmp_path: Path
+    gpu: SimulatedGpu, picture: Path, weights: Path, tmp_path: Path
 ) -> None:
-    root = Path(shutil.copytree(tiny_models, tmp_path / "weights"))
-    out = ("--out", tmp_path / "runs", *options(root, "device.name=cuda:0"))
+    out = ("--out", tmp_path / "runs", *options(weights, "device.name=cuda:0"))
     gpu.cap(2_000_000)  # more than the caption takes, less than the views do
     answer = call("run", picture, "--preset", "12gb", "--until", "multiview", *out)
     assert answer.code == 4, answer.err
@@ -243,12 +248,11 @@ def test_running_out_of_video_memory_leaves_it_empty(
 @SIMULATED
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_every_network_runs_in_half_precision(
-    gpu: SimulatedGpu, tiny_models: Path, tmp_path: Path, monkeypatch: Any, dtype: torch.dtype
+    gpu: SimulatedGpu, weights: Path, tmp_path: Path, monkeypatch: Any, dtype: torch.dtype
 ) -> None:
     monkeypatch.setattr(DeviceInfo, "half", dtype)
-    root = Path(shutil.copytree(tiny_models, tmp_path / "weights"))
     opaque = draw_figure(tmp_path / "opaque.png", "RGB")
-    until = ("--until", "bundle", *options(root, "device.name=cuda:0", "multiview.steps=1", "bundle.steps=2"))
+    until = ("--until", "bundle", *options(weights, "device.name=cuda:0", "multiview.steps=1", "bundle.steps=2"))
     answer = call("run", opaque, "--preset", "12gb", "--out", tmp_path / "runs", *until, "--json")
     assert answer.code == 0, answer.err
     assert [name for name, status in statuses(answer).items() if status == "done"] == STAGES[:6]
@@ -256,13 +260,13 @@ def test_every_network_runs_in_half_precision(
 
 
 @pytest.fixture(scope="module")
-def redux_run(tmp_path_factory: pytest.TempPathFactory, picture: Path, tiny_models: Path) -> Path:
+def redux_run(tmp_path_factory: pytest.TempPathFactory, picture: Path, weights: Path) -> Path:
     out = tmp_path_factory.mktemp("redux")
-    root = Path(shutil.copytree(tiny_models, out / "weights"))
     route = ("multiview.method=none", "reference.method=none", "bundle.method=redux", *SPHERES)
     with pytest.MonkeyPatch.context() as patch:
+        integrate_small(patch)
         patch.setenv("KISS3D_CACHE", str(out / "cache"))
-        answer = call("run", picture, "--preset", "12gb", "--out", out, *options(root, *route), "--json")
+        answer = call("run", picture, "--preset", "12gb", "--out", out, *options(weights, *route), "--json")
     assert answer.code == 0, answer.err
     found = statuses(answer)
     assert found["multiview"] == found["reference"] == "off"
@@ -317,8 +321,6 @@ def test_the_fast_preset_ends_in_a_mesh_from_files_of_comfyui(picture: Path, tin
         lora.unlink()
     least = (
         "multiview.steps=1",
-        "refine.steps=1",
-        "refine.integrate=false",
         "caption.expand=true",
         f"models.comfyui={comfyui}",
     )
@@ -336,12 +338,11 @@ def test_the_fast_preset_ends_in_a_mesh_from_files_of_comfyui(picture: Path, tin
     assert np.isfinite(mesh.vertices).all()
 
 
-def test_the_quality_preset_ends_in_a_mesh(tiny_models: Path, tmp_path: Path) -> None:
+def test_the_quality_preset_ends_in_a_mesh(weights: Path, tmp_path: Path) -> None:
     """The published steps of Flux after a cut-out by IS-Net and with an expanded caption, as in published runs."""
-    root = Path(shutil.copytree(tiny_models, tmp_path / "weights"))
     opaque = draw_figure(tmp_path / "opaque.png", "RGB")
-    least = ("refine.steps=1", "refine.integrate=false", "caption.expand=true")
-    answer = call("run", opaque, "--preset", "quality", "--out", tmp_path, *options(root, *least), "--json")
+    least = ("multiview.steps=1", "caption.expand=true")
+    answer = call("run", opaque, "--preset", "quality", "--out", tmp_path, *options(weights, *least), "--json")
     assert answer.code == 0, answer.err
     assert [name for name, status in statuses(answer).items() if status == "done"] == [*STAGES, "check"]
     run = Path(answer.json["run_dir"])
@@ -354,10 +355,14 @@ def test_the_quality_preset_ends_in_a_mesh(tiny_models: Path, tmp_path: Path) ->
     assert np.isfinite(mesh.vertices).all()
 
 
-def test_the_bundle_route_begins_with_a_bundle(redux_run: Path, tiny_models: Path, tmp_path: Path) -> None:
-    root = Path(shutil.copytree(tiny_models, tmp_path / "weights"))
+def test_the_bundle_route_begins_with_a_bundle(
+    redux_run: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    integrate_small(monkeypatch)
     bundle = redux_run / "bundle" / "bundle.png"
-    answer = call("run", "--bundle", bundle, "--preset", "12gb", "--out", tmp_path, *options(root, *SPHERES), "--json")
+    answer = call(
+        "run", "--bundle", bundle, "--preset", "12gb", "--out", tmp_path, *options(weights, *SPHERES), "--json"
+    )
     assert answer.code == 0, answer.err
     assert [name for name, status in statuses(answer).items() if status == "done"] == STAGES[5:]
     run = Path(answer.json["run_dir"])

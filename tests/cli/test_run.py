@@ -11,6 +11,7 @@ import trimesh
 
 from conftest import call, small_settings
 from sealing import edit
+from support.methods import integrate_small
 
 NAMES = [
     "preprocess",
@@ -186,8 +187,9 @@ def test_auto_says_which_preset_and_why(kiss3d, tmp_path, picture, monkeypatch):
     assert re.search("preset draft .(no|this torch is built without) CUDA", answer.err)
 
 
-def test_a_point_cloud_as_the_ground_truth(kiss3d, tmp_path, finished_run):
+def test_a_point_cloud_as_the_ground_truth(kiss3d, tmp_path, finished_run, monkeypatch):
     """As `eval --gt` measures it; what needs a surface is null with a reason."""
+    integrate_small(monkeypatch)
     ply = Path(finished_run["run_dir"]) / "refine" / "mesh.ply"
     points = trimesh.sample.sample_surface(trimesh.load(ply, process=False), 5000, seed=0)[0]
     scan = tmp_path / "scan.ply"
@@ -218,7 +220,8 @@ def test_a_point_cloud_without_extent_is_refused_before_any_work(kiss3d, tmp_pat
     assert not (tmp_path / "o").exists()
 
 
-def test_a_bundle_instead_of_a_picture_with_a_ground_truth(kiss3d, tmp_path, finished_run):
+def test_a_bundle_instead_of_a_picture_with_a_ground_truth(kiss3d, tmp_path, finished_run, monkeypatch):
+    integrate_small(monkeypatch)
     bundle = Path(finished_run["run_dir"]) / "bundle" / "bundle.png"
     answer = call(
         "run",

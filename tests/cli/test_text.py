@@ -25,6 +25,7 @@ SMALL = (
     "reconstruct.resolution=48",
     "refine.size=128",
     "refine.steps=1",
+    "refine.integrate=false",
     "refine.target_faces=300",
     "refine.texture=false",
 )

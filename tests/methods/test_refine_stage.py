@@ -19,14 +19,16 @@ from kiss3d_cli.geometry.surface.manifold import find_defects
 from kiss3d_cli.image.bundle import Bundle, join_bundle
 from kiss3d_cli.image.png import write_png
 from kiss3d_cli.methods.refine.isomer import IsomerSettings, _geometry, _with_faces
-from support.methods import Call, context, method
+from support.methods import Call, context, integrate_small, method
 
 ISOMER = method("refine", "isomer")
 BODY = Ellipsoid((0.05, 0.02, 0.1), (0.5, 0.75, 0.35))
 
 
 @pytest.fixture
-def call(tmp_path):
+def call(tmp_path, monkeypatch):
+    integrate_small(monkeypatch)
+
     def make(start: Mesh, tile: int = 80, **settings: object) -> Call:
         seen = cast([BODY], tile)
         colors = torch.where(seen.mask[..., None], seen.normals.abs(), 1.0)

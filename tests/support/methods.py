@@ -6,13 +6,23 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from kiss3d_cli.core.device import DeviceInfo
 from kiss3d_cli.core.progress import Progress
+from kiss3d_cli.geometry.settings import IntegrationSettings
 from kiss3d_cli.methods.base import Context, Machine, Method
+from kiss3d_cli.methods.refine import isomer
 from kiss3d_cli.methods.registry import methods
 from kiss3d_cli.pipeline.config import Layer, load
 
 CPU = DeviceInfo("cpu", "CPU", "test")
+
+
+def integrate_small(patch: pytest.MonkeyPatch) -> None:
+    """Have normals integrated at the sizes of small bundles, not of published ones: a quarter of the work."""
+    sizes = IntegrationSettings(sizes=(24, 48, 96))
+    patch.setattr(isomer, "DEFAULT", dataclasses.replace(isomer.DEFAULT, integration=sizes))
 
 
 def method(stage: str, name: str) -> Method[Any]:

@@ -247,7 +247,8 @@ def _geometry(settings: IsomerSettings) -> Geometry:
         edge_lengths=settings.coarse_edge_lengths,
         **shared,
     )
-    return Geometry(
+    return dataclasses.replace(
+        DEFAULT,
         size=settings.size,
         integrate=settings.integrate,
         coarse_steps=settings.coarse_steps,
