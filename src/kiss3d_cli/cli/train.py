@@ -7,13 +7,12 @@ from typing import Annotated
 
 import typer
 
-from kiss3d_cli.cli import train_lvsm, train_wavemesh
+from kiss3d_cli.cli import train_lvsm, train_wavemesh, training
 from kiss3d_cli.cli.invocation import as_typed_here
 from kiss3d_cli.cli.terminal import handles_errors, note, print_json, show, shown_path
 from kiss3d_cli.core.shell import typed
 
 app = typer.Typer(help="Train the networks of kiss3d, on objects of your own.", no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 VIEWS = Path("outputs/prior/views")
 SHARDS = 400
 HELD_OUT = Path("outputs/prior/held-out")
@@ -57,7 +56,7 @@ def data(
     ] = "train",
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same views.")] = 0,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that draw.")] = 2,
-    json_output: Json = False,
+    json_output: training.Json = False,
 ) -> None:
     """Render training views of objects with their ground truth, or with `--views` posed views from all sides."""
     from kiss3d_cli.core.errors import BadInput
@@ -109,52 +108,38 @@ def prior(
     held_out: Annotated[
         Path | None, typer.Option(help="A folder of views to measure on; none if it is not there.")
     ] = HELD_OUT,
-    out: Annotated[Path, typer.Option(help="The training run; one that is there goes on.")] = Path("outputs/prior/run"),
-    steps: Annotated[int | None, typer.Option(min=1, help="Length of the schedule, in steps.")] = None,
-    minutes: Annotated[
-        float | None, typer.Option(min=0.01, help="Length of the schedule, in minutes of training.")
-    ] = None,
-    batch: Annotated[int | None, typer.Option(min=1, max=4096, help="Batch size per process.")] = None,
-    accumulate: Annotated[int | None, typer.Option(min=1, max=1024, help="Gradient accumulation steps.")] = None,
-    rate: Annotated[float | None, typer.Option(min=1e-7, max=1, help="Peak learning rate.")] = None,
+    out: training.Out = Path("outputs/prior/run"),
+    steps: training.Steps = None,
+    minutes: training.Minutes = None,
+    batch: training.Batch = None,
+    accumulate: training.Accumulate = None,
+    rate: training.Rate = None,
     widths: Annotated[tuple[int, int, int], typer.Option(help="Channels of the three resolution levels.")] = (
         32,
         64,
         160,
     ),
-    share: Annotated[float | None, typer.Option(min=0.001, max=1, help="Share of the views to train on.")] = None,
-    precision: Annotated[str, typer.Option(help="no, bf16 or fp16.")] = "no",
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed of the initial weights and of every random choice.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, or auto for what accelerate finds.")] = "auto",
-    json_output: Json = False,
+    share: training.Share = None,
+    precision: training.Precision = "no",
+    seed: training.Seed = None,
+    device: training.Device = "auto",
+    json_output: training.Json = False,
 ) -> None:
     """Train, or resume training from the last checkpoint."""
     import dataclasses
 
     from kiss3d_cli.core.errors import BadInput
     from kiss3d_cli.models.prior.network import PriorConfig
-    from kiss3d_cli.training.finish import finish
-    from kiss3d_cli.training.loop import settings_with, train
     from kiss3d_cli.training.prior import PriorTask
 
-    if precision not in ("no", "bf16", "fp16"):
-        raise BadInput(f"{precision} is no precision", place="--precision", hint="use no, bf16 or fp16")
+    settings = training.settings_of(
+        precision, steps=steps, minutes=minutes, batch=batch, accumulate=accumulate, rate=rate, share=share, seed=seed
+    )
     if any(width % 8 or not 8 <= width <= 2048 for width in widths):
         raise BadInput(f"{widths} can't be the widths", place="--widths", hint="give three multiples of 8, 8 to 2048")
-    settings = settings_with(
-        steps=steps, minutes=minutes, batch=batch, accumulate=accumulate, rate=rate, share=share, seed=seed,
-        precision=precision,
-    )  # fmt: skip
     config = dataclasses.replace(PriorConfig(), widths=widths)
-    there = held_out if held_out is not None and held_out.is_dir() else None
-    task = PriorTask(views, there, config)
-    found = finish(task, train(task, out, settings, device=device, say=note), out)
-    if json_output:
-        print_json({"weights": str(found.weights), "sha256": found.sha256, "report": str(found.report)})
-    else:
-        show(f"{shown_path(found.weights)}\n{shown_path(found.report)}")
+    task = PriorTask(views, training.if_there(held_out), config)
+    training.carry_out(task, out, settings, device, json_output)
 
 
 app.command("lvsm")(train_lvsm.lvsm)
