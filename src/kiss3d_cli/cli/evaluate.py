@@ -123,8 +123,8 @@ def _show(found: Evaluation) -> None:
         else "alignment          none"
     )
     scan = found.truth.report is None
-    whole = f"{found.points} on the prediction, the {len(found.truth.sample.points)} of the ground truth"
-    show(f"samples            {whole if scan else f'{found.points} on each surface'}, seed {found.seed}")
+    whole = f"{found.points:,} on the prediction, the {len(found.truth.sample.points):,} of the ground truth"
+    show(f"samples            {whole if scan else f'{found.points:,} on each surface'}, seed {found.seed}")
     show(f"Chamfer L1         {distances.chamfer_l1:.5f}   (mean of the two directions, not squared)")
     show(f"Chamfer L2         {distances.chamfer_l2:.3e} (sum of the two directions, squared)")
     for score in distances.f_scores:

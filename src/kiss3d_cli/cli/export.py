@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kiss3d_cli.cli.runs_there import one_run
+from kiss3d_cli.cli.runs_there import newest_run, one_run
 from kiss3d_cli.cli.terminal import handles_errors, note, print_json, show, shown_path
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.core.shell import typed
@@ -24,7 +24,14 @@ _UP = "y or z"
 
 @handles_errors
 def export(
-    source: Annotated[Path, typer.Argument(metavar="RUN_OR_MESH", help="A run folder, or a mesh file.")],
+    source: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[RUN_OR_MESH]",
+            help="A run folder, or a mesh file; the newest run in outputs/ by default.",
+            show_default=False,
+        ),
+    ] = None,
     to: Annotated[
         str, typer.Option(metavar="TARGET", help="print, blender, unity, unreal, godot, web or ar.", show_default=False)
     ] = "",
@@ -57,9 +64,11 @@ def export(
     collision: Annotated[bool, typer.Option("--collision", help="Game engines: convex hulls for physics too.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Write a mesh as another program wants it: a slicer, Blender, a game engine, a web page, a phone."""
+    """Export a mesh for another program: a slicer, Blender, a game engine, a web page, a phone."""
     from kiss3d_cli.export.options import Options, length
 
+    if source is None:
+        source = newest_run("RUN_OR_MESH").path
     if not to:
         raise BadInput("the target is missing", place="--to", hint=typed("kiss3d", "export", source, "--to", "print"))
     options = Options(

@@ -1,4 +1,4 @@
-"""The command with its commands; what typer itself says of wrong usage is made harmless for a terminal too."""
+"""The command group, with typer's own usage errors made safe to print."""
 
 from __future__ import annotations
 

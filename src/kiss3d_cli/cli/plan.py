@@ -45,7 +45,7 @@ def show_plan(planned: Planned, json_output: bool, run_dir: str | None = None) -
 
 
 def tell_plan(planned: Planned, tell: Callable[[str], None]) -> None:
-    """The plan of a run that is about to be taken up."""
+    """Tell the plan of a run that is about to be resumed."""
     estimate = planned.estimate()
     told = {stage.stage: stage for stage in estimate.stages}
     for step in planned.plan:
@@ -56,7 +56,7 @@ def tell_plan(planned: Planned, tell: Callable[[str], None]) -> None:
 
 
 def told_in_all(planned: Planned, estimate: Estimate) -> list[str]:
-    """About how long, how much memory and what download, in words; nothing where nothing is left to do."""
+    """Estimated time, memory and download in words; empty if nothing is left to do."""
     if not estimate.stages:
         return []
     sure, most = estimate.sure_seconds, estimate.seconds
@@ -90,7 +90,7 @@ def told_in_all(planned: Planned, estimate: Estimate) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """A length of time as one says it."""
+    """A duration in words, such as `12 s` or `3 min`."""
     if seconds < 1:
         return "1 s"
     if seconds < 90:

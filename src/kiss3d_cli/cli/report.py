@@ -95,7 +95,7 @@ def end_with_report(folder: RunFolder, interrupted: bool = False) -> None:
 
 
 def renew_report(folder: RunFolder) -> None:
-    """The same for one of many runs: also of one that was done before, unless its report is of what it is now."""
+    """The same for one of many runs; a report that is up to date is kept."""
     from kiss3d_cli.report.run_report import is_current
 
     if not is_current(folder):

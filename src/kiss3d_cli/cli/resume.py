@@ -31,6 +31,7 @@ def resume(
 ) -> None:
     """Resume a run: redo what is missing, stale or damaged, and say why."""
     from kiss3d_cli.pipeline import launch
+    from kiss3d_cli.pipeline.plan import Action
     from kiss3d_cli.pipeline.without_effect import without_effect
 
     folder = newest_run("RUN_DIR") if run_dir is None else one_run(run_dir, "resume")
@@ -42,7 +43,8 @@ def resume(
     def announce(planned: launch.Planned) -> None:
         for line in without_effect(assignments or (), planned.record.config, planned.plan, before.config):
             note(f"note: {line}")
-        tell_plan(planned, note)
+        if any(step.action not in (Action.SKIP, Action.OFF) for step in planned.plan):
+            tell_plan(planned, note)
         begun.append(True)
 
     if dry_run:

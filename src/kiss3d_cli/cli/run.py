@@ -193,7 +193,7 @@ def run(
 def carry_out(
     folder: Any, do: Any, json_output: bool, strict: bool = False, has_begun: Callable[[], bool] = lambda: True
 ) -> None:
-    """Run the stages with bars and say how it ended; an error is told with the way to go on.
+    """Run the stages with progress bars and report the outcome; an error comes with the command that continues.
 
     Args:
         strict: exit with `BELOW_LIMITS` if the mesh's check is below its limits.

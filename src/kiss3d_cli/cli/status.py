@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kiss3d_cli.cli.runs_there import newest_run, record_of, runs_in, told
-from kiss3d_cli.cli.terminal import handles_errors, print_json, show, shown_path
+from kiss3d_cli.cli.terminal import handles_errors, note, print_json, show, shown_path
+from kiss3d_cli.core.shell import typed
 from kiss3d_cli.core.words import counted
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def status(
             show(f"      note: {warning}")
     if found.check is not None:
         show(check_line(found.check))
+    if any(row.status not in ("done", "off") for row in found.rows):
+        note(f"to continue: {typed('kiss3d', 'resume', shown_path(run_dir))}")
 
 
 def _list(parent: Path, runs: list[RunFolder], json_output: bool) -> None:

@@ -46,7 +46,7 @@ def prepare() -> None:
 
 
 def show(text: object = "", end: str = "\n") -> None:
-    """Print a result, with all that is harmful to a terminal written out. Raises OutputFailed if it can't be."""
+    """Print a result with control characters escaped. Raises OutputFailed if that fails."""
     write_out(printable(str(text)) + end)
 
 
@@ -79,7 +79,7 @@ def note(text: str) -> None:
 
 
 def end_of_output(code: object) -> object:
-    """The exit code, after all that waits to be printed: 7 instead of success if it can't be."""
+    """Flush standard output and return the exit code: 7 instead of success if flushing fails."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -10,12 +10,12 @@ import typer
 from kiss3d_cli.cli.terminal import handles_errors, note, print_json, show, shown_path
 from kiss3d_cli.cli.train_lvsm import HELD_OUT
 
-app = typer.Typer(help="Look into networks of your own training.", no_args_is_help=True)
+app = typer.Typer(help="Study networks that you have trained.", no_args_is_help=True)
 
 
 @app.callback()
 def root() -> None:
-    """Look into networks of your own training."""
+    """Study networks that you have trained."""
 
 
 @app.command("lvsm")
@@ -35,7 +35,7 @@ def lvsm(
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same edits.")] = 0,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Edit the tokens of scenes and see what becomes of the pictures: sheets, tables and a page of answers."""
+    """Edit scene tokens and measure the effect on the pictures: contact sheets, tables and a page of answers."""
     from kiss3d_cli.core.errors import BadInput
     from kiss3d_cli.models.lvsm.weights import load
     from kiss3d_cli.training.lvsm_report import write_study

@@ -46,7 +46,7 @@ def lvsm(
     device: training.Device = "auto",
     json_output: training.Json = False,
 ) -> None:
-    """Train view synthesis from posed pictures, or go on; killed at any moment it goes on from its checkpoint."""
+    """Train view synthesis from posed pictures, or resume training from the last checkpoint."""
     from kiss3d_cli.core.errors import BadInput
     from kiss3d_cli.models.lvsm.config import KINDS, LvsmConfig
     from kiss3d_cli.models.lvsm.perceptual import find_vgg, read_vgg

@@ -50,7 +50,7 @@ def wavemesh(
     device: training.Device = "auto",
     json_output: training.Json = False,
 ) -> None:
-    """Train reconstruction from four views, or go on; killed at any moment it goes on from its last checkpoint."""
+    """Train reconstruction from four views, or resume training from the last checkpoint."""
     from kiss3d_cli.core.errors import BadInput
     from kiss3d_cli.models.wavemesh.config import WaveMeshConfig
     from kiss3d_cli.models.wavemesh.described import described_by

@@ -1,4 +1,4 @@
-"""Where kiss3d keeps what it can make again: small results that outlive a run."""
+"""The cache folder: small results that outlive a run and can be computed again."""
 
 from __future__ import annotations
 

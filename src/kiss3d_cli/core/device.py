@@ -1,4 +1,4 @@
-"""The one door for device and dtype."""
+"""Selection of the device and its dtypes; nothing else asks torch about them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BUILT_WITHOUT = "this torch is built without CUDA"
 
 @dataclasses.dataclass(frozen=True)
 class DeviceInfo:
-    """A device that was resolved once for a run.
+    """A device, resolved once per run.
 
     Attributes:
         name: torch's name for it, for example `cpu` or `cuda:0`.
@@ -122,7 +122,7 @@ def import_meanwhile() -> None:
 
 
 def resolve(name: str = "auto", memory_limit: float | None = None) -> DeviceInfo:
-    """Turn a device's name into the device.
+    """Resolve the name of a device.
 
     Args:
         name: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
@@ -170,7 +170,7 @@ def resolve(name: str = "auto", memory_limit: float | None = None) -> DeviceInfo
 
 
 def modelled_gpu(model: str, limit_bytes: int | None) -> DeviceInfo:
-    """A GPU that costs are estimated for, and that need not be here."""
+    """A GPU that costs are estimated for; it need not be installed."""
     return DeviceInfo("cuda:0", model, "modelled", limit_bytes=limit_bytes)
 
 
@@ -218,7 +218,7 @@ def reset_peak_memory(device: DeviceInfo) -> None:
 
 
 def peak_memory(device: DeviceInfo) -> int | None:
-    """Most bytes of video memory allocated since the last reset; None on the CPU."""
+    """Peak of allocated VRAM in bytes since the last reset; None on the CPU."""
     if not device.name.startswith("cuda"):
         return None
     import torch

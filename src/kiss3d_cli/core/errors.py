@@ -1,4 +1,4 @@
-"""The one tree of errors that a user can meet.
+"""The exceptions that a user can see.
 
     Kiss3dError
     ├── BadInput        2    a picture, mesh, option or config that can't be used
@@ -83,7 +83,7 @@ class Interrupted(Kiss3dError):
 
 
 def from_exception(error: BaseException, place: str | None = None) -> Kiss3dError | None:
-    """The user's view of an exception that other libraries raise; None if it is not a known mishap."""
+    """The error to show for an exception of another library; None if it is not a known kind."""
     if isinstance(error, Kiss3dError):
         return error
     if isinstance(error, KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""What this machine has: asked, never changed."""
+"""Properties of this machine; nothing is changed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Machine:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What the device does in a second.
+    """Measured throughput of the device, per second.
 
     Attributes:
         matrix: operations of matrix products in the dtype of large networks.

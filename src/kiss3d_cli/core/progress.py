@@ -1,4 +1,4 @@
-"""How a run tells the outside what it does, and how the outside tells it to stop."""
+"""Progress reports of a run, and its cancellation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One reader for all JSON and YAML, and records that vouch for themselves.
+"""The reader of all JSON and YAML, and records with a checksum.
 
 What is read may have been written by anyone: its size, its depth, its numbers and its letters are checked before
 anything looks at it, and `Fields` checks the types.
@@ -172,7 +172,7 @@ def _is_whole(data: bytes) -> bool:
 
 
 class Fields:
-    """The entries of a JSON object, each of the type that is asked for.
+    """Typed access to the entries of a JSON object.
 
     Every method raises BadRecord if the entry is missing or of another type.
     """

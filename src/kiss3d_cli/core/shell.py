@@ -8,6 +8,6 @@ import subprocess
 
 
 def typed(*words: object) -> str:
-    """Words as one types them into a shell of this system; Windows' own knows no single quotes."""
+    """Words quoted for the shell of this system; cmd.exe knows no single quotes."""
     texts = [str(word) for word in words]
     return subprocess.list2cmdline(texts) if os.name == "nt" else shlex.join(texts)

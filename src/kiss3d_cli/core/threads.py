@@ -1,4 +1,4 @@
-"""Independent pieces of work side by side on a CPU, with the same results on any number of threads."""
+"""Parallel execution of independent work on a CPU, with the same results on any number of threads."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def side_by_side(work: Callable[[T], R], items: Iterable[T], device: torch.devic
 
 
 def both(one: Callable[[], T], other: Callable[[], R]) -> tuple[T, R]:
-    """What two calls return that have nothing to do with each other, side by side."""
+    """The results of two independent calls that run in parallel."""
     calls: tuple[Callable[[], T | R], ...] = (one, other)
     found = side_by_side(lambda call: call(), calls)
     return cast("tuple[T, R]", tuple(found))

@@ -1,4 +1,4 @@
-"""One prediction against one ground truth, by a protocol, with everything recorded that decides the numbers."""
+"""One prediction against one ground truth by a named protocol; everything that determines the numbers is recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mesh against the picture that it was made from: does its front show what the picture shows?"""
+"""The front view of a mesh, compared with the picture that the mesh was made from."""
 
 from __future__ import annotations
 

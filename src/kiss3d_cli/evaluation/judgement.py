@@ -1,4 +1,4 @@
-"""Whether a mesh is good enough to go without a word: limits on its check, and what to try below them."""
+"""Limits on the check of a mesh, and advice for a mesh that misses them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A table of many evaluations: means, medians and how sure they are. Pure: from values to text."""
+"""A table of many evaluations with means, medians and confidence intervals."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ColumnSummary:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """Many results and what they come to.
+    """Many results with their summary.
 
     Attributes:
         heading: what was measured and how, one line.

@@ -1,4 +1,4 @@
-"""What a mesh encloses, where its faces leave that open: doubled faces, mixed winding, shells that overlap.
+"""The volume that a mesh encloses, also with duplicate faces, mixed winding or overlapping shells.
 
 A winding number is 0 everywhere if each face also stands there reversed, and in the overlap of two shells of which one
 is inside out. Both are common in exported meshes and mean the same solid as the clean mesh.
@@ -18,7 +18,7 @@ from kiss3d_cli.geometry.surface.topology import unique_faces, weld
 
 @dataclass(frozen=True)
 class Solid:
-    """The closed shells of a mesh, or the reason why it encloses nothing that could be told.
+    """The closed shells of a mesh, or the reason why its volume is undefined.
 
     Attributes:
         faces: (F, 3) of closed shells, each consistently wound.

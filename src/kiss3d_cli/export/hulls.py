@@ -1,4 +1,4 @@
-"""A shape as few convex bodies, with which a physics engine finds collisions."""
+"""Convex decomposition of a shape, for collision detection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture that a run began with, laid over the front of its mesh: it is finer than what the run painted."""
+"""The original picture of a run, projected onto the front of its mesh at full resolution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a slicer will meet: walls thinner than its nozzle, overhangs, parts that begin in the air."""
+"""Printability of a mesh: thin walls, overhangs, parts that begin in mid-air."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model as a slicer takes it: in millimetres, z up, closed, on the bed."""
+"""A model prepared for a slicer: in millimetres, z up, closed, on the bed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fewer faces that look like all of them: what the full mesh shows is baked into textures of the simple one."""
+"""Simplification with baking: the detail of the full mesh becomes textures of the simplified one."""
 
 from __future__ import annotations
 

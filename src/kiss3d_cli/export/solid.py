@@ -1,4 +1,4 @@
-"""A mesh as something that can be built: closed, with one outside, standing on the bed."""
+"""A mesh as a printable solid: closed, merged, standing on the bed."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def flat_base(mesh: Mesh, share: float = 0.1, most: float = 0.05) -> Mesh:
 
 
 def footed(mesh: Mesh) -> tuple[Mesh, float | None]:
-    """With a first layer in which a slicer finds something to draw: a point or an edge on the bed is cut off.
+    """With a printable first layer: a point or an edge on the bed is cut flat.
 
     Args:
         mesh: in millimetres, on the bed.

@@ -1,4 +1,4 @@
-"""What each program wants of a mesh file, in one table: `docs/export.md` is printed from it."""
+"""The requirements of each target program, as one table; `docs/export.md` is generated from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thickness of walls: thin ones made thicker, thick bodies made hollow. All on a grid of samples."""
+"""Wall thickness on a voxel grid: thickening thin walls and hollowing thick bodies."""
 
 from __future__ import annotations
 

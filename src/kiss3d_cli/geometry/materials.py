@@ -1,4 +1,4 @@
-"""The few materials that the colours of a picture or a surface are of, whatever light falls on them."""
+"""Clustering of the colours of a picture or a surface into a few materials, independent of shading."""
 
 from __future__ import annotations
 

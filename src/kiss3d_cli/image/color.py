@@ -1,4 +1,4 @@
-"""Turning a picture's colours into sRGB: by its ICC profile, or by what its format says of primaries and curve."""
+"""Conversion to sRGB by the ICC profile, or by the primaries and the transfer curve that the format states."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PRIMARIES: dict[int, Primaries] = {
 
 @dataclass(frozen=True)
 class Coding:
-    """How stored values stand for light.
+    """The colour encoding of stored values.
 
     Attributes:
         primaries: chromaticities.

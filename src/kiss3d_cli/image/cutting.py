@@ -1,4 +1,4 @@
-"""From a picture without alpha to its object: which way to cut it out, which pieces to keep, and what is doubtful."""
+"""Segmentation of a picture without alpha: the method, the components to keep, and what makes the result doubtful."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an object is likely to be seen from its front."""
+"""Whether a picture is likely to show its object from the front."""
 
 from __future__ import annotations
 

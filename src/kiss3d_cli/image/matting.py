@@ -1,4 +1,4 @@
-"""Cutting an object out of a picture without a neural network: saliency, then GrabCut, then a soft edge."""
+"""Segmentation without a neural network: saliency, then GrabCut, then a soft edge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Both passes of the large reconstruction model: where its field and FlexiCubes meet."""
+"""Both passes of the large reconstruction model, with FlexiCubes for the extraction of its field."""
 
 from __future__ import annotations
 

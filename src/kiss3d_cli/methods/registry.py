@@ -1,4 +1,4 @@
-"""Every method there is: those of this package, in the order in which messages name them, and those of others.
+"""The registry of methods: those of this package, in the order in which messages name them, and those of others.
 
 Another package offers a method through an entry point of the group `kiss3d.methods` that leads to its class.
 """

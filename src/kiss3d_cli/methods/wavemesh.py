@@ -1,4 +1,4 @@
-"""Where the bundle, the visual hull and the wavelet diffusion model meet."""
+"""The wavelet diffusion model, applied to the bundle and its visual hull."""
 
 from __future__ import annotations
 

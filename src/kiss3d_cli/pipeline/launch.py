@@ -1,4 +1,4 @@
-"""From a request to a run: everything that can be checked is checked before any work starts.
+"""Start and resume of runs: everything that can be checked is checked before any work starts.
 
 The command line and any other front end go through here.
 """

@@ -1,4 +1,4 @@
-"""Many runs in one folder: what is done is skipped, what was cut short is taken up again.
+"""Many runs in one folder: finished ones are skipped, interrupted ones resumed.
 
 FOLDER/
   ITEM_0-20250101-120000/   run folders

@@ -1,4 +1,4 @@
-"""A mesh drawn from several sides, on nothing."""
+"""Renderings of a mesh from several sides, on a transparent background."""
 
 from __future__ import annotations
 

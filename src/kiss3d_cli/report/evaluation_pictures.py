@@ -1,4 +1,4 @@
-"""What an evaluation looks like: where the errors are, how precision and recall grow, and the two meshes overlaid."""
+"""Figures of an evaluation: the error map, precision and recall over the threshold, and the two meshes overlaid."""
 
 from __future__ import annotations
 

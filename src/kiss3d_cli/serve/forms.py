@@ -1,4 +1,4 @@
-"""What clients send, as a request of the pipeline."""
+"""Conversion of what clients send to a request of the pipeline."""
 
 from __future__ import annotations
 

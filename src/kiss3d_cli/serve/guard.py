@@ -1,4 +1,4 @@
-"""What comes to the service is looked at before any route sees it: who asks, how often, and how much they send."""
+"""Checks before any route: authentication, rate limits and request sizes."""
 
 from __future__ import annotations
 

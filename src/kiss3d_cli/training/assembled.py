@@ -1,4 +1,4 @@
-"""Made-up meshes put together from parts: turned, legged, stacked, stony and bent things."""
+"""Procedural meshes assembled from parts: turned, legged, stacked, stony and bent things."""
 
 from __future__ import annotations
 

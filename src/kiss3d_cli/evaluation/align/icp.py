@@ -1,4 +1,4 @@
-"""Iterative closest point: from a fair start to the nearest minimum of the Chamfer distance."""
+"""Iterative closest point (ICP): from an initial guess to a local minimum of the Chamfer distance."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def fuse_depths(
     resolution: int = 96,
     bound: float = 1.05,
 ) -> Mesh:
-    """The closed surface through all depth maps, without crumbs.
+    """The closed surface through all depth maps, without small components.
 
     Args:
         maps: what the views see.

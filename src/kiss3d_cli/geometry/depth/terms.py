@@ -1,4 +1,4 @@
-"""The terms of normal integration: slopes, the hull's walls, and agreement between views.
+"""The terms of normal integration: slopes, bounds by the visual hull, and agreement between views.
 
 Each takes the present log-depth u of all views and gives the weights and residuals of a linear least-squares problem
 in its correction (Gauss-Newton with iterative reweighting).

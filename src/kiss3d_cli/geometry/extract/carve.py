@@ -1,4 +1,4 @@
-"""A shape carved from photos of several sides: their visual hull, its corners rounded off.
+"""Carving from photos of several sides: their visual hull with rounded corners.
 
 The hull of views at right angles has a rectangle for every section, which hardly anything has. From the silhouette of
 the front a point is the share u of the way from the middle of the part that it belongs to (u = 0) to the outline

@@ -1,4 +1,4 @@
-"""Photos of one object from several sides, brought to one scale.
+"""Registration of photos of one object from several sides: a common scale and position.
 
 Each photo was framed by itself, so that its scale and its place in the frame are unknown. What two photos share are the
 planes through both cameras that touch the object (epipolar tangents; Cipolla, Astrom and Giblin 1995, "Motion from the

@@ -1,4 +1,4 @@
-"""Whether a bundle's columns show the sides that they should, told by the surface that all of them see."""
+"""Detection of exchanged side views in a bundle, by the consistency of the views."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coarse maps brought to a picture's resolution, their steps where the picture has edges."""
+"""Guided upsampling: coarse maps at a picture's resolution, with discontinuities at its edges."""
 
 from __future__ import annotations
 

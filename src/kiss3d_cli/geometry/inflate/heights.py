@@ -1,6 +1,6 @@
 """Heights of an inflated silhouette over its mid-plane.
 
-The height is the root of u, where laplacian(u) = -c inside the silhouette and u = 0 on its outline, as in
+The height is the square root of u, where laplacian(u) = -c inside the silhouette and u = 0 on its outline, as in
 sketch-based modelling (Wu et al. 2007, ShapePalettes; Baran and Lehtinen 2009). With c = 4 a disc becomes a ball; a
 strip becomes a rod of round section only with c = 2. So u is solved for twice: the first solution's curvature says
 where the silhouette is round and where it is long, and sets c for the second.

@@ -1,4 +1,4 @@
-"""Where the separate pieces of a picture stand behind each other.
+"""Relative depth of the separate components of a picture.
 
 Things that stand on one ground are further away the higher in the picture they meet it (Hoiem et al. 2008, "Putting
 objects in perspective"). A piece over another - the dot of an i, a hat in the air - says nothing of the kind: it keeps

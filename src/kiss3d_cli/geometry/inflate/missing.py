@@ -1,4 +1,4 @@
-"""Parts of a picture that a surface does not show, as bodies of their own: inflated, and set where they belong."""
+"""Parts of a picture that a surface does not show, restored as inflated components in place."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def missing_parts(
 
 
 def making_room(mesh: Mesh, parts: list[Part], camera: Cameras, fit: Fit) -> Mesh:
-    """The mesh without what it has of the parts: stumps are cut off and closed, crumbs are dropped.
+    """The mesh without what it has of the parts: stumps are cut off and closed, small components are dropped.
 
     Where a cut can't be closed nothing but crumbs goes: pieces that lie wholly where parts are.
     """

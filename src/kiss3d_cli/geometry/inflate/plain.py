@@ -17,7 +17,7 @@ GRID = 64
 
 
 def plain_heights(alpha: Float[np.ndarray, "S S"], side: int) -> Float[np.ndarray, "s s"]:
-    """Height over the middle, in half picture sides: the root of u with laplacian(u) = -3 in the silhouette.
+    """Height over the mid-plane, in half picture sides: the square root of u with laplacian(u) = -3 in the silhouette.
 
     Args:
         alpha: coverage in [0, 1]; what is over one half is the silhouette, and u is 0 on its outline.

@@ -1,4 +1,4 @@
-"""Mesh files as people have them, read exactly into `Mesh`, or refused."""
+"""Mesh files, read exactly into `Mesh` or refused."""
 
 from __future__ import annotations
 

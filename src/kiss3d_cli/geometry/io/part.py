@@ -37,7 +37,7 @@ class Part:
 
 @dataclass(frozen=True)
 class PointCloud:
-    """Points of a surface that nobody has put faces on.
+    """Points of a surface without faces.
 
     Attributes:
         points: (N, 3).

@@ -1,4 +1,4 @@
-"""A texture's picture, looked up at points."""
+"""Texture lookup at points."""
 
 from __future__ import annotations
 

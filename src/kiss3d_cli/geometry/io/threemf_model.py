@@ -1,4 +1,4 @@
-"""One model file of a 3MF, read as it streams by: an XML tree of it would take twenty times its size."""
+"""One model file of a 3MF, parsed as a stream: an XML tree would take twenty times its size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""XML from strangers: no entities, no more elements than the file can mean."""
+"""XML from untrusted sources: no entities, and a bounded number of elements."""
 
 from __future__ import annotations
 

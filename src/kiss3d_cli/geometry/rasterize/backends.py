@@ -1,4 +1,4 @@
-"""Who decides which face a pixel shows: the rasteriser built in here, or nvdiffrast or pytorch3d where they work.
+"""Visibility back ends: the built-in rasteriser, or nvdiffrast or pytorch3d where they work.
 
 Only this decision is left to them. Barycentrics, depths, interpolation and silhouettes are computed here for all, so
 the pictures and gradients agree wherever the decision does.

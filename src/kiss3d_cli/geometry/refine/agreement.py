@@ -1,4 +1,4 @@
-"""Whether a mesh shows what views say already: then there is nothing to integrate."""
+"""Whether a mesh already matches the views, so that integration is unnecessary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Meshes made elsewhere: brought into the world's box and out of it, and meshed anew."""
+"""Meshes made elsewhere: normalisation to the world frame and back, and remeshing."""
 
 from __future__ import annotations
 

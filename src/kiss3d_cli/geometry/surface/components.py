@@ -1,4 +1,4 @@
-"""Dropping the crumbs of an extracted surface."""
+"""Removal of small components of an extracted surface."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Giving a mesh a number of faces: quadric edge collapse by fast-simplification, its result held to the topology."""
+"""Decimation to a number of faces: quadric edge collapse by fast-simplification, with the topology preserved."""
 
 from __future__ import annotations
 

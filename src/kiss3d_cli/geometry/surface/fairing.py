@@ -1,4 +1,4 @@
-"""Ragged places made smooth: vertices beside sharply bent edges move until none of them is sharp any more."""
+"""Fairing of sharp edges: vertices beside them move until no edge is bent too far."""
 
 from __future__ import annotations
 

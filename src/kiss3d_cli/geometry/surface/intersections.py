@@ -1,4 +1,4 @@
-"""Faults of a surface's shape, not of its connectivity: faces that cut through each other, bent edges."""
+"""Geometric defects of a surface: intersecting faces and sharply bent edges."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FINEST = 1 << 20
 
 
 def self_intersections(vertices: Float[np.ndarray, "N 3"], faces: Int[np.ndarray, "F 3"]) -> int:
-    """How many pairs of faces cut through each other.
+    """The number of pairs of faces that intersect.
 
     Faces that share a position are not looked at, and two faces in one plane do not count.
 

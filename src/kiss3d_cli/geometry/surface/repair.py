@@ -36,7 +36,7 @@ class Repaired:
 
 
 def repair(mesh: Mesh) -> Repaired:
-    """Removes what cannot be, splits what is not manifold, fills all holes and turns the surface outside out.
+    """Removes degenerate faces, splits non-manifold parts, fills all holes and orients the surface outwards.
 
     A closed manifold comes back as it is, except that vertices without a face are dropped and an inside-out mesh is
     turned.

@@ -1,4 +1,4 @@
-"""Sorting by whole numbers, several times faster than numpy's argsort: keys and places as one number each."""
+"""Sorting by integer keys, several times faster than numpy's argsort: key and position packed into one number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a triangle mesh is made of: is it closed, in how many pieces, with how many handles and faults."""
+"""Topology of a triangle mesh: closedness, components, genus and defects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Textures made: photographs baked into the picture of an unwrapped mesh."""
+"""Texture baking: photographs projected into the atlas of an unwrapped mesh."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A photograph laid over a texture: what it shows is painted anew, as fine as the photograph is."""
+"""Projection of a photograph onto an existing texture, at the photograph's resolution."""
 
 from __future__ import annotations
 

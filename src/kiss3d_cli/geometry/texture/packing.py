@@ -1,4 +1,4 @@
-"""Charts side by side in one square picture."""
+"""Packing of charts into one square texture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The directions along which a texture runs over a surface: what normal maps are read by."""
+"""Tangent vectors of a textured surface, for normal maps."""
 
 from __future__ import annotations
 

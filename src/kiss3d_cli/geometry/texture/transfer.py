@@ -1,4 +1,4 @@
-"""What is painted on one mesh, baked onto another of nearly the same shape: colours, and the relief that it lost."""
+"""Transfer of colours and normals from one mesh to another of nearly the same shape, by baking."""
 
 from __future__ import annotations
 

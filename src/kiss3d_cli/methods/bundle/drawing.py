@@ -1,4 +1,4 @@
-"""A bundle drawn by Flux: from what the stages wrote to the network's terms, and back."""
+"""Sampling a bundle with Flux: conversion between the stages' files and the network's tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Views of which pictures were given: the surface that they allow, in their colours."""
+"""Views from several given pictures: the surface carved from their silhouettes, in their colours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Four views of the shape that the learned prior sees in the picture."""
+"""Four views of the shape that the learned prior predicts from the picture."""
 
 from __future__ import annotations
 

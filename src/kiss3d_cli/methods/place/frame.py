@@ -1,4 +1,4 @@
-"""The result of a given mesh, back where that mesh lay."""
+"""The result, transformed back to the frame of the given mesh."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The best way of cutting the object out that is there."""
+"""The best segmentation method that is available."""
 
 from __future__ import annotations
 

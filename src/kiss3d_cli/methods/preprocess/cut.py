@@ -1,4 +1,4 @@
-"""From a picture to the object, cut out and centred on white."""
+"""Segmentation of the object, centred on white."""
 
 from __future__ import annotations
 

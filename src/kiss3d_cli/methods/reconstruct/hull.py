@@ -1,4 +1,4 @@
-"""The mesh that the bundle's masks allow."""
+"""The visual hull of the bundle's masks."""
 
 from __future__ import annotations
 

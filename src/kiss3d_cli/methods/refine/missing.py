@@ -1,4 +1,4 @@
-"""What the picture shows and the refined surface has lost, put in again."""
+"""Restoration of parts that the picture shows and the refined surface has lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""T5, CLIP and Redux at work on words and a picture, within the device's memory limit."""
+"""Encoding the prompt with T5 and CLIP and the picture with Redux, within the device's memory limit."""
 
 from __future__ import annotations
 

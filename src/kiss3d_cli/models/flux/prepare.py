@@ -1,4 +1,4 @@
-"""Weights made ready once and kept beside the published ones, so that a run only maps a file: the transformer with its
+"""Weights prepared once and kept beside the published ones, so that a run only maps a file: the transformer with its
 LoRA folded in, the ControlNet in fp8.
 
 A prepared file is a safetensors file with the names of diffusers' classes; it is written tensor by tensor.

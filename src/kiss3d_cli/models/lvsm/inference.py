@@ -1,4 +1,4 @@
-"""Views of other cameras from the pictures of some."""
+"""Novel view synthesis from a few posed pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How alike two pictures look: VGG-19's features where its weights are, LPIPS where its are, else gradients.
+"""Perceptual distance of two pictures: VGG-19 features or LPIPS if their weights are found, else gradients.
 
 The weights are files in the layouts of torchvision (`vgg19-*.pth`, `alexnet-*.pth`) and of the package lpips
 (`alex.pth`); nothing is downloaded.

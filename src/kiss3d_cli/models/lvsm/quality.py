@@ -1,4 +1,4 @@
-"""How like two pictures are."""
+"""Similarity metrics of two pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file of weights says of itself in its first bytes: looked at before any work, without reading its tensors."""
+"""Headers of weight files: checked before any work, without reading tensors."""
 
 from __future__ import annotations
 

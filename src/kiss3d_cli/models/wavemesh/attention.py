@@ -1,4 +1,4 @@
-"""Attention of some tokens to others, of which some may not be there."""
+"""Masked attention and cross-attention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Views and their visual hull to volumes: several samples, each another way the unseen may be."""
+"""Sampling of volumes from views and their visual hull; each sample completes the unseen parts differently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Zero123++'s networks, each loaded when its turn comes: let go after it for one picture, kept for many."""
+"""Zero123++'s networks, each loaded when it is needed: released afterwards for one picture, kept for many."""
 
 from __future__ import annotations
 
