@@ -1,11 +1,15 @@
 """Colours of what no picture shows, against the true ones.
 
     python scripts/bench/unseen.py draft data/examples [--sheet sheet.png]
+    python scripts/bench/unseen.py views data/examples
 
 `draft` inflates each example's picture and looks at its sides and its back beside the example's own bundle, which was
 rendered from the object: mean difference (CIE 1976, in CIELAB) where both show the object, the share of pixels whose
 colour the picture does not have (none of its colours is nearer than 10), and the back's PSNR. The front is left out,
 and the bundle's light is not the picture's, so no guess would come to zero.
+
+`views` paints each example's own mesh from pictures of some of its sides: mean difference over the surface that none of
+them shows, by the number of pictures.
 """
 
 from __future__ import annotations
@@ -15,7 +19,6 @@ import math
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from draft_baselines import example_case
@@ -28,6 +31,12 @@ from kiss3d_cli.geometry.cameras import bundle_cameras
 from kiss3d_cli.geometry.inflate.inflate import inflate
 from kiss3d_cli.geometry.inflate.sheet_colors import SheetColors
 from kiss3d_cli.geometry.inflate.views import show_surface
+from kiss3d_cli.geometry.io.load import read_mesh
+from kiss3d_cli.geometry.materials import lab as lab_of
+from kiss3d_cli.geometry.mesh import Mesh, face_normals
+from kiss3d_cli.geometry.render import render_colors
+from kiss3d_cli.geometry.texture.mirror import with_mirror_images
+from kiss3d_cli.geometry.texture.project import Photographs, Projector, project_colors
 from kiss3d_cli.image.bundle import split_bundle
 from kiss3d_cli.image.png import read_png
 
@@ -37,14 +46,14 @@ _RARE = 2e-4
 """Share of a picture's pixels below which it does not have a colour."""
 
 
-def lab(colors: Float[Tensor, "N 3"] | Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
-    return cv2.cvtColor(np.ascontiguousarray(colors, np.float32).reshape(-1, 1, 3), cv2.COLOR_RGB2LAB)[:, 0]
+def lab(colors: Float[Tensor, "N 3"]) -> Float[np.ndarray, "N 3"]:
+    return lab_of(colors.double().numpy())
 
 
 def colors_of(rgb: Float[Tensor, "N 3"]) -> cKDTree:
     """The colours that a picture has, in steps of 4."""
     found, count = np.unique((rgb * 255).round().numpy().astype(np.int64) >> 2, axis=0, return_counts=True)
-    return cKDTree(lab((found[count >= _RARE * len(rgb)] * 4 + 1.5) / 255))
+    return cKDTree(lab_of((found[count >= _RARE * len(rgb)] * 4 + 1.5) / 255))
 
 
 def draft(options: argparse.Namespace) -> None:
@@ -83,6 +92,45 @@ def _row(name: str, values: list[float] | np.ndarray) -> str:
     return f"| {' | '.join([name, *cells])} |"
 
 
+def views(options: argparse.Namespace) -> None:
+    cameras = bundle_cameras()
+    trials = {"front": [0], "front, right": [0, 1], "four sides": [0, 1, 2, 3]}
+    print(f"| object | {' | '.join(trials)} | processor, s |\n{'|---' * (len(trials) + 2)}|")
+    scores = []
+    for file in sorted(options.examples.glob("*/mesh.ply")):
+        mesh = _framed(read_mesh(file))
+        assert mesh.colors is not None
+        taken = render_colors(mesh, cameras, (2 * SIDE, 2 * SIDE), antialiased=False)
+        row, seconds = [], 0.0
+        for chosen in trials.values():
+            pictures = taken.colors[chosen], taken.mask[chosen] > 0.5, torch.ones(len(chosen))
+            photographs = Photographs(cameras[chosen], *pictures)
+            unseen = Projector(mesh, photographs).at_vertices.trust < 0.5
+            began = time.process_time()
+            found = project_colors(mesh, with_mirror_images(mesh, photographs))
+            seconds += time.process_time() - began
+            away = np.linalg.norm(lab(found) - lab(mesh.colors), axis=1)
+            weight = (_areas(mesh) * unseen).double().numpy()
+            row.append(float((away * weight).sum() / weight.sum()))
+        scores.append([*row, seconds / len(trials)])
+        print(
+            f"| {file.parent.name} | {' | '.join(f'{value:.1f}' for value in row)} | {scores[-1][-1]:.2f} |", flush=True
+        )
+    *means, seconds = np.mean(scores, 0)
+    print(f"| mean | {' | '.join(f'{value:.1f}' for value in means)} | {seconds:.2f} |")
+
+
+def _framed(mesh: Mesh) -> Mesh:
+    low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
+    return mesh.with_vertices((mesh.vertices - (low + high) / 2) * (1.6 / float((high - low).max())))
+
+
+def _areas(mesh: Mesh) -> Float[Tensor, " N"]:
+    """A third of those of the faces around every vertex."""
+    area = face_normals(mesh.vertices, mesh.faces).norm(dim=1) / 6
+    return area.new_zeros(len(mesh.vertices)).index_add(0, mesh.faces.reshape(-1), area.repeat_interleave(3))
+
+
 def _halved(pictures: Float[Tensor, "V H W C"]) -> Float[Tensor, "V S S C"]:
     return torch.nn.functional.interpolate(pictures.permute(0, 3, 1, 2), (SIDE, SIDE), mode="area").permute(0, 2, 3, 1)
 
@@ -94,6 +142,9 @@ def main() -> None:
     one.add_argument("examples", type=Path)
     one.add_argument("--sheet", type=Path, help="each object's sides and back, and its true ones")
     one.set_defaults(do=draft)
+    two = commands.add_parser("views")
+    two.add_argument("examples", type=Path)
+    two.set_defaults(do=views)
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.do(options)

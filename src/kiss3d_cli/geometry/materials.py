@@ -60,8 +60,7 @@ class Materials:
             centers = np.where(used[:, None], _weighted(places, weight, nearest, len(centers)), centers)
         nearest = _squares(places, centers).argmin(1)
         last = np.unique(nearest)
-        lab = _lab(_weighted(mean, weight, nearest, len(centers))[last])
-        return Materials(centers[last], _likeness(lab))
+        return Materials(centers[last], _likeness(_weighted(mean, weight, nearest, len(centers))[last]))
 
     def label(self, colors: Float[np.ndarray, "N 3"]) -> Int[np.ndarray, " N"]:
         """The material of every colour."""
@@ -87,20 +86,23 @@ def mixed(
 
 def _by_material(colors: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
     """Coordinates in which a material's colours in light and shade lie close together."""
-    lab = _lab(colors)
-    return np.concatenate([LIGHTNESS * lab[:, :1], lab[:, 1:] * (CHROMA / (lab[:, :1] + DARK))], 1)
+    found = lab(colors)
+    lightness = found[:, :1]
+    return np.concatenate([LIGHTNESS * lightness, found[:, 1:] * (CHROMA / (lightness + DARK))], 1)
 
 
-def _lab(colors: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
+def lab(colors: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
+    """CIELAB (D65) of sRGB-encoded colours."""
     pixels = np.ascontiguousarray(colors, np.float32).reshape(-1, 1, 3)
     return cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB).reshape(-1, 3).astype(np.float64)
 
 
-def _likeness(lab: Float[np.ndarray, "K 3"]) -> Float[np.ndarray, "K K"]:
-    chroma, hue = np.hypot(lab[:, 1], lab[:, 2]), np.arctan2(lab[:, 2], lab[:, 1])
+def _likeness(colors: Float[np.ndarray, "K 3"]) -> Float[np.ndarray, "K K"]:
+    places = lab(colors)
+    chroma, hue = np.hypot(places[:, 1], places[:, 2]), np.arctan2(places[:, 2], places[:, 1])
     turn = np.abs((hue[:, None] - hue + np.pi) % (2 * np.pi) - np.pi)
     shades = (np.minimum(chroma[:, None], chroma) > COLORFUL) & (turn < HUE)
-    return np.where(shades, 1.0, np.exp(-_squares(lab, lab) / (2 * ALIKE**2)))
+    return np.where(shades, 1.0, np.exp(-_squares(places, places) / (2 * ALIKE**2)))
 
 
 def _squares(one: Float[np.ndarray, "N C"], two: Float[np.ndarray, "K C"]) -> Float[np.ndarray, "N K"]:

@@ -22,7 +22,7 @@ TEXELS_AT_ONCE = 1 << 16
 def bake(mesh: Mesh, photographs: Photographs | Projector, atlas: Atlas, size: int = 2048) -> Texture:
     """Paints every texel from the photographs that show it.
 
-    Texels that no photograph shows take the mesh's colours spread by diffusion (`project.project_colors`), those in
+    Texels that no photograph shows take colours completed from those around (`project.project_colors`), those in
     between a blend. Where no photograph counts at all, all take the colours of the mesh's vertices. Texels outside all
     charts have the mean of those inside next to them, so that neither filtering nor mipmaps bring a seam to light.
 

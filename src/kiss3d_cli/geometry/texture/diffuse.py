@@ -12,12 +12,16 @@ from torch import Tensor
 
 from kiss3d_cli.geometry.surface.sorting import distinct
 
+ACROSS, SHARPNESS = 0.01, 16
+"""What an edge across a crease counts, and the power of the cosine between its ends' normals in between."""
+
 
 def diffuse(
     vertices: Float[Tensor, "N 3"],
     faces: Int[Tensor, "F 3"],
     values: Float[Tensor, "N C"],
     trust: Float[Tensor, " N"],
+    normals: Float[Tensor, "N 3"] | None = None,
 ) -> Float[Tensor, "N C"]:
     """Keeps trusted values and fills the others from their neighbours, as heat would spread until it rests.
 
@@ -29,6 +33,7 @@ def diffuse(
     Args:
         values: (N, C); those of trust 0 are not looked at.
         trust: (N,) in [0, 1]; a value of trust 1 is kept as it is.
+        normals: unit vectors, by which edges count less the more the surface turns along them.
     """
     count = vertices.shape[0]
     given = values.detach().cpu().double().numpy()
@@ -44,6 +49,10 @@ def diffuse(
     lengths = np.linalg.norm(points[ends[:, 0]] - points[ends[:, 1]], axis=1)
     typical = np.median(lengths) if len(lengths) else 1.0
     weights = typical / np.maximum(lengths, 1e-3 * max(typical, 1e-30))
+    if normals is not None:
+        ways = normals.detach().cpu().double().numpy()
+        turn = (ways[ends[:, 0]] * ways[ends[:, 1]]).sum(1)
+        weights = weights * (ACROSS + (1 - ACROSS) * np.clip(turn, 0, 1) ** SHARPNESS)
     graph = coo_array((weights, (ends[:, 0], ends[:, 1])), shape=(count, count)).tocsr()
     graph = graph + graph.T
     piece = connected_components(graph, directed=False)[1]

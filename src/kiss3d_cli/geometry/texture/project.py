@@ -24,7 +24,7 @@ from kiss3d_cli.core.threads import side_by_side
 from kiss3d_cli.geometry.cameras import Cameras
 from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
 from kiss3d_cli.geometry.rasterize import rasterize
-from kiss3d_cli.geometry.texture.diffuse import diffuse
+from kiss3d_cli.geometry.texture.complete import complete
 
 RESOLUTION = 1024
 """Pixels a side at which visibility is decided and margins are measured."""
@@ -146,9 +146,9 @@ class Projector:
 
     @cached_property
     def spread(self) -> Float[Tensor, "N 3"]:
-        """Colours of the vertices; those that no picture shows are filled by diffusion."""
+        """Colours of the vertices; those that no picture shows continue what is seen around them."""
         seen = self.at_vertices
-        return diffuse(self._mesh.vertices, self._mesh.faces, seen.colors, seen.trust)
+        return complete(self._mesh.vertices, self._mesh.faces, seen.colors, seen.trust, self.normals)
 
 
 def _sample(image: Float[Tensor, "C H W"], grid: Float[Tensor, "1 1 P 2"]) -> Float[Tensor, "P C"]:
@@ -200,5 +200,5 @@ def _margins(depth: Float[Tensor, "V R R"], photographs: Photographs) -> Float[T
 
 
 def project_colors(mesh: Mesh, photographs: Photographs) -> Float[Tensor, "N 3"]:
-    """sRGB-encoded colours of all vertices in [0, 1]; those that no picture shows are filled by diffusion."""
+    """sRGB-encoded colours of all vertices in [0, 1]; those that no picture shows are completed."""
     return Projector(mesh, photographs).spread.clamp(0, 1)

@@ -16,6 +16,7 @@ from kiss3d_cli.geometry.io.export import write_mesh
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.render import render_colors
 from kiss3d_cli.geometry.surface.components import keep_large_components
+from kiss3d_cli.geometry.texture.mirror import with_mirror_images
 from kiss3d_cli.geometry.texture.project import Photographs, project_colors
 from kiss3d_cli.image.framing import frame_window
 from kiss3d_cli.image.png import read_png
@@ -108,6 +109,8 @@ def surface_of(given: Given, cameras: Cameras, guess: Guess) -> tuple[Mesh, Give
 def paint(mesh: Mesh, given: Given, cameras: Cameras, size: int, weights: Sequence[float] | None = None) -> Shown:
     """A surface in the colours of pictures of it, and its four views, with the pictures where the surface shows them.
 
+    A side that no picture shows takes the other's mirror image where the object is symmetric.
+
     Args:
         given: the pictures.
         cameras: of the four views.
@@ -117,6 +120,7 @@ def paint(mesh: Mesh, given: Given, cameras: Cameras, size: int, weights: Sequen
     own = cameras[[VIEW_NAMES.index(name) for name in given.names]]
     rgb, masks = given.rgba[..., :3], given.rgba[..., 3] > 0.5
     photographs = Photographs(own, rgb, masks, torch.tensor(weights or [1.0] * len(masks)))
+    photographs = with_mirror_images(mesh, photographs)
     mesh = mesh.with_colors(project_colors(mesh, photographs))
     rendered = render_colors(mesh, cameras, (size, size), antialiased=False)
     scaled = given.framed(size)
