@@ -12,8 +12,8 @@ import typer
 from kiss3d_cli.cli.report import end_with_index, renew_report
 from kiss3d_cli.cli.spread import Spread
 from kiss3d_cli.cli.status import BELOW_LIMITS
-from kiss3d_cli.cli.terminal import Bars, note, print_json, show, shown_path
-from kiss3d_cli.core.errors import BadInput, Interrupted
+from kiss3d_cli.cli.terminal import Bars, going_on, note, print_json, show, shown_path
+from kiss3d_cli.core.errors import BadInput
 
 ONE = Spread()
 
@@ -87,12 +87,10 @@ def _carry_out(
     from kiss3d_cli.pipeline.stages import stages
 
     doing = {stage.name: stage.doing for stage in stages()}
-    try:
+    with going_on("the same command goes on with what is left"):
         finished = spread.run(
             jobs, request, folder, once, reporter=lambda name: Bars(doing, name), announce=note, ended=renew_report
         )
-    except (Interrupted, KeyboardInterrupt) as error:
-        raise Interrupted(str(error) or "interrupted", hint="the same command goes on with what is left") from None
     end_with_index(folder, shared=spread.shard is not None)
     if json_output:
         print_json(

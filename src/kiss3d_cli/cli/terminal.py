@@ -7,7 +7,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -16,7 +16,7 @@ import typer
 from kiss3d_cli.cli.streams import note as note
 from kiss3d_cli.cli.streams import show as show
 from kiss3d_cli.cli.streams import stop_signals, write_out
-from kiss3d_cli.core.errors import Kiss3dError, OutputFailed, from_exception
+from kiss3d_cli.core.errors import Interrupted, Kiss3dError, OutputFailed, from_exception
 from kiss3d_cli.core.printable import printable_json
 from kiss3d_cli.core.shell import typed
 
@@ -44,6 +44,15 @@ def handles_errors(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(known.exit_code) from None
 
     return guarded
+
+
+@contextlib.contextmanager
+def going_on(how: str) -> Iterator[None]:
+    """Within it a request to stop ends with its own advice, for what `kiss3d resume` doesn't go on with."""
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt) as error:
+        raise Interrupted(str(error) or "interrupted", hint=how) from None
 
 
 def error_record(error: Kiss3dError) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import typer
 
 from kiss3d_cli.cli import train_lvsm, train_wavemesh, training
 from kiss3d_cli.cli.invocation import as_typed_here
-from kiss3d_cli.cli.terminal import handles_errors, note, print_json, show, shown_path
+from kiss3d_cli.cli.terminal import going_on, handles_errors, note, print_json, show, shown_path
 from kiss3d_cli.core.shell import typed
 
 app = typer.Typer(help="Train the networks of kiss3d, on objects of your own.", no_args_is_help=True)
@@ -61,6 +61,7 @@ def data(
     """Render training views of objects with their ground truth, or with `--views` posed views from all sides."""
     from kiss3d_cli.core.errors import BadInput
     from kiss3d_cli.training.data import Recipe, make_shards
+    from kiss3d_cli.training.fields import FieldRecipe, make_fields
     from kiss3d_cli.training.posed_data import make_posed
     from kiss3d_cli.training.posed_shards import find_posed
 
@@ -76,22 +77,21 @@ def data(
     def progress(done: int, count: int) -> None:
         note(f"{done} of {count} files")
 
-    if fields is not None:
-        from kiss3d_cli.training.fields import FieldRecipe, make_fields
-
-        task = "wavemesh"
-        count = shards if objects is not None or shards is not None else SHARDS
-        grid = FieldRecipe(objects, share, seed, resolution=fields)
-        notes = make_fields(folder, grid, count, workers=workers, split=split, progress=progress)
-    elif views is None:
-        count, task = shards or SHARDS, "prior"
-        plain = Recipe(objects, share, seed)
-        notes = make_shards(folder, plain, count, workers=workers, split=split, progress=progress)
-    else:
-        recipe, task = Recipe(objects, share, seed, views, size, layout), "lvsm"
-        most = shards if objects is not None or shards is not None else SHARDS
-        notes = make_posed(folder, recipe, most, workers=workers, split=split, progress=progress)
-        count = len(find_posed(folder))
+    with going_on("the same command goes on with what is left"):
+        if fields is not None:
+            task = "wavemesh"
+            count = shards if objects is not None or shards is not None else SHARDS
+            grid = FieldRecipe(objects, share, seed, resolution=fields)
+            notes = make_fields(folder, grid, count, workers=workers, split=split, progress=progress)
+        elif views is None:
+            count, task = shards or SHARDS, "prior"
+            plain = Recipe(objects, share, seed)
+            notes = make_shards(folder, plain, count, workers=workers, split=split, progress=progress)
+        else:
+            recipe, task = Recipe(objects, share, seed, views, size, layout), "lvsm"
+            most = shards if objects is not None or shards is not None else SHARDS
+            notes = make_posed(folder, recipe, most, workers=workers, split=split, progress=progress)
+            count = len(find_posed(folder))
     for line in notes:
         note(f"note: {line}")
     if json_output:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kiss3d_cli.cli.terminal import note, print_json, show, shown_path
+from kiss3d_cli.cli.terminal import going_on, note, print_json, show, shown_path
 
 if TYPE_CHECKING:
     from kiss3d_cli.training.loop import TrainSettings
@@ -51,7 +51,8 @@ def carry_out(task: Task[Any], out: Path, settings: TrainSettings, device: str, 
     from kiss3d_cli.training.finish import finish
     from kiss3d_cli.training.loop import train
 
-    found = finish(task, train(task, out, settings, device=device, say=note), out)
+    with going_on("the same command goes on from its last checkpoint"):
+        found = finish(task, train(task, out, settings, device=device, say=note), out)
     if json_output:
         print_json({"weights": str(found.weights), "sha256": found.sha256, "report": str(found.report)})
     else:
