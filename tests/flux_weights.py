@@ -18,6 +18,16 @@ def tiny_flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def slim_flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a VAE of few channels, which is most of the work where whole pictures are drawn."""
+    from checkpoints.flux import SLIM_VAE_SIZES, write
+
+    root = tmp_path_factory.mktemp("slim")
+    write(root, "tiny", 0, wired=False, vae_sizes=SLIM_VAE_SIZES)
+    return root
+
+
+@pytest.fixture(scope="session")
 def all_in_one(tiny_flux: Path) -> Path:
     return tiny_flux / "Comfy-Org" / "flux1-dev" / "flux1-dev-fp8.safetensors"
 

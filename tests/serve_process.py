@@ -13,7 +13,10 @@ from pathlib import Path
 import httpx
 import psutil
 
-SMALL = ("--preset", "draft", "--set", "preprocess.size=64", "--set", "preprocess.method=grabcut")
+from pictures import QUICK
+
+QUICKEST = ("preprocess.size=64", "preprocess.method=grabcut", *QUICK[1:])
+SMALL = ("--preset", "draft", *(part for setting in QUICKEST for part in ("--set", setting)))
 
 
 class Server:

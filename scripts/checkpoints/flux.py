@@ -36,6 +36,7 @@ TRANSFORMER_SIZES = {
     128: WIDTH // HEADS,
 }
 VAE_SIZES = {128: 32, 256: 64, 512: 96}
+SLIM_VAE_SIZES = {128: 32, 256: 32, 512: 32}
 WIRED_VAE_SIZES = {128: 96, 256: 32, 512: 96}
 """At the finest and coarsest levels `wire_vae` passes colours through a norm: three channels in each of 32 groups."""
 T5_SIZES = {4096: T5_WIDTH, 10240: 64, 64: 4, 32128: WORDS}
@@ -44,12 +45,13 @@ BLOCKS = 2
 LORA_RANK = 4
 
 
-def write(root: Path, size: str, seed: int, *, wired: bool = True) -> None:
+def write(root: Path, size: str, seed: int, *, wired: bool = True, vae_sizes: Mapping[int, int] | None = None) -> None:
     """Write every model of the bundle stage below `root`, as `<owner>/<repository>/<file>`.
 
     Args:
         size: `tiny`; `full` for the published sizes, 25 GB, for runs on a GPU, without the merge with schnell; or
             `hollow`, which is `full` with zeros that take no room on the disk.
+        vae_sizes: channels of the VAE's levels by the published ones; what is tiny by default.
         wired: give a few tiny tensors the values of `checkpoints.wired`, so that what comes out is a bundle.
     """
     if size != "tiny":
@@ -57,7 +59,7 @@ def write(root: Path, size: str, seed: int, *, wired: bool = True) -> None:
         return
     random = torch.Generator().manual_seed(seed)
     published = _list("flux1_dev_fp8_names_shapes.json")
-    everything = _all_in_one(published, random, WIRED_VAE_SIZES if wired else VAE_SIZES)
+    everything = _all_in_one(published, random, vae_sizes or (WIRED_VAE_SIZES if wired else VAE_SIZES))
     if wired:
         wire_transformer(everything, "model.diffusion_model.")
         wire_painting(everything, "model.diffusion_model.", "text_encoders.t5xxl.transformer.")

@@ -26,7 +26,8 @@ SIZE = 96
 PIXEL = 2 * RADIUS * math.tan(HALF_FIELD) / SIZE
 """World units, in the middle of the object."""
 BODY = Ellipsoid((0.05, 0.02, 0.1), (0.5, 0.75, 0.35))
-SMALL = IsomerSettings(size=SIZE, integration=IntegrationSettings(sizes=(24, 48, 96)), fine_steps=6, target_faces=6000)
+INTEGRATION = IntegrationSettings(sizes=(24, 48, 96), rounds=(4, 3, 2))
+SMALL = IsomerSettings(size=SIZE, integration=INTEGRATION, fine_steps=6, target_faces=6000)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def test_steps_take_the_noise_off(seen):
 
 
 def test_tiles_of_another_size_than_asked_for():
-    mesh = refined(cast([BODY], 64), settings=replace(SMALL, integration=IntegrationSettings(sizes=(16, 32, 64)))).mesh
+    mesh = refined(cast([BODY], 64), settings=replace(SMALL, integration=replace(INTEGRATION, sizes=(16, 32, 64)))).mesh
     assert seen_distance(mesh).median() < 0.4 * PIXEL * SIZE / 64
 
 
@@ -132,7 +133,7 @@ def test_the_target_is_renewed_as_asked(seen, monkeypatch):
     calls = []
     gather = TargetViews.gather
     monkeypatch.setattr(TargetViews, "gather", lambda self, mesh: calls.append(len(calls)) or gather(self, mesh))
-    refined(seen, settings=replace(SMALL, fine_steps=9, renewals=2, renewal_interval=4))
+    refined(seen, rough_start(), replace(SMALL, integrate=False, fine_steps=9, renewals=2, renewal_interval=4))
     assert len(calls) == 4  # steps 0 and 1, then 4 and 8
 
 
@@ -160,10 +161,11 @@ def test_the_backend_finds_the_faces(seen):
         calls.append(size)
         return BUILT_IN.find(clip, faces, size)
 
-    with_it = refined(seen, backend=Backend("counting", find, find)).mesh
+    settings = replace(SMALL, integrate=False)
+    with_it = refined(seen, rough_start(), settings, backend=Backend("counting", find, find)).mesh
     assert set(calls) == {(SIZE, SIZE)}
     assert len(calls) >= 2 * SMALL.fine_steps
-    assert torch.equal(with_it.vertices, refined(seen).mesh.vertices)
+    assert torch.equal(with_it.vertices, refined(seen, rough_start(), settings).mesh.vertices)
 
 
 def test_open_and_dirty_starts_are_repaired_and_said_so(seen):

@@ -27,10 +27,10 @@ from support import methods as support
 TILE = 128
 
 
-@pytest.fixture
-def weights(tiny_flux: Path, tmp_path: Path) -> Path:
-    """A copy: prepared weights are written beside the published ones."""
-    return Path(shutil.copytree(tiny_flux, tmp_path / "weights"))
+@pytest.fixture(scope="module")
+def weights(slim_flux: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy: prepared weights are written beside the published ones. Tests that change these take one of their own."""
+    return Path(shutil.copytree(slim_flux, tmp_path_factory.mktemp("flux") / "weights"))
 
 
 class Runner:
@@ -64,10 +64,9 @@ def run(weights: Path, tmp_path: Path) -> Runner:
 
 
 @pytest.fixture(scope="module")
-def words(tiny_flux: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def words(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the prompt stage writes."""
-    folder = tmp_path_factory.mktemp("words")
-    return runner(folder, Path(shutil.copytree(tiny_flux, folder / "weights")))("prompt", "flux", {}).output
+    return runner(tmp_path_factory.mktemp("words"), weights)("prompt", "flux", {}).output
 
 
 def runner(folder: Path, weights: Path) -> Runner:
@@ -118,9 +117,10 @@ def test_the_prompt_is_read_by_three_encoders(run: Runner) -> None:
     assert torch.equal(other["clip"], words["clip"]), "CLIP reads the same sentence always"
 
 
-def test_what_a_lora_changes_of_clip_is_folded_into_the_prompt(run: Runner, weights: Path) -> None:
+def test_what_a_lora_changes_of_clip_is_folded_into_the_prompt(run: Runner, slim_flux: Path, tmp_path: Path) -> None:
     """FluxGym trains CLIP too unless it is told not to."""
-    lora = weights / "LTT" / "Kiss3DGen" / "rgb_normal.safetensors"
+    run.root = Path(shutil.copytree(slim_flux, tmp_path / "weights"))
+    lora = run.root / "LTT" / "Kiss3DGen" / "rgb_normal.safetensors"
 
     def clip(**values: Any) -> torch.Tensor:
         run("prompt", "flux", {"redux": False, **values})
@@ -326,7 +326,8 @@ def test_settings_that_flux_can_not_follow(prompted: Runner, values: dict[str, A
         prompted("bundle", "flux", {"tile": TILE, "steps": 1, **values})
 
 
-def test_damaged_wide_and_foreign_weights(prompted: Runner, weights: Path) -> None:
+def test_damaged_wide_and_foreign_weights(prompted: Runner, slim_flux: Path, tmp_path: Path) -> None:
+    weights = prompted.root = Path(shutil.copytree(slim_flux, tmp_path / "weights"))
     path = weights / "Comfy-Org" / "flux1-dev" / "flux1-dev-fp8.safetensors"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])

@@ -29,17 +29,17 @@ def table(
 
 
 def test_the_bench_runs(
-    tiny_flux: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    slim_flux: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    last = table(tiny_flux, tmp_path, monkeypatch, capsys, "cpu")[-1]
+    last = table(slim_flux, tmp_path, monkeypatch, capsys, "cpu")[-1]
     assert float(last[7]) > 0
     assert last[3] == ""
 
 
 @SIMULATED
 def test_the_bench_counts_video_memory_without_a_gpu(
-    tiny_flux: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    slim_flux: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    last = table(tiny_flux, tmp_path, monkeypatch, capsys, "simulated")[-1]
+    last = table(slim_flux, tmp_path, monkeypatch, capsys, "simulated")[-1]
     assert float(last[3]) > 0
     assert last[7] == "", "times mean nothing"

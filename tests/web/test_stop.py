@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 import pytest
 from asking import ask, fetch
@@ -18,7 +19,9 @@ from kiss3d_cli.serve.tickets import Tickets
 from patience import PATIENCE
 from pictures import QUICK, draw_figure
 
-pytest.importorskip("gradio", reason="gradio is not installed (pip install 'kiss3d[ui]')")
+pytestmark = pytest.mark.skipif(
+    find_spec("gradio") is None, reason="gradio is not installed (pip install 'kiss3d[ui]')"
+)
 
 
 def wait_for(process: subprocess.Popen, check) -> None:
