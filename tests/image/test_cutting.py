@@ -69,6 +69,36 @@ def test_everything_on_a_plain_ground_is_found(kind: str, shadow: bool) -> None:
     assert not cut.doubts
 
 
+@pytest.mark.parametrize("kind", ["white", "grey", "paper", "gradient"])
+def test_a_shadow_with_a_sharp_edge_leaves_no_rim_and_no_spots(kind: str) -> None:
+    """It is sharp near the body and soft at its far end, with a darker spot; a grey wire on the ground is no shadow."""
+    cast = (((X - 205) / 130) ** 2 + ((Y - 305) / 26) ** 2 < 1).astype(np.float64)
+    spot = ((X - 270) ** 2 + (Y - 305) ** 2 < 5**2).astype(np.float64)
+    far = 1 / (1 + np.exp(-(X - 265) / 12))
+    soft = (1 - far) * cv2.GaussianBlur(cast, (0, 0), 1.5) + far * cv2.GaussianBlur(cast, (0, 0), 14)
+    dark = 0.3 * soft + 0.07 * cv2.GaussianBlur(spot, (0, 0), 0.7)
+    level = float(ground(kind)[60, 300].mean())
+    wire = (abs(X - 300) < 2) & (Y > 40) & (Y < 180)
+    rgb = on(kind, (wire, (int(0.5 * level),) * 3))
+    rgb = (rgb * (1 - dark)[..., None]).astype(np.uint8)
+    cover = cv2.GaussianBlur(BODY.astype(np.float64), (0, 0), 0.7)[..., None]
+    rgb = (rgb * (1 - cover) + np.array((190, 50, 40)) * cover).astype(np.uint8)
+    cut = cut_object(rgb, refuse, name="none")
+    shown = cut.alpha >= 128
+    assert shown[60:160, 300].mean() > (0.95 if kind != "paper" else 0.9)
+    shadow = (cast > 0) & ~cv2.dilate(BODY.astype(np.uint8), np.ones((9, 9))).astype(bool)
+    assert shown[shadow].mean() < 0.02
+    assert iou(shown, BODY | wire) > 0.95
+
+
+def test_small_pieces_that_will_be_in_the_mesh_are_said() -> None:
+    alpha = (255 * BODY).astype(np.uint8)
+    alpha[20:30, 20:30] = 255
+    (note,) = keep_pieces(alpha, "all")[1]
+    assert note.startswith("A small piece beside the object")
+    assert "preprocess.keep=largest" in note
+
+
 def test_the_second_object_is_said_and_kept_as_asked() -> None:
     rgb = on("white", (BODY, (190, 50, 40)), (BALL, (230, 190, 40)))
     both = cut_object(rgb, refuse, name="none", keep="all")

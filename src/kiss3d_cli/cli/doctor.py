@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kiss3d_cli.cli.invocation import as_typed_here
 from kiss3d_cli.cli.terminal import handles_errors, note, print_json, show
 
 GIB = 2**30
@@ -59,9 +60,9 @@ def doctor(
 
 def _show(line: str, note: str | None) -> None:
     """A line of a list, and what there is to say about it below."""
-    show(f"  {line}")
+    show(as_typed_here(f"  {line}"))
     if note:
-        show(f"  {'':<16} {note}")
+        show(f"  {'':<16} {as_typed_here(note)}")
 
 
 def _show_machine(machine: Any, measured: Any) -> None:

@@ -143,6 +143,13 @@ def keep_pieces(alpha: UInt8[np.ndarray, "H W"], keep: str) -> tuple[UInt8[np.nd
     # each pixel of the soft edges goes with the piece that it is nearest to
     nearest = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
     result = np.where(kept[labels[nearest[0], nearest[1]]], alpha, 0).astype(np.uint8)
+    crumbs = int((kept & (areas < PIECE * areas.max())).sum())
+    if keep == "all" and crumbs:
+        pieces = "A small piece" if crumbs == 1 else f"{crumbs} small pieces"
+        return result, (
+            f"{pieces} beside the object will be in the mesh too: look at mask.png of the preprocess stage; "
+            "preprocess.keep=largest leaves them out.",
+        )
     if keep == "all" or others == 0:
         return result, ()
     pieces = "One more object stands" if others == 1 else f"{others} more objects stand"

@@ -31,6 +31,12 @@ SHADOW_TINT = 5.0
 """CIELAB units by which the tint of a shadow may differ from that of the darkened ground."""
 SHADOW_DARKEST = 0.3
 """Share of the ground's light that is left in the darkest shadow."""
+SHADOW_RIM = 0.012
+"""Half the width of a shadow's own edge, at most, as a share of the longer side."""
+SHADOW_CRUMB = 0.02
+"""Share of the largest piece's area below which a piece within a shadow that has no tint of its own is the shadow's."""
+SHADED = 0.95
+"""Share of the ground's light below which ground is in a shadow."""
 LEAST_PIECE = 2e-5
 """Share of the picture below which a spot on the ground is dust."""
 OPENING = 1.2
@@ -149,7 +155,8 @@ def find_object(ground: Ground) -> Bool[np.ndarray, "h w"]:
     outside = _reached(empty, border & empty)
     shadow = _shadow(ground, outside)
     outside = outside | shadow
-    solid = ~outside
+    outside = outside | _shadow_rim(ground, outside)
+    solid = ~outside & ~_shadow_crumbs(ground, outside)
     solid = _open(ground, solid, outside, empty)
     labels, count = ndimage.label(solid, np.ones((3, 3)))
     areas = np.bincount(labels.ravel(), minlength=count + 1)
@@ -163,15 +170,58 @@ def find_object(ground: Ground) -> Bool[np.ndarray, "h w"]:
 
 def _shadow(ground: Ground, outside: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """Ground in a shadow: darker, of the same tint, and reached from the lit ground without crossing an edge."""
-    factor = ((ground.lab[..., 0] + 16) / (ground.color[..., 0] + 16)) ** 3
-    darkened = np.stack(
-        [ground.lab[..., 0], *(ground.color[..., c] * np.cbrt(np.clip(factor, 0, 1)) for c in (1, 2))], -1
-    )
-    tint = np.linalg.norm(ground.lab - darkened, axis=-1)
     limit = SHADOW_STEP * 512 / max(outside.shape)
-    could = (tint < SHADOW_TINT) & (factor < 1.02) & (factor > SHADOW_DARKEST) & (_steps(ground.lab) < limit)
+    could = _could_be_shadow(ground) & (_steps(ground.lab) < limit)
     gap = max(1, round(0.004 * max(outside.shape)))
     return _reached(could | outside, outside, gap) & ~outside
+
+
+def _light(ground: Ground) -> Float32[np.ndarray, "h w"]:
+    """The share of the ground's light that each pixel has, if it is ground."""
+    return np.asarray(((ground.lab[..., 0] + 16) / (ground.color[..., 0] + 16)) ** 3, np.float32)
+
+
+def _could_be_shadow(ground: Ground) -> Bool[np.ndarray, "h w"]:
+    """Pixels with the tint of the darkened ground, neither lighter than it nor too dark."""
+    light = _light(ground)
+    darkened = np.stack(
+        [ground.lab[..., 0], *(ground.color[..., c] * np.cbrt(np.clip(light, 0, 1)) for c in (1, 2))], -1
+    )
+    tint = np.linalg.norm(ground.lab - darkened, axis=-1)
+    return np.asarray((tint < SHADOW_TINT) & (light < 1.02) & (light > SHADOW_DARKEST))
+
+
+def _shadow_rim(ground: Ground, outside: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """The narrow edge between lit ground and a shadow with a sharper edge than `SHADOW_STEP` allows.
+
+    Its light is between that of the two sides, as that of a thin grey thing on the ground is not.
+    """
+    reach = max(1, round(SHADOW_RIM * max(outside.shape)))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    solid = (~outside).astype(np.uint8)
+    narrow = (solid > 0) & (cv2.morphologyEx(solid, cv2.MORPH_OPEN, disc) == 0)
+    light = _light(ground)
+    darkest = cv2.erode(np.where(outside, light, np.float32(9)), disc)
+    between = light > darkest - 0.02
+    return _reached((narrow & _could_be_shadow(ground) & between) | outside, outside) & ~outside
+
+
+def _shadow_crumbs(ground: Ground, outside: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Small pieces within a shadow that have no tint of their own: its darker spots."""
+    solid, shadow = ~outside, outside & (_light(ground) < SHADED)
+    labels, count = ndimage.label(solid, np.ones((3, 3)))
+    if count < 2 or not shadow.any():
+        return np.zeros_like(solid)
+    every = np.arange(count + 1)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    areas[0] = 0
+    untinted = np.asarray(ndimage.mean(_could_be_shadow(ground), labels, every))
+    around = cv2.dilate(labels.astype(np.int32).astype(np.float32), np.ones((5, 5), np.uint8)).astype(int)
+    rim = np.where(solid, 0, around)
+    shaded = np.asarray(ndimage.mean(shadow, rim, every))
+    crumb = (areas < SHADOW_CRUMB * areas.max()) & (np.nan_to_num(untinted) > 0.9) & (np.nan_to_num(shaded) > 0.5)
+    crumb[0] = False
+    return np.asarray(crumb[labels])
 
 
 def _open(

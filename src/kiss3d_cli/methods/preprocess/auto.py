@@ -15,7 +15,7 @@ WITH_NETWORK, WITHOUT = "rembg", "grabcut"
 class Auto(Method[GrabCutSettings]):
     """IS-Net where its weights and its package are there, else GrabCut; the run's record says which it was."""
 
-    stage, name, version = "preprocess", "auto", 1
+    stage, name, version = "preprocess", "auto", 2
     settings = GrabCutSettings
     writes = ()
     help = "uses `rembg` if it is available, else `grabcut`"

@@ -15,7 +15,7 @@ class GrabCutSettings(Framed, Seeded):
 class GrabCut(Weightless[GrabCutSettings]):
     """An alpha channel wins; without one the ground's colour where it is plain, else GrabCut finds the object."""
 
-    stage, name, version = "preprocess", "grabcut", 2
+    stage, name, version = "preprocess", "grabcut", 3
     settings = GrabCutSettings
     reads = ("picture",)
     takes = TAKES

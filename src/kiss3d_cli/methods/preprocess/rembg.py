@@ -15,7 +15,7 @@ NO_OBJECT = "give a picture with a transparent background, or use --set preproce
 class Rembg(Method[Framed]):
     """An alpha channel wins; without one IS-Net finds the object."""
 
-    stage, name, version = "preprocess", "rembg", 2
+    stage, name, version = "preprocess", "rembg", 3
     settings = Framed
     reads = ("picture",)
     takes = TAKES
