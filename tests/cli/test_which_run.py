@@ -65,7 +65,7 @@ def test_settings_that_change_nothing_are_told(kiss3d, runs):
     assert "note: bundle.steps is 9 already" in again.err
 
 
-@pytest.mark.parametrize("wrong", [["--from", "nowhere"], ["--set", "refine.textur=true"]])
+@pytest.mark.parametrize("wrong", [["--from", "nowhere"], ["--set", "refine.textures=true"]])
 def test_a_mistyped_option_is_no_end_of_a_run(kiss3d, runs, wrong):
     report = runs / "good" / "report.html"
     report.unlink()
