@@ -176,7 +176,8 @@ def test_an_input_that_was_changed(kiss3d, tmp_path, finished_run):
 COMMAND = "from kiss3d_cli.cli.app import main; main()"
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+# what a signal does to a command is in test_streams.py, for each of them; here one goes through a real run
+@pytest.mark.parametrize("name", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.slow)])
 def test_a_signal_ends_the_run_with_130_and_resume_finishes_it(kiss3d, tmp_path, picture, name):
     import signal
 

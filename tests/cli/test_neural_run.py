@@ -246,7 +246,7 @@ def test_running_out_of_video_memory_leaves_it_empty(
 
 
 @SIMULATED
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)], ids=str)
 def test_every_network_runs_in_half_precision(
     gpu: SimulatedGpu, weights: Path, tmp_path: Path, monkeypatch: Any, dtype: torch.dtype
 ) -> None:
