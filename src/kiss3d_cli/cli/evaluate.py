@@ -42,7 +42,7 @@ def evaluate(
     render: Annotated[bool, typer.Option("--render", help="Also compare pictures from eight sides.")] = False,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write the numbers and the pictures there.", show_default=False),
+        typer.Option(metavar="DIR", help="Folder for the metrics and the pictures.", show_default=False),
     ] = None,
     pictures: Annotated[bool, typer.Option(help="Draw pictures into --out.")] = True,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,

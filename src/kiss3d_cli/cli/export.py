@@ -42,25 +42,23 @@ def export(
     height: Annotated[
         str | None, typer.Option(metavar="LENGTH", help="With its unit: 80mm, 8cm, 3in.", show_default=False)
     ] = None,
-    faces: Annotated[int | None, typer.Option(help="Faces, at most.", show_default=False)] = None,
+    faces: Annotated[int | None, typer.Option(help="Maximum number of faces.", show_default=False)] = None,
     origin: Annotated[str | None, typer.Option(help="floor or center.", show_default=False)] = None,
-    up: Annotated[str | None, typer.Option(help=f"{_UP}, in formats that leave it open.", show_default=False)] = None,
-    texture: Annotated[
-        int | None, typer.Option(help="Side of the texture in pixels, at most.", show_default=False)
-    ] = None,
+    up: Annotated[str | None, typer.Option(help=f"{_UP}, in formats that do not fix it.", show_default=False)] = None,
+    texture: Annotated[int | None, typer.Option(help="Maximum texture size in pixels.", show_default=False)] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="A file or a folder; the current folder by default.", show_default=False),
     ] = None,
-    input_up: Annotated[str, typer.Option(metavar="y|z", help="The upward axis of a mesh that states none.")] = "y",
-    stable: Annotated[bool, typer.Option("--stable", help="print: lay it on its firmest side.")] = False,
-    base: Annotated[bool, typer.Option("--base", help="print: cut it flat where it stands.")] = False,
+    input_up: Annotated[str, typer.Option(metavar="y|z", help="Up axis of a mesh file that states none.")] = "y",
+    stable: Annotated[bool, typer.Option("--stable", help="print: lay the object on its most stable side.")] = False,
+    base: Annotated[bool, typer.Option("--base", help="print: cut the bottom flat.")] = False,
     wall: Annotated[
         str | None,
-        typer.Option(metavar="LENGTH", help="print: no wall thinner, 1.2mm for example.", show_default=False),
+        typer.Option(metavar="LENGTH", help="print: minimum wall thickness, 1.2mm for example.", show_default=False),
     ] = None,
-    hollow: Annotated[bool, typer.Option("--hollow", help="print: empty inside, with holes to drain it.")] = False,
-    lods: Annotated[int, typer.Option(help="Game engines: levels of detail, each with half of the faces.")] = 1,
+    hollow: Annotated[bool, typer.Option("--hollow", help="print: hollow the object, with drain holes.")] = False,
+    lods: Annotated[int, typer.Option(help="Game engines: levels of detail (LOD), each with half the faces.")] = 1,
     collision: Annotated[bool, typer.Option("--collision", help="Game engines: convex hulls for physics too.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:

@@ -30,7 +30,7 @@ def lvsm(
         ),
     ] = None,
     views: Annotated[Path, typer.Option(help="A folder of posed views that were never trained on.")] = HELD_OUT,
-    objects: Annotated[int, typer.Option(min=2, max=1024, help="How many objects are looked at.")] = 16,
+    objects: Annotated[int, typer.Option(min=2, max=1024, help="Number of objects.")] = 16,
     out: Annotated[Path | None, typer.Option(help="The folder of the study; by default `study` in the run.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same edits.")] = 0,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,

@@ -32,22 +32,22 @@ def data(
     shards: Annotated[
         int | None,
         typer.Option(
-            min=1, max=99_999, help="Files of 64 views, by default 400; or of 16 posed objects, by default all."
+            min=1, max=99_999, help="Shards: of 64 views, 400 by default; or of 16 posed objects, all by default."
         ),
     ] = None,
     views: Annotated[
         int | None,
-        typer.Option(min=5, max=256, help="Draw each object from so many sides, with poses, for view synthesis."),
+        typer.Option(min=5, max=256, help="Number of posed views per object, for view synthesis."),
     ] = None,
-    size: Annotated[int, typer.Option(min=16, max=1024, help="Pixels a side of posed views.")] = 64,
+    size: Annotated[int, typer.Option(min=16, max=1024, help="Side length of posed views, in pixels.")] = 64,
     layout: Annotated[
         str | None,
-        typer.Option(help="Take posed views from a published set in --objects: objaverse-mix or gobjaverse."),
+        typer.Option(help="Read posed views of a published data set in --objects: objaverse-mix or gobjaverse."),
     ] = None,
     fields: Annotated[
         int | None,
         typer.Option(
-            min=8, max=128, help="Sample signed distances on a grid with this many cells a side, with four views."
+            min=8, max=128, help="Sample signed distances on a grid of this many cells per side, with four views."
         ),
     ] = None,
     procedural: Annotated[float, typer.Option(min=0, max=1, help="Share of views of procedural objects.")] = 0.5,
@@ -55,7 +55,7 @@ def data(
         str, typer.Option(help="`train`, `held-out`, or one held-out family: views that are never trained on.")
     ] = "train",
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same views.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that draw.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Number of rendering processes.")] = 2,
     json_output: training.Json = False,
 ) -> None:
     """Render training views of objects with their ground truth, or with `--views` posed views from all sides."""
@@ -106,7 +106,7 @@ def data(
 def prior(
     views: Annotated[Path, typer.Option(help="The folder of views to train on.")] = VIEWS,
     held_out: Annotated[
-        Path | None, typer.Option(help="A folder of views to measure on; none if it is not there.")
+        Path | None, typer.Option(help="Views to evaluate on; skipped if the folder does not exist.")
     ] = HELD_OUT,
     out: training.Out = Path("outputs/prior/run"),
     steps: training.Steps = None,

@@ -18,7 +18,7 @@ HELD_OUT = Path("outputs/lvsm/held-out")
 def lvsm(
     views: Annotated[Path, typer.Option(help="The folder of posed views to train on.")] = VIEWS,
     held_out: Annotated[
-        Path | None, typer.Option(help="A folder of posed views to measure on; none if it is not there.")
+        Path | None, typer.Option(help="Posed views to evaluate on; skipped if the folder does not exist.")
     ] = HELD_OUT,
     out: training.Out = Path("outputs/lvsm/run"),
     steps: training.Steps = None,
@@ -27,18 +27,18 @@ def lvsm(
     accumulate: training.Accumulate = None,
     rate: training.Rate = 5e-4,
     kind: Annotated[str, typer.Option(help="encoder-decoder or decoder-only.")] = "encoder-decoder",
-    size: Annotated[int, typer.Option(help="Pixels a side of the views.")] = 64,
-    patch: Annotated[int, typer.Option(help="Pixels a side of a token.")] = 8,
-    width: Annotated[int, typer.Option(help="Channels of a token.")] = 192,
-    heads: Annotated[int, typer.Option(help="Heads of attention.")] = 6,
-    layers: Annotated[int, typer.Option(help="Layers of the decoder, and of the encoder if there is one.")] = 5,
-    latents: Annotated[int, typer.Option(help="Tokens of a scene, with an encoder.")] = 96,
+    size: Annotated[int, typer.Option(help="Side length of the views, in pixels.")] = 64,
+    patch: Annotated[int, typer.Option(help="Side length of a patch, in pixels.")] = 8,
+    width: Annotated[int, typer.Option(help="Width of the transformer, in channels.")] = 192,
+    heads: Annotated[int, typer.Option(help="Number of attention heads.")] = 6,
+    layers: Annotated[int, typer.Option(help="Layers of the decoder, and of the encoder if any.")] = 5,
+    latents: Annotated[int, typer.Option(help="Number of scene tokens, with an encoder.")] = 96,
     vgg: Annotated[
         Path | None,
-        typer.Option(help="VGG-19's weights for the perceptual loss; by default those that torchvision downloaded."),
+        typer.Option(help="VGG-19 weights for the perceptual loss; torchvision's download cache by default."),
     ] = None,
     checkpointing: Annotated[
-        bool, typer.Option("--checkpointing", help="Recompute layers for their gradients: less memory, more time.")
+        bool, typer.Option("--checkpointing", help="Gradient checkpointing: less memory, more time.")
     ] = False,
     share: training.Share = None,
     precision: training.Precision = "no",

@@ -18,7 +18,7 @@ HELD_OUT = Path("outputs/wavemesh/held-out")
 def wavemesh(
     views: Annotated[Path, typer.Option(help="The folder of signed distances with views to train on.")] = FIELDS,
     held_out: Annotated[
-        Path | None, typer.Option(help="A folder of the same to measure on; none if it is not there.")
+        Path | None, typer.Option(help="The same to evaluate on; skipped if the folder does not exist.")
     ] = HELD_OUT,
     out: training.Out = Path("outputs/wavemesh/run"),
     steps: training.Steps = None,
@@ -26,16 +26,14 @@ def wavemesh(
     batch: training.Batch = 8,
     accumulate: training.Accumulate = None,
     rate: training.Rate = 5e-4,
-    resolution: Annotated[int, typer.Option(min=8, max=128, help="Cells a side of the volume.")] = 32,
+    resolution: Annotated[int, typer.Option(min=8, max=128, help="Cells per side of the volume.")] = 32,
     wavelet: Annotated[str, typer.Option(help="haar, bior4.4, coif1, or another one that PyWavelets knows.")] = (
         "bior4.4"
     ),
-    level: Annotated[int, typer.Option(min=1, max=4, help="How often the volume is split.")] = 1,
-    schedule: Annotated[str, typer.Option(help="Of the noise: cosine or linear.")] = "cosine",
-    prediction: Annotated[str, typer.Option(help="What the network says: v, x0 or epsilon.")] = "v",
-    widths: Annotated[str, typer.Option(help="Channels of the sites and of each halving of their grid.")] = (
-        "32,64,128,256"
-    ),
+    level: Annotated[int, typer.Option(min=1, max=4, help="Number of wavelet decomposition levels.")] = 1,
+    schedule: Annotated[str, typer.Option(help="Noise schedule: cosine or linear.")] = "cosine",
+    prediction: Annotated[str, typer.Option(help="Prediction target: v, x0 or epsilon.")] = "v",
+    widths: Annotated[str, typer.Option(help="Channels of the U-Net levels, finest first.")] = ("32,64,128,256"),
     features: Annotated[
         str,
         typer.Option(

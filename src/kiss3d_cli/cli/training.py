@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("no", "bf16", "fp16")
 
-Out = Annotated[Path, typer.Option(help="The training run; one that is there goes on.")]
+Out = Annotated[Path, typer.Option(help="Folder of the training run; an existing run is resumed.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Length of the schedule, in steps.")]
 Minutes = Annotated[float | None, typer.Option(min=0.01, help="Length of the schedule, in minutes of training.")]
 Batch = Annotated[int | None, typer.Option(min=1, max=4096, help="Examples per step and process.")]

@@ -105,7 +105,7 @@ def _side(name: str) -> InputKind:
     return InputKind(
         name,
         f"--{name}",
-        f"A picture of the object's {name} side, at the front's height; its view is not drawn.",
+        f"A picture of the object's {name} side, at the front's height; replaces the generated view.",
         _picture,
         metavar="PICTURE",
         needs="picture",
@@ -194,7 +194,7 @@ KINDS = (
     InputKind(
         "mask",
         "--mask",
-        "Cut the picture out by this one of its size: the object is white, or what is opaque.",
+        "A mask of the picture's size: the object is white, or opaque.",
         _mask,
         metavar="PNG",
         needs="picture",
@@ -212,7 +212,7 @@ KINDS = (
     InputKind(
         "template",
         "--template",
-        "A 2x4 bundle to draw over, from caption and picture without views; black by default.",
+        "Initial 2x4 bundle of the Redux route, which has no views; black by default.",
         _template,
         metavar="PNG",
         needs="picture",
@@ -220,7 +220,7 @@ KINDS = (
     InputKind(
         "mesh",
         "--mesh",
-        "Enhance this mesh instead of starting from a picture: redrawn by a network, or with draft remeshed.",
+        "Enhance this mesh instead of starting from a picture: refined by a network, or remeshed with draft.",
         _mesh,
         metavar="MESH",
         starts=True,
@@ -230,7 +230,7 @@ KINDS = (
     InputKind(
         "text",
         "--text",
-        "Start from words instead of a picture, which needs a GPU; beside a mesh, say what it is.",
+        "Start from a text prompt instead of a picture (needs a GPU); with --mesh, describe the mesh.",
         _text,
         metavar="TEXT",
         starts=True,

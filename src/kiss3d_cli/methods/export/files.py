@@ -28,30 +28,30 @@ class FilesSettings(Cameras):
     section: ClassVar[str] = "export"
 
     to: Literal["none", "print", "blender", "unity", "unreal", "godot", "web", "ar"] = "none"
-    """The program that the mesh is written for; `none` switches the stage off."""
+    """Target program of the export; `none` switches the stage off."""
     format: Literal["stl", "3mf", "obj", "glb", "usdz", "ply"] | None = None
     """The file format; empty means what suits the target."""
     height: str | None = None
     """Height of the object with its unit, `80mm` for example; empty leaves the size to the target."""
     faces: int | None = Field(None, ge=4)
-    """Faces, at most; empty leaves it to the target."""
+    """Maximum number of faces; empty leaves it to the target."""
     origin: Literal["floor", "center"] | None = None
     """Where the origin lies: below the object's middle at its lowest point, or in its middle; empty leaves it to the
     target."""
     up: Literal["y", "z"] | None = None
-    """The upward axis, in formats that leave it open; empty means the target's."""
+    """Up axis, in formats that do not fix it; empty means the target's."""
     texture: int | None = Field(None, ge=16, le=8192)
-    """Side of the texture in pixels, at most, a power of two; empty leaves it to the target."""
+    """Maximum texture size in pixels, a power of two; empty leaves it to the target."""
     stable: bool = False
-    """Prints: lay it on its firmest side."""
+    """Prints: lay the object on its most stable side."""
     base: bool = False
-    """Prints: cut it flat where it stands."""
+    """Prints: cut the bottom flat."""
     wall: str | None = None
-    """Prints: no wall thinner than this, `1.2mm` for example; empty leaves walls as they are."""
+    """Prints: minimum wall thickness, `1.2mm` for example; empty leaves walls as they are."""
     hollow: bool = False
-    """Prints: empty inside, with holes to drain it."""
+    """Prints: hollow the object, with drain holes."""
     lods: int = Field(1, ge=1, le=8)
-    """Game engines: levels of detail, each with half of the faces."""
+    """Game engines: levels of detail (LOD), each with half the faces."""
     collision: bool = False
     """Game engines: convex hulls for physics too."""
 

@@ -34,15 +34,15 @@ class WaveMeshSettings(Cameras, Seeded):
     section: ClassVar[str] = "reconstruct"
 
     weights: str | None = None
-    """A file of weights that `kiss3d train wavemesh` left; none come with the package."""
+    """Weights file of `kiss3d train wavemesh`; none ships with kiss3d."""
     steps: int = Field(12, ge=1, le=1000)
-    """Steps of the sampler."""
+    """Number of sampler steps."""
     sampler: Literal["ddim", "ddpm"] = "ddim"
-    """`ddim` adds no noise on the way, `ddpm` does."""
+    """Sampler: `ddim` is deterministic, `ddpm` adds noise at every step."""
     guidance: float = Field(1.0, ge=0, le=20)
-    """How far a sample leans on the pictures: 1 as learned, more with twice the time, 0 on the silhouettes alone."""
+    """Classifier-free guidance: 1 is the model as trained, more takes twice the time, 0 uses the silhouettes alone."""
     samples: int = Field(1, ge=1, le=64)
-    """Samples drawn; the one that agrees best with the views is kept."""
+    """Number of samples; the one that matches the views best is kept."""
 
 
 class WaveMesh(Method[WaveMeshSettings]):

@@ -87,7 +87,7 @@ class IsomerSettings(Cameras):
     color_weights: tuple[Share, Share, Share, Share] = (1.0, 0.5, 1.0, 0.5)
     """Weight of the colours of the front, right, back and left view."""
     keep_parts: bool = True
-    """Put parts in from the framed picture that the refined surface has lost: thin ones, and separate pieces."""
+    """Restore parts that the refined surface has lost from the framed picture: thin parts and separate components."""
     texture: bool = True
     """Bake a texture; if off, the mesh has vertex colours."""
     texture_size: int = Field(2048, ge=256, le=8192)
