@@ -34,7 +34,7 @@ def test_help_names_every_command():
     assert all(f" {name} " in done.stdout for name in ("run", "resume", "status", "eval", "models"))
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+@pytest.mark.parametrize("encoding", ["cp1252", pytest.param("ascii", marks=pytest.mark.slow), "utf-8"])
 def test_a_pipe_that_lacks_letters_gets_them_escaped(encoding, tmp_path, finished_run):
     """A pipe on Windows has an old code page; a run must not fail for that after its work."""
     folder = tmp_path / "\u65e5\u672c \u00e4"

@@ -338,6 +338,7 @@ def test_the_fast_preset_ends_in_a_mesh_from_files_of_comfyui(picture: Path, tin
     assert np.isfinite(mesh.vertices).all()
 
 
+@pytest.mark.slow
 def test_the_quality_preset_ends_in_a_mesh(weights: Path, tmp_path: Path) -> None:
     """The published steps of Flux after a cut-out by IS-Net and with an expanded caption, as in published runs."""
     opaque = draw_figure(tmp_path / "opaque.png", "RGB")

@@ -64,16 +64,18 @@ def optional(name: str, path: Path, root: Path) -> bool:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_way_to_break_every_file_is_told(root: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("turns", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_every_way_to_break_every_file_is_told(root: Path, tmp_path: Path, name: str, turns: int) -> None:
+    """The suite breaks each file in a fourth of the ways, which take turns; `-m slow` in all."""
     files = [path for owner, path in files_of(root) if owner == name]
     assert files or name == "redux-lora"
     unseen = []
-    for path in files:
+    for number, path in enumerate(files, NAMES.index(name)):
         kept = Path(shutil.copyfile(path, tmp_path / "kept"))
         others = [root / other for other in ELSEWHERE[path.suffix]]
         other = next(other for other in others if other.relative_to(root).parts[:2] != path.relative_to(root).parts[:2])
         more = [("a tensor more", add_tensor)] if takes_no_extra(path) else []
-        for way, break_it in [*ways(path, other), *more]:
+        for way, break_it in [*ways(path, other), *more][number % turns :: turns]:
             break_it(path)
             if not any(fault.path == path for fault in faults_of(name, root)) and not (
                 optional(name, path, root) and way in HARMLESS

@@ -37,6 +37,7 @@ def test_the_bench_runs(
 
 
 @SIMULATED
+@pytest.mark.slow
 def test_the_bench_counts_video_memory_without_a_gpu(
     slim_flux: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
