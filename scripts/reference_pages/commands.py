@@ -55,6 +55,8 @@ def _usage(name: str, command: Any) -> str:
 
 def _title(part: Any) -> str:
     named = part.metavar or part.name.upper()
+    if part.nargs == -1:
+        return f"[{named}]..."
     return named if part.required or named.startswith("[") else f"[{named}]"
 
 

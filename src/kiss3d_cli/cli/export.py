@@ -27,7 +27,7 @@ def export(
     source: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[RUN_OR_MESH]",
+            metavar="RUN_OR_MESH",
             help="A run folder, or a mesh file; the newest run in outputs/ by default.",
             show_default=False,
         ),

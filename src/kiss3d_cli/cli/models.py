@@ -42,7 +42,7 @@ def list_models(root: Root = None, json_output: Json = False) -> None:
 def pull(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PRESET|MODEL]...", help="A preset or models by name; 12gb by default."),
+        typer.Argument(metavar="PRESET|MODEL", help="A preset or models by name; 12gb by default."),
     ] = None,
     root: Root = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Download without asking.")] = False,
@@ -93,7 +93,7 @@ def pull(
 def verify_models(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PRESET|MODEL]...", help="What to verify; by default everything that is here."),
+        typer.Argument(metavar="PRESET|MODEL", help="What to verify; by default everything that is here."),
     ] = None,
     root: Root = None,
     repair: Annotated[bool, typer.Option("--repair", help="Delete unusable files and download them again.")] = False,

@@ -16,7 +16,10 @@ from kiss3d_cli.cli.terminal import command_line, handles_errors, note, shown_pa
 @handles_errors
 def resume(
     run_dir: Annotated[
-        Path | None, typer.Argument(help="A run folder; the newest run in outputs/ by default.", show_default=False)
+        Path | None,
+        typer.Argument(
+            metavar="RUN_DIR", help="A run folder; the newest run in outputs/ by default.", show_default=False
+        ),
     ] = None,
     from_stage: Annotated[
         str | None, typer.Option("--from", metavar="STAGE", help="Rerun this stage and all later ones.")

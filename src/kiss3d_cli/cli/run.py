@@ -62,7 +62,7 @@ def run(
     pictures: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[PICTURE]...",
+            metavar="PICTURE",
             help="The picture: PNG, JPEG, WebP, ...; or many: files, folders, or lists of them in .txt files.",
             show_default=False,
         ),

@@ -106,7 +106,8 @@ def _carry_out(
         note(f"best of {name}: {report.name}, {shown_path(Path(str(report.run_dir)))}")
     failed = [report for report in finished.reports if report.status == "failed"]
     if failed:
-        note(f"{len(failed)} of {len(finished.reports)} failed; the same command tries them again")
+        again = "it" if len(failed) == 1 else "them"
+        note(f"{len(failed)} of {len(finished.reports)} failed; the same command tries {again} again")
         raise typer.Exit(failed[0].exit_code or 1)
     if strict and (below := [report.name for report in finished.reports if _is_below(report)]):
         note(f"{len(below)} of {len(finished.reports)} differ too much from their pictures: {', '.join(below)}")

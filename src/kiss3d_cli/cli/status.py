@@ -26,7 +26,9 @@ BELOW_LIMITS = 7
 def status(
     run_dir: Annotated[
         Path | None,
-        typer.Argument(help="A run folder, or a folder of runs; outputs/ by default.", show_default=False),
+        typer.Argument(
+            metavar="RUN_DIR", help="A run folder, or a folder of runs; outputs/ by default.", show_default=False
+        ),
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
