@@ -3,7 +3,7 @@
     kiss3d train data --objects FOLDER --views 12 --split held-out --procedural 0 --out outputs/lvsm/held-out
     python scripts/bench/lvsm.py --weights outputs/lvsm/run/lvsm.safetensors [--views DIR] [--objects 48]
     python scripts/bench/lvsm.py --weights ... --lpips DIR      # with alexnet*.pth and alex.pth
-    python scripts/bench/lvsm.py --weights ... --sheet docs/lvsm.png
+    python scripts/bench/lvsm.py --weights ... --sheet docs/lvsm.png  # given; drawn, geometric and true, twice
     python scripts/bench/lvsm.py --curve outputs/lvsm/run       # PSNR over training, from its log
     python scripts/bench/lvsm.py --rate [--device cuda] [--batch 256]
 
@@ -41,6 +41,8 @@ from kiss3d_cli.training.lvsm import TRIALS, held_out_batches, nearest
 from kiss3d_cli.training.lvsm_batches import LvsmBatch
 
 FINE = 2
+SHOWN, ASKED = 4, 2
+"""Objects of each trial on the sheet, and views of each."""
 PAINTED = 256
 """Pixels a side to which the geometric route's pictures are enlarged: it measures margins in pixels."""
 
@@ -74,6 +76,7 @@ def bench(network: Lvsm, views: Path, objects: int, lpips: Lpips | None, sheet: 
     for name, (given, guess) in TRIALS.items():
         asked = 3 if guess else 6 - len(given)
         found: dict[str, list[Tensor]] = {}
+        shown = 0
         for batch in held_out_batches(views, network.config.size, given, guess, objects * asked):
             drawn = network(*batch.planes()).clamp(0, 1)[:, :, :3]
             carved = [geometric(batch, number, [VIEW_NAMES[view] for view in given]) for number in range(len(drawn))]
@@ -85,9 +88,11 @@ def bench(network: Lvsm, views: Path, objects: int, lpips: Lpips | None, sheet: 
                 flat, true = pictures.flatten(0, 1), truth.flatten(0, 1)
                 scores = [psnr(flat, true), ssim(flat, true), *([lpips(flat, true)] if lpips else [])]
                 found.setdefault(route, []).append(torch.stack(scores, -1))
-            if len(rows) < 12:
-                tiles = [batch.given.rgba[0, :, :3].unbind(), *zip(drawn[0], carved[0], truth[0], strict=True)]
+            for number in range(0, len(drawn), 4)[: SHOWN - shown]:
+                tiles = [batch.given.rgba[number, :, :3].unbind()]
+                tiles += list(zip(drawn[number], carved[number], truth[number], strict=True))[:ASKED]
                 rows.append(torch.cat([one for group in tiles for one in group], -1))
+                shown += 1
         for route, scores in found.items():
             every = torch.cat(scores)
             values = " | ".join(f"{value:.3f}" for value in every.mean(0).tolist())

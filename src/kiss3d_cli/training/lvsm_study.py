@@ -26,6 +26,8 @@ SHOWN = 4
 """Objects on a sheet."""
 LEARNING, STEPS, LEARNED_ON = 0.03, 40, 4
 """Of the search for an identity token: Adam's rate, its steps, and on how many of the objects."""
+HARDLY = 1.0
+"""dB: if another object's scene costs less, the network draws much the same whatever it is given."""
 DIRECTIONS, DEVIATIONS = 4, (-2.0, -1.0, 0.0, 1.0, 2.0)
 
 
@@ -147,15 +149,23 @@ def change(of: Subjects) -> Finding:
             if kind == "noise added":
                 shown.append(of.draw(scenes[0]))
     one, all_ = rows[1], rows[-2]
+    rows.append(of.measure("another object's scene", [of.scene.roll(1, 0)]))
+    shown.append(of.draw(of.scene.roll(1, 0)))
     answer = (
         f"Noise as large as the tokens' own spread in one token of {of.tokens} costs {rows[0].psnr - one.psnr:.2f} dB, "
-        f"in all of them {rows[0].psnr - all_.psnr:.2f} dB: " + _spread_out(rows[0].psnr - one.psnr)
+        f"in all of them {rows[0].psnr - all_.psnr:.2f} dB: "
+        + _spread_out(rows[0].psnr - one.psnr, rows[0].psnr - rows[-1].psnr)
     )
-    columns = ("true", "unedited", *(f"{count}" for count in of.fractions()))
+    columns = ("true", "unedited", *(f"{count}" for count in of.fractions()), "another's")
     return Finding("change", "What do the values of single tokens do?", tuple(rows), _sheet(of, shown), columns, answer)
 
 
-def _spread_out(cost: float) -> str:
+def _spread_out(cost: float, other: float) -> str:
+    if other < HARDLY:
+        return (
+            f"another object's whole scene costs {other:.2f} dB. This network hardly reads its scenes yet: train it "
+            "further before any of these answers is taken for one about trained networks."
+        )
     return "what a scene holds is spread over its tokens." if cost < 0.5 else "single tokens matter."
 
 
