@@ -24,7 +24,8 @@ def box(tmp_path) -> Path:
 
 
 def test_a_run_is_exported_under_its_name(kiss3d, tmp_path, finished_run):
-    answer = kiss3d("export", finished_run["run_dir"], "--to", "blender", "--faces", 300, "--out", tmp_path, "--json")
+    small = ("--to", "blender", "--faces", 300, "--texture", 256)
+    answer = kiss3d("export", finished_run["run_dir"], *small, "--out", tmp_path, "--json")
     assert answer.code == 0, answer.err
     (file,) = answer.json["files"]
     assert Path(file).name.endswith("-blender.glb")
