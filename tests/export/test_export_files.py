@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import zipfile
 
 import numpy as np
 import pytest
@@ -176,6 +177,17 @@ def test_the_same_model_gives_the_same_bytes(kind):
     assert first == second
 
 
+def test_a_phones_file_has_no_date(tmp_path):
+    pytest.importorskip("pxr")
+    _, path = write(tmp_path, Options(to="ar"))
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        # the headers of the members themselves
+        for entry in archive.infolist():
+            assert path.read_bytes()[entry.header_offset + 10 : entry.header_offset + 14] == b"\0\0!\0"
+
+
 def test_a_flat_mesh_has_no_height_to_be_scaled_to(tmp_path):
     flat = Model(Mesh(torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 0, 1]]), torch.tensor([[0, 2, 1]])))
     with pytest.raises(BadInput, match="lies flat"):
@@ -233,3 +245,11 @@ def test_a_tinted_texture_is_not_taken_for_a_plain_one(tmp_path):
     model, _ = read_model(tmp_path / "tinted.glb")
     assert model.texture is None
     assert model.mesh.colors is not None
+
+
+def test_a_roughness_that_was_asked_for_is_in_the_material():
+    glb = export(corner_model(), Options(to="blender", roughness=0.25), "corner").files["corner.glb"]
+    material = trimesh.load(io.BytesIO(glb), file_type="glb", force="mesh", process=False).visual.material
+    assert (material.roughnessFactor, material.metallicFactor) == (0.25, 0)
+    mtl = export(corner_model(), Options(to="blender", kind="obj", roughness=0.25), "corner").files["corner.mtl"]
+    assert b"\nPr 0.25\n" in mtl

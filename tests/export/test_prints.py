@@ -55,6 +55,22 @@ def test_a_point_that_stands_on_the_bed_is_cut_off_so_that_it_can_be_sliced():
     assert 0.1 < 80 - body.extents[2] < 3
 
 
+def test_a_point_at_the_top_keeps_its_height_and_has_layers_that_are_printed():
+    cone = trimesh.creation.cone(20, 40, sections=32)
+    x, y, z = torch.tensor(cone.vertices, dtype=torch.float32).unbind(1)
+    tip_up = Mesh(torch.stack([x, z, -y], 1), torch.tensor(cone.faces))
+    body, facts, notes = printed(tip_up, 40)
+    assert any("ended in a point" in note for note in notes)
+    assert facts["pieces"] == 1
+    assert body.extents[2] == pytest.approx(40, abs=1e-3)
+    # 0.1 mm below its tip the cone is 0.1 mm wide
+    for height in (39.9, 39.5):
+        section = body.section(plane_origin=[0, 0, height], plane_normal=[0, 0, 1])
+        assert np.ptp(section.vertices[:, :2], axis=0).min() > 0.4
+    _, _, notes = printed(box((0, 0, 0), (20, 20, 20)), 20)
+    assert not any("ended in a point" in note for note in notes)
+
+
 def test_walls_become_as_thick_as_asked_and_thick_parts_stay():
     """A plate of 0.3 mm on a cube of 20 mm: the plate grows to 1.5 mm, the cube keeps its corners."""
     body, _, notes = printed(

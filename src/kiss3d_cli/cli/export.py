@@ -60,6 +60,9 @@ def export(
     hollow: Annotated[bool, typer.Option("--hollow", help="print: hollow the object, with drain holes.")] = False,
     lods: Annotated[int, typer.Option(help="Game engines: levels of detail (LOD), each with half the faces.")] = 1,
     collision: Annotated[bool, typer.Option("--collision", help="Game engines: convex hulls for physics too.")] = False,
+    roughness: Annotated[
+        float | None, typer.Option(help="Of the material: 0 is a mirror, 1 is chalk; 1 by default.", show_default=False)
+    ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Export a mesh for another program: a slicer, Blender, a game engine, a web page, a phone."""
@@ -83,6 +86,7 @@ def export(
         hollow=hollow,
         lods=lods,
         collision=collision,
+        roughness=roughness,
     )
     options.check()
     options.require()

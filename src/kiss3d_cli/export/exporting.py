@@ -65,6 +65,8 @@ def export(model: Model, options: Options, stem: str, doing: Told = lambda _shar
     """
     notes: list[str] = []
     target, unit = options.target, UNITS[options.target.unit_in(options.format)]
+    if options.roughness is not None:
+        model = dataclasses.replace(model, roughness=options.roughness)
     given, model = model, _with_faces(model, options, notes, doing)
 
     def scale(mesh: Mesh) -> float:

@@ -34,6 +34,7 @@ class Options:
         hollow: printing alone: empty inside, with holes to drain it.
         lods: levels of detail, this one included, each with half of the faces.
         collision: convex hulls for a physics engine too.
+        roughness: of the material, from 0 for a mirror to 1 for chalk; None leaves the mesh's own.
     """
 
     to: str
@@ -49,6 +50,7 @@ class Options:
     hollow: bool = False
     lods: int = 1
     collision: bool = False
+    roughness: float | None = None
 
     @property
     def target(self) -> Target:
@@ -107,6 +109,9 @@ class Options:
         if self.texture is not None and (not 16 <= self.texture <= 8192 or self.texture & (self.texture - 1)):
             cause = f"a texture of {self.texture} pixels a side is not what engines take"
             raise BadInput(cause, place="--texture", hint="give a power of two from 16 to 8192")
+        if self.roughness is not None and not 0 <= self.roughness <= 1:
+            cause = f"{self.roughness:g} is not a roughness"
+            raise BadInput(cause, place="--roughness", hint="give a number from 0 (a mirror) to 1 (chalk)")
         if not 1 <= self.lods <= _MOST_LEVELS:
             cause = f"there can't be {self.lods} levels of detail"
             raise BadInput(cause, place="--lods", hint=f"give a number from 1 to {_MOST_LEVELS}")
@@ -128,6 +133,10 @@ class Options:
         asked = next((name for name, value in printing.items() if value), None)
         if asked and self.to != "print":
             raise BadInput("this is for prints", place=asked, hint="add --to print")
+        if self.roughness is not None and not FORMATS[self.format].textured:
+            others = [kind for kind in self.target.formats if FORMATS[kind].textured]
+            hint = f"add --format {others[0]}" if others else "leave --roughness out"
+            raise BadInput(f"{self.format} files have no material", place="--roughness", hint=hint)
         playing = {"--lods": self.lods > 1, "--collision": self.collision}
         asked = next((name for name, value in playing.items() if value), None)
         if asked and self.to not in ENGINES:

@@ -67,6 +67,10 @@ def printable(
     elif cut > 0:
         notes.append(f"It stood on a point: {cut:.2g} mm are cut off, so that its first layer holds.")
         current = solid.on_the_bed(solid.settled(current))
+    current, pinned = solid.tipped(current)
+    if pinned > 0:
+        notes.append(f"It ended in a point: the last {pinned:.2g} mm are made thicker, so that they are printed.")
+        current = solid.on_the_bed(solid.settled(current))
     doing(0.9, "examining")
     found = examine(current)
     facts = {**dataclasses.asdict(found), "volume_mm3": volume_of(current), "closed": True}

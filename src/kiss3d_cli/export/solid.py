@@ -24,13 +24,15 @@ _APART = 2e-3
 """Millimetres by which pieces that touch in an edge or a point are drawn apart: a file of positions alone, such as STL,
 could not tell which faces belong together."""
 _CAVITY = 0.999
-_LINE = 0.5
-"""Millimetres: a little more than a line of the usual nozzle of 0.4 mm is wide."""
+_LINE = 0.9
+"""Millimetres: two lines of the usual nozzle of 0.4 mm, of which slicers make a layer of its own."""
 _NARROW, _SECTIONS = 0.3, 60
 """Millimetres below which slicers leave a part out, and heights at which that is looked at."""
 _FIRST_LAYERS = (0.1, 0.15)
 """Heights at which slicers cut first layers of 0.2 and 0.3 mm."""
 _FOOT_STEP, _FOOT_MOST, _FOOT_SHARE = 0.05, 3.0, 0.05
+_LAST_LAYER = 0.3
+"""Millimetres below the top that no layer need show."""
 _ROUNDS = 4
 
 
@@ -232,6 +234,31 @@ def footed(mesh: Mesh) -> tuple[Mesh, float | None]:
         if any(body.slice(cut + height).offset(-_LINE / 2).area() > 0 for height in _FIRST_LAYERS):
             return (mesh, 0.0) if cut == 0 else (as_mesh(body.trim_by_plane((0.0, 0.0, 1.0), cut)), float(cut))
     return mesh, None
+
+
+def tipped(mesh: Mesh) -> tuple[Mesh, float]:
+    """With printable last layers: a point at the top is made as thick as two lines. Its height stays.
+
+    Args:
+        mesh: in millimetres, on the bed.
+
+    Returns:
+        The mesh, and the millimetres that were made thicker; 0 where it ends in no point.
+    """
+    body = as_manifold(mesh)
+    top = float(mesh.vertices[:, 2].max())
+    most = min(_FOOT_MOST, _FOOT_SHARE * top)
+    depths = np.arange(_FOOT_STEP, most, _FOOT_STEP)
+    wide = (depth for depth in depths if body.slice(top - depth).offset(-_LINE / 2).area() > 0)
+    depth = float(next(wide, 0.0))
+    if depth <= _LAST_LAYER:
+        return mesh, 0.0
+    # the part of that section under the tip goes on upwards, which keeps within the object's width and depth
+    tip = mesh.vertices[mesh.vertices[:, 2].argmax(), :2].numpy()
+    parts = body.slice(top - depth).offset(-_LINE / 2).decompose()
+    nearest = min(parts, key=lambda part: min(float(np.linalg.norm(c - tip, axis=1).min()) for c in part.to_polygons()))
+    pin = require_manifold("--to print").Manifold.extrude(nearest.offset(_LINE / 2), depth)
+    return as_mesh(body + pin.translate((0.0, 0.0, top - depth))), depth
 
 
 def has_empty_layers(mesh: Mesh) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import tempfile
+import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -101,7 +103,23 @@ def usdz(model: Model) -> bytes:
         stage.Save()
         packed = folder / "model.usdz"
         UsdUtils.CreateNewUsdzPackage(Sdf.AssetPath(str(folder / "model.usdc")), str(packed))
-        return packed.read_bytes()
+        return _undated(packed.read_bytes())
+
+
+def _undated(package: bytes) -> bytes:
+    """A ZIP archive whose members are all of 1980-01-01, so that the same model gives the same bytes at any time.
+
+    In place, in both of an entry's headers (APPNOTE 4.3.7, 4.3.12): USDZ wants its members aligned.
+    """
+    data, stamp = bytearray(package), struct.pack("<HH", 0, 1 << 5 | 1)
+    with zipfile.ZipFile(io.BytesIO(package)) as archive:
+        entries, central = archive.infolist(), archive.start_dir
+    for entry in entries:
+        data[entry.header_offset + 10 : entry.header_offset + 14] = stamp
+        data[central + 12 : central + 16] = stamp
+        lengths = struct.unpack_from("<HHH", package, central + 28)  # of name, extra field and comment
+        central += 46 + sum(lengths)
+    return bytes(data)
 
 
 def _png(pixels: UInt8[Tensor, "H W 3"]) -> bytes:

@@ -54,6 +54,8 @@ class FilesSettings(Cameras):
     """Game engines: levels of detail (LOD), each with half the faces."""
     collision: bool = False
     """Game engines: convex hulls for physics too."""
+    roughness: float | None = Field(None, ge=0, le=1)
+    """Roughness of the material, from 0 (a mirror) to 1 (chalk); empty keeps the mesh's, 1."""
 
     def asked(self) -> Options:
         """
@@ -76,6 +78,7 @@ class FilesSettings(Cameras):
             hollow=self.hollow,
             lods=self.lods,
             collision=self.collision,
+            roughness=self.roughness,
         )
         options.check()
         return options
@@ -110,7 +113,7 @@ def _told_in_settings() -> Iterator[None]:
 class Files(Weightless[FilesSettings]):
     """Size, axes, faces, texture and format of a target, written from the final mesh."""
 
-    stage, name, version = "export", "files", 1
+    stage, name, version = "export", "files", 2
     settings = FilesSettings
     reads = ("refine/mesh.glb",)
     takes = ("place/mesh.glb", *PICTURE)
@@ -122,7 +125,7 @@ class Files(Weightless[FilesSettings]):
         return "switched off by export.to=none" if settings.to == "none" else None
 
     def cost(self, settings: FilesSettings, around: Surroundings) -> Cost:
-        return Cost(host_seconds=8 + 12 * settings.collision + 10 * settings.hollow, memory=1.0 * GIB)
+        return Cost(host_seconds=8 + 5 * settings.collision + 10 * settings.hollow, memory=1.0 * GIB)
 
     def require(self, settings: FilesSettings, prospect: Prospect) -> None:
         with _told_in_settings():
