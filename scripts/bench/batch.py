@@ -3,8 +3,9 @@
 python scripts/bench/batch.py model                                    # per picture on an RTX 3060, from the counts
 python scripts/bench/batch.py measure [PICTURE...] [--count 20] [--preset draft] [--set KEY=VALUE]
 
-`measure` runs every picture alone and all of them together, and compares the processor time, each stage's peak memory
-and how often each network was loaded. Without pictures it takes variants of the examples.
+`measure` runs every picture alone and all of them together, and compares the processor time, the peak memory of the
+process as the kernel counts it, the samples of it in the manifests of each stage, and how often each network was
+loaded. Without pictures it takes variants of the examples.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -56,6 +57,8 @@ def measure(pictures: list[Path], count: int, singles: int, preset: str, setting
     one, each = sum(entry["seconds"] for entry in alone) / len(alone), together["seconds"] / len(pictures)
     print(f"{len(pictures)} pictures together, {len(alone)} of them alone, preset {preset}")
     print(f"processor time a picture: {one:.2f} s alone, {each:.2f} s together, ratio {each / one:.2f}")
+    whole, most = together["most"], max(entry["most"] for entry in alone)
+    print(f"peak of the process: {whole / MIB:.0f} MiB together, {most / MIB:.0f} MiB alone ({whole / most - 1:+.1%})")
     for name in together["loads"]:
         most = max(entry["loads"].get(name, 0) for entry in alone)
         print(f"  {name:<24} loaded {together['loads'][name]} x together, {most} x alone")
@@ -65,21 +68,26 @@ def measure(pictures: list[Path], count: int, singles: int, preset: str, setting
 
 
 def _run(pictures: list[Path], preset: str, options: list[str], out: Path) -> dict:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     counts = out.with_suffix(".loads.json")
     command = [sys.executable, str(LOADS), str(counts), "run", *map(str, pictures), "--preset", preset]
     started = time.perf_counter()
     # the caption of a picture that was seen before loads no network
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "KISS3D_CACHE": str(out.with_suffix(".cache"))}
-    subprocess.run([*command, "--out", str(out), *options], check=True, capture_output=True, env=environment)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    silent = subprocess.DEVNULL
+    command += ["--out", str(out), *options]
+    child = subprocess.Popen(command, stdout=silent, stderr=silent, env=environment)
+    _pid, status, used = os.wait4(child.pid, 0)  # of this process alone
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode != 0:
+        raise SystemExit(f"this failed: {shlex.join(command)}")
     peaks: dict[str, int] = {}
     for path in out.glob("*/*/manifest.json"):
         record = json.loads(path.read_text(encoding="utf-8"))
         peaks[record["stage"]] = max(peaks.get(record["stage"], 0), record["peak_rss_bytes"])
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    seconds = used.ru_utime + used.ru_stime
     loads = json.loads(counts.read_text(encoding="utf-8"))
-    return {"seconds": seconds, "wall": time.perf_counter() - started, "peaks": peaks, "loads": loads}
+    most = used.ru_maxrss * (1 if sys.platform == "darwin" else 2**10)
+    return {"seconds": seconds, "wall": time.perf_counter() - started, "most": most, "peaks": peaks, "loads": loads}
 
 
 def main() -> None:
