@@ -212,7 +212,7 @@ KINDS = (
     InputKind(
         "template",
         "--template",
-        "Initial 2x4 bundle of the Redux route, which has no views; black by default.",
+        "Initial 2x4 bundle of a route that draws no views; black by default.",
         _template,
         metavar="PNG",
         needs="picture",
