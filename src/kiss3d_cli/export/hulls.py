@@ -12,6 +12,7 @@ from kiss3d_cli.core.errors import Missing
 from kiss3d_cli.export.model import welded
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.surface.decimate import decimate
+from kiss3d_cli.geometry.surface.topology import report
 
 MOST_HULLS = 16
 MOST_CORNERS = 64
@@ -52,12 +53,18 @@ def convex_hulls(mesh: Mesh) -> list[Mesh]:
             max_ch_vertex=MOST_CORNERS,
             mcts_iterations=_SEARCHES,
             mcts_max_depth=_AHEAD,
+            preprocess_mode="off" if _is_closed(simple) else "auto",
             seed=0,
         )
     return [
         Mesh(torch.from_numpy(np.array(points, np.float32)), torch.from_numpy(np.array(faces, np.int64)))
         for points, faces in parts
     ]
+
+
+def _is_closed(mesh: Mesh) -> bool:
+    """CoACD remeshes, into many times the faces, also what is closed and touches itself; its cuts need it closed."""
+    return report(mesh.vertices.double().numpy(), mesh.faces.numpy()).watertight
 
 
 def _one_thread() -> contextlib.AbstractContextManager[object]:
