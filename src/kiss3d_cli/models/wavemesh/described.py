@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
+from kiss3d_cli.core import device as devices
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.models.dinov2.features import NAME, Features
 from kiss3d_cli.models.store.locate import find, missing_error
@@ -25,12 +24,12 @@ def described_by(features: str, root: Path | None, device: str) -> Features | No
     """
     if features not in CHOICES:
         raise BadInput(f"there are no features {features}", place="--features", hint=f"choose of {', '.join(CHOICES)}")
-    accelerated = device != "cpu" and torch.cuda.is_available()
-    if features == "own" or (features == "auto" and not accelerated):
+    found = devices.resolve("cpu" if device == "cpu" else "auto")
+    if features == "own" or (features == "auto" and not found.is_cuda):
         return None
     located = find(lookup(NAME), root)
     if located is not None:
-        return Features(located.path, torch.device("cuda" if accelerated else "cpu"))
+        return Features(located.path, found.torch)
     if features == "frozen":
         raise missing_error([lookup(NAME)], root, "train with --features own")
     return None
