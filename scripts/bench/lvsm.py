@@ -77,7 +77,7 @@ def bench(network: Lvsm, views: Path, objects: int, lpips: Lpips | None, sheet: 
         asked = 3 if guess else 6 - len(given)
         found: dict[str, list[Tensor]] = {}
         shown = 0
-        for batch in held_out_batches(views, network.config.size, given, guess, objects * asked):
+        for batch in held_out_batches(views, network.config, given, guess, objects * asked):
             drawn = network(*batch.planes()).clamp(0, 1)[:, :, :3]
             carved = [geometric(batch, number, [VIEW_NAMES[view] for view in given]) for number in range(len(drawn))]
             truth = batch.asked.rgba[:, :, :3]
@@ -105,7 +105,7 @@ def bench(network: Lvsm, views: Path, objects: int, lpips: Lpips | None, sheet: 
 
 def speed(network: Lvsm, views: Path) -> None:
     for name, (given, guess) in TRIALS.items():
-        batch = next(held_out_batches(views, network.config.size, given, guess, 6))
+        batch = next(held_out_batches(views, network.config, given, guess, 6))
         seen, asked = (planes[:1] for planes in batch.planes())
         times = []
         for _ in range(9):

@@ -35,9 +35,9 @@ def pictures(tmp_path_factory) -> dict[str, Path]:
 
 
 def weights(folder: Path, *, says: float | None = None) -> Path:
-    """Of a network that answers with what is guessed; or, where nothing is, darker by `says` and with a full mask."""
+    """Of a network that answers with what is guessed; or, shown no hull, with white less `says`, and a full mask."""
     torch.manual_seed(0)
-    network = Lvsm(LvsmConfig(KINDS[0], S, 8, 32, 2, 1, 1, 8))
+    network = Lvsm(LvsmConfig(KINDS[0], S, 8, 32, 2, 1, 1, 8, carved=says is None))
     if says is not None:
         bias = torch.zeros(4, 64)
         bias[:3], bias[3] = -says, 1.0
@@ -85,6 +85,17 @@ def test_given_sides_stay_and_the_others_are_drawn(pictures, tmp_path):
     assert np.abs(back[middle, middle] - 102).max() < 8
     assert np.abs(left[middle, middle] - 102).max() < 8
     assert (back[:8] == 255).all(), "outside the surface"
+
+
+def test_several_pictures_are_shown_with_their_hull(pictures, tmp_path):
+    """This network corrects nothing: of the back and the left it draws the hull."""
+    folder, _ = run(tmp_path, weights(tmp_path), pictures["front"], "--right", pictures["right"])
+    back, left = np.split(read_png(folder / "drawn.png").astype(int), 2, axis=1)
+    wide, narrow = ((drawn[S // 2].min(-1) < 200).sum() for drawn in (back, left))
+    assert wide / narrow == pytest.approx(120 / 50, rel=0.3)
+    for picture in (back, left):  # no picture shows them: their colours are those of the two that are given
+        middle = picture[S // 2, S // 2]
+        assert min(np.abs(middle - [200, 30, 30]).max(), np.abs(middle - [30, 30, 200]).max()) < 25
 
 
 def test_without_weights_the_command_that_trains_them_is_said_before_any_work(pictures, tmp_path):

@@ -18,7 +18,7 @@ from kiss3d_cli.models.lvsm.inference import synthesise
 from kiss3d_cli.models.lvsm.network import Lvsm, query_planes, view_planes
 from kiss3d_cli.models.lvsm.perceptual import Lpips, Vgg, gradient_loss, read_lpips, read_vgg
 from kiss3d_cli.models.lvsm.quality import psnr, ssim
-from kiss3d_cli.models.lvsm.rays import pluecker, turned_to
+from kiss3d_cli.models.lvsm.rays import Posed, pluecker, turned_to
 from kiss3d_cli.models.lvsm.weights import export, load
 from kiss3d_cli.training.posed import intrinsics_of
 
@@ -32,6 +32,10 @@ TINY = {
 def cameras(azimuths, elevation=20.0):
     found = orbit_cameras(azimuths, elevation, 3.0, 40.0)
     return found.world_to_camera, torch.from_numpy(intrinsics_of(found))
+
+
+def posed(azimuths):
+    return Posed(*cameras(azimuths))
 
 
 def woken(config, seed=0):
@@ -157,7 +161,7 @@ def test_a_view_is_the_same_however_the_world_is_turned_and_on_two_threads():
     try:
         for start, threads in ((0.0, 1), (0.0, 2), (77.0, 1)):
             torch.set_num_threads(threads)
-            given, asked = (cameras([start + a for a in angles]) for angles in ((0.0, 90.0), (180.0, 270.0)))
+            given, asked = (posed([start + a for a in angles]) for angles in ((0.0, 90.0), (180.0, 270.0)))
             found.append(synthesise(network, rgba, given, asked))
             assert torch.get_num_threads() == threads
     finally:
@@ -268,6 +272,6 @@ def test_vgg_and_lpips_read_the_published_layouts(tmp_path):
 def test_a_gpu_draws_what_the_cpu_draws():
     network = woken(TINY[KINDS[0]])
     rgba, guess = torch.rand(2, 4, S, S), torch.rand(2, 4, S, S)
-    given, asked = cameras([0.0, 90.0]), cameras([180.0, 270.0])
+    given, asked = posed([0.0, 90.0]), posed([180.0, 270.0])
     expected = synthesise(network, rgba, given, asked, guess)
     assert torch.allclose(synthesise(network.cuda(), rgba, given, asked, guess), expected, atol=1e-3)

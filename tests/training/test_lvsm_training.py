@@ -84,8 +84,28 @@ def test_batches_are_the_same_for_the_same_step_and_of_every_kind(views):
     assert kinds >= {(1, True), (2, False), (3, False), (4, False)}
 
 
+def test_several_views_are_shown_with_their_hull_and_now_and_then_without(views):
+    first, second = (PosedBatches(views, 3, 0, size=16, carved=True) for _ in range(2))
+    kinds = set()
+    for step in range(40):
+        a = first.batch(step)
+        kinds.add((a.given.rgba.shape[1], a.guess is not None))
+    assert kinds >= {(1, True), (2, True), (3, True), (4, True)}
+    assert any(count > 1 and not shown for count, shown in kinds)
+    kept = len(first.hulls)
+    assert kept
+    step = next(step for step in range(40) if first.batch(step).given.rgba.shape[1] == 4)
+    assert len(first.hulls) == kept, "what was carved is used again"
+    a, b = first.batch(step), second.batch(step)  # kept, and carved anew: the same
+    assert (a.guess is None) == (b.guess is None)
+    assert a.guess is None or torch.equal(a.guess, b.guess)
+    (held,) = held_out_batches(views, TINY, [0, 1, 2, 3], False, 6)
+    error = (held.guess[:, :, 3] - held.asked.rgba[:, :, 3]).abs().mean()
+    assert float(error) < float((held.asked.rgba[:, :, 3]).mean()) / 2
+
+
 def test_a_mirrored_batch_sees_mirrored_points(views):
-    (batch,) = held_out_batches(views, 16, [0, 1], False, 12)
+    (batch,) = held_out_batches(views, TINY, [0, 1], False, 12)
     turned = batch.mirrored()
     assert torch.equal(turned.mirrored().asked.rgba, batch.asked.rgba)
     point = torch.tensor([0.3, 0.2, -0.4, 1.0])
@@ -101,7 +121,7 @@ def test_a_mirrored_batch_sees_mirrored_points(views):
 
 
 def test_white_stays_white_when_colours_change(views):
-    (batch,) = held_out_batches(views, 16, [0], True, 9)
+    (batch,) = held_out_batches(views, TINY, [0], True, 9)
     changed = batch.recolored(torch.Generator().manual_seed(1))
     empty = batch.asked.rgba[:, :, 3:] == 0
     assert not torch.equal(changed.asked.rgba, batch.asked.rgba)
@@ -114,7 +134,7 @@ def test_white_stays_white_when_colours_change(views):
 
 
 def test_the_nearest_view_is_the_one_with_the_most_similar_direction(views):
-    (batch,) = held_out_batches(views, 16, [0, 1, 2, 3], False, 6)
+    (batch,) = held_out_batches(views, TINY, [0, 1, 2, 3], False, 6)
     assert batch.asked.rgba.shape[:2] == (3, 2)
     copied = nearest(batch)
     for number in range(3):

@@ -33,6 +33,10 @@ def lvsm(
     heads: Annotated[int, typer.Option(help="Number of attention heads.")] = 6,
     layers: Annotated[int, typer.Option(help="Layers of the decoder, and of the encoder if any.")] = 5,
     latents: Annotated[int, typer.Option(help="Number of scene tokens, with an encoder.")] = 96,
+    carved: Annotated[
+        bool,
+        typer.Option("--carved/--no-carved", help="Correct the visual hull of several given views, or go without it."),
+    ] = True,
     vgg: Annotated[
         Path | None,
         typer.Option(help="VGG-19 weights for the perceptual loss; torchvision's download cache by default."),
@@ -58,7 +62,7 @@ def lvsm(
     encodes = kind == KINDS[0]
     try:
         config = LvsmConfig(
-            kind, size, patch, width, heads, layers if encodes else 0, layers, latents if encodes else 0
+            kind, size, patch, width, heads, layers if encodes else 0, layers, latents if encodes else 0, carved
         )
     except ValueError as error:
         raise BadInput(f"there can't be such a network: {error}", place="kiss3d train lvsm") from error

@@ -62,7 +62,7 @@ class LvsmTask(Task[LvsmBatch]):
         return Lvsm(self.config, checkpointing=self.checkpointing)
 
     def batches(self, size: int, seed: int, share: float) -> PosedBatches:
-        return PosedBatches(self.views, size, seed, size=self.config.size, share=share)
+        return PosedBatches(self.views, size, seed, size=self.config.size, share=share, carved=self.config.carved)
 
     def losses(self, network: nn.Module, batch: LvsmBatch) -> dict[str, Tensor]:
         drawn, truth = network(*batch.planes()).float(), batch.asked.rgba
@@ -80,7 +80,7 @@ class LvsmTask(Task[LvsmBatch]):
 
     @torch.inference_mode()
     def look(self, network: nn.Module, held_out: Path, sheet: Path, limit: int) -> dict[str, float]:
-        """PSNR of the colours on white: from each of TRIALS, of copying the nearest given view, and of the guess."""
+        """PSNR of the colours on white: from each of TRIALS, of copying the nearest given view, and of the guesses."""
         from PIL import Image
 
         assert isinstance(network, Lvsm)
@@ -88,14 +88,15 @@ class LvsmTask(Task[LvsmBatch]):
         rows: list[np.ndarray] = []
         for name, (given, guess) in TRIALS.items():
             shown = 0
-            for batch in held_out_batches(held_out, self.config.size, given, guess, limit):
+            for batch in held_out_batches(held_out, self.config, given, guess, limit):
                 drawn = network(*batch.planes()).clamp(0, 1)
                 truth = batch.asked.rgba[:, :, :3]
                 totals.setdefault(name, []).extend(psnr(drawn[:, :, :3], truth).flatten().tolist())
                 near = psnr(nearest(batch), truth).flatten().tolist()
                 totals.setdefault(f"nearest of {name}", []).extend(near)
                 if batch.guess is not None:
-                    totals.setdefault("guess", []).extend(psnr(batch.guess[:, :, :3], truth).flatten().tolist())
+                    key = "guess" if guess else f"hull of {name}"
+                    totals.setdefault(key, []).extend(psnr(batch.guess[:, :, :3], truth).flatten().tolist())
                 if len(given) != 2 and shown < 6:
                     rows += list(_rows(batch, drawn))[: 6 - shown]
                     shown += len(truth)
@@ -109,16 +110,19 @@ class LvsmTask(Task[LvsmBatch]):
         return export(path, self.config, tensors)
 
 
-def held_out_batches(folder: Path, size: int, given: list[int], guess: bool, limit: int) -> Iterator[LvsmBatch]:
+def held_out_batches(
+    folder: Path, config: LvsmConfig, given: list[int], guess: bool, limit: int
+) -> Iterator[LvsmBatch]:
     """The first objects of a folder, in order, unchanged: what is missing of the ring, and random views.
 
     Args:
-        size: pixels a side. given: views of the ring. guess: with what is guessed; no random views then.
+        config: the size of pictures, and whether several views are shown with their hull.
+        given: views of the ring. guess: with what the first view's inflation shows; no random views then.
         limit: pictures that are asked for, at most.
     """
     for path in find_posed(folder):
         shard = PosedShard(path)
-        require(shard, size)
+        require(shard, config.size)
         asked = [view for view in range(1, RING) if view not in given]
         if not guess:
             asked += list(range(RING, min(shard.views, RING + RANDOM)))
@@ -126,7 +130,8 @@ def held_out_batches(folder: Path, size: int, given: list[int], guess: bool, lim
             continue
         count = min(shard.count, limit // len(asked))
         if count:
-            yield gather([(shard, number) for number in range(count)], [given] * count, [asked] * count, guess)
+            found = gather([(shard, number) for number in range(count)], [given] * count, [asked] * count, guess)
+            yield found.carved() if config.carved and not guess and len(given) > 1 else found
         limit -= count * len(asked)
         if limit < len(asked):
             return

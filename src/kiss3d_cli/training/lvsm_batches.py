@@ -13,18 +13,25 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
+from kiss3d_cli.models.lvsm.hull import hull_views
 from kiss3d_cli.models.lvsm.network import query_planes, view_planes
-from kiss3d_cli.models.lvsm.rays import pluecker, turned_to
+from kiss3d_cli.models.lvsm.rays import Posed, pluecker, turned_to
 from kiss3d_cli.training.posed import RING
 from kiss3d_cli.training.posed_shards import PosedShard, find_posed
 from kiss3d_cli.training.task import Batches
 
 TARGETS = 3
 """Of each object in a batch: the scene is read once for all of them."""
-REFINED, OF_RING = 0.3, 0.3
-"""Shares of batches that correct the guess of the ring's other views from its front, and that complete the ring from
-one to three of its views; the others have random views for everything.
+REFINED, OF_RING = 0.25, 0.45
+"""Shares of batches that correct the guess of the ring's other views from its front, and that have some views of the
+ring, its front among them, and are asked for the others; the rest has random views for everything.
 """
+HIDDEN = 0.15
+"""Share of the batches with several views whose hull is not shown."""
+EPISODES = 2
+"""Choices of views of each object where a hull is shown: what was carved is used again."""
+CARVED = 8192
+"""Carved choices that are kept: 48 KiB each at 64 pixels."""
 OPENED = 64
 """Shards that are open at once."""
 
@@ -92,6 +99,12 @@ class LvsmBatch:
         asked = dataclasses.replace(self.asked, rgba=change(self.asked.rgba))
         return LvsmBatch(given, asked, None if self.guess is None else change(self.guess))
 
+    def carved(self) -> LvsmBatch:
+        """With the visual hull of what is given as the guess."""
+        pairs = zip(*(_posed(sight) for sight in (self.given, self.asked)), strict=True)
+        found = [hull_views(rgba, *cameras) for rgba, cameras in zip(self.given.rgba, pairs, strict=True)]
+        return dataclasses.replace(self, guess=torch.stack(found))
+
     def planes(self) -> tuple[Float[Tensor, "B V 10 S S"], Float[Tensor, "B T 11 S S"]]:
         """What the network's `encode` and `decode` take."""
         size, reference = self.given.rgba.shape[-1], self.given.world_to_camera[:, 0]
@@ -100,6 +113,10 @@ class LvsmBatch:
             for sight in (self.given, self.asked)
         )
         return view_planes(self.given.rgba, seen), query_planes(other, self.guess)
+
+
+def _posed(sight: Sight) -> list[Posed]:
+    return [Posed(*cameras) for cameras in zip(sight.world_to_camera, sight.intrinsics, strict=True)]
 
 
 def gather(
@@ -139,18 +156,23 @@ def _planes(pixels: np.ndarray) -> Tensor:
 class PosedBatches(Batches[LvsmBatch]):
     """Random batches of a folder of posed shards; the same for the same seed, step and shards."""
 
-    def __init__(self, folder: Path, batch: int, seed: int, *, size: int, share: float = 1.0) -> None:
+    def __init__(
+        self, folder: Path, batch: int, seed: int, *, size: int, share: float = 1.0, carved: bool = False
+    ) -> None:
         """Args:
         folder: of shards; it may grow, see `refresh`.
         batch: objects a step.
         seed: of the choice.
         size: pixels a side that the network has.
         share: only the first part of the shards is used.
+        carved: the hull of several views is shown.
 
         Raises:
             Missing: no shards. BadInput: views of another size.
         """
         self.folder, self.batch_size, self.seed, self.size, self.share = folder, batch, seed, size, share
+        self.carved = carved
+        self.hulls: dict[tuple[Path, int, tuple[int, ...], tuple[int, ...]], Tensor] = {}
         self.opened: dict[Path, PosedShard] = {}
         self.paths: list[Path] = []
         self.refresh()
@@ -166,30 +188,69 @@ class PosedBatches(Batches[LvsmBatch]):
         rng = np.random.default_rng([self.seed, step, rank])
         first = self._open(self.paths[rng.integers(len(self.paths))])
         kind = float(rng.random()) if first.coarse == RING - 1 else 1.0
-        guess = kind < REFINED
-        number = int(rng.integers(1, RING)) if kind < REFINED + OF_RING else int(rng.integers(2, RING + 1))
+        guess, of_ring = kind < REFINED, kind < REFINED + OF_RING
+        hull = self.carved and not guess and rng.random() >= HIDDEN
+        number = 1 if guess else int(rng.integers(2 if hull or not of_ring else 1, RING + 1))
         rows, given, asked = [], [], []
         for place in range(self.batch_size):
             shard = first if place == 0 else self._open(self.paths[rng.integers(len(self.paths))])
             if guess and shard.coarse != RING - 1:
                 shard = first
             rows.append((shard, int(rng.integers(shard.count))))
-            if guess:
-                seen, other = [0], [1, 2, 3]
-            elif kind < REFINED + OF_RING and shard.coarse:
-                seen = [0, *(1 + rng.permutation(RING - 1)[: number - 1]).tolist()]
-                lacking = rng.permutation([view for view in range(1, RING) if view not in seen]).tolist()
-                other = [*lacking, *(RING + rng.permutation(shard.views - RING)).tolist()][:TARGETS]
-            else:
-                views = rng.permutation(shard.views).tolist()
-                seen, other = views[:number], views[number : number + TARGETS]
+            seen, other = self._chosen(rng, rows[-1], number, of_ring and shard.coarse > 0, guess, hull)
             given.append(seen)
             asked.append(other)
         fewest = min(len(other) for other in asked)
-        found = gather(rows, given, [other[:fewest] for other in asked], guess)
+        asked = [other[:fewest] for other in asked]
+        found = gather(rows, given, asked, guess)
+        if hull:
+            found = dataclasses.replace(found, guess=self._hulls(found, rows, given, asked))
         if rng.random() < 0.5:
             found = found.mirrored()
         return found.recolored(torch.Generator().manual_seed(int(rng.integers(2**63 - 1))))
+
+    def _chosen(
+        self,
+        rng: np.random.Generator,
+        row: tuple[PosedShard, int],
+        number: int,
+        of_ring: bool,
+        guess: bool,
+        hull: bool,
+    ) -> tuple[list[int], list[int]]:
+        """Views that are given, and asked for."""
+        shard, place = row
+        if hull:
+            key = [self.seed, *shard.path.stem.encode(), place, number, of_ring, int(rng.integers(EPISODES))]
+            rng = np.random.default_rng(key)
+        if guess:
+            return [0], [1, 2, 3]
+        if not of_ring:
+            views = rng.permutation(shard.views).tolist()
+            return views[:number], views[number : number + TARGETS]
+        seen = [0, *(1 + rng.permutation(RING - 1)[: number - 1]).tolist()]
+        lacking = rng.permutation([view for view in range(1, RING) if view not in seen]).tolist()
+        return seen, [*lacking, *(RING + rng.permutation(shard.views - RING)).tolist()][:TARGETS]
+
+    def _hulls(
+        self,
+        batch: LvsmBatch,
+        rows: Sequence[tuple[PosedShard, int]],
+        given: Sequence[Sequence[int]],
+        asked: Sequence[Sequence[int]],
+    ) -> Float[Tensor, "B T 4 S S"]:
+        """What the hulls show; carved once for each choice of views."""
+        found = []
+        cameras = zip(_posed(batch.given), _posed(batch.asked), strict=True)
+        chosen = zip(rows, given, asked, strict=True)
+        for rgba, (own, other), ((shard, number), seen, sought) in zip(batch.given.rgba, cameras, chosen, strict=True):
+            key = (shard.path, number, tuple(seen), tuple(sought))
+            if key not in self.hulls:
+                if len(self.hulls) >= CARVED:
+                    self.hulls.pop(next(iter(self.hulls)))
+                self.hulls[key] = (hull_views(rgba, own, other) * 255).round().byte()
+            found.append(self.hulls[key])
+        return torch.stack(found).float() / 255
 
     def _open(self, path: Path) -> PosedShard:
         if path not in self.opened:

@@ -6,6 +6,7 @@ were not given: against the truth, and against what the unedited scene draws.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,7 +123,9 @@ def read_subjects(network: Lvsm, views: Path, count: int, seed: int) -> Subjects
     Raises:
         BadInput: fewer than two objects. Missing: no shards.
     """
-    batches = list(held_out_batches(views, network.config.size, [0, 1, 2, 3], False, 2 * count))
+    batches = list(
+        held_out_batches(views, dataclasses.replace(network.config, carved=False), [0, 1, 2, 3], False, 2 * count)
+    )
     planes = [batch.planes() for batch in batches]
     scene = torch.cat([network.encode(given) for given, _ in planes]) if planes else torch.zeros(0, 0, 0)
     if len(scene) < 2:

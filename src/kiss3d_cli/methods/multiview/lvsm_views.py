@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kiss3d_cli.core.threads import one_thread
 from kiss3d_cli.geometry.cameras import Cameras, bundle_cameras
 from kiss3d_cli.geometry.inflate.inflate import inflate
 from kiss3d_cli.geometry.inflate.views import show_surface
@@ -17,8 +18,10 @@ from kiss3d_cli.image.png import read_png, write_png
 from kiss3d_cli.image.views import VIEW_NAMES, to_bytes
 from kiss3d_cli.methods.base import Context
 from kiss3d_cli.methods.multiview.given import Given, given_views, paint, surface_of, write_given
+from kiss3d_cli.models.lvsm.hull import hull_views
 from kiss3d_cli.models.lvsm.inference import synthesise
 from kiss3d_cli.models.lvsm.network import Lvsm
+from kiss3d_cli.models.lvsm.rays import Posed
 
 
 def draw(radius: float, tile: int, network: Lvsm, context: Context, weight: float) -> None:
@@ -91,13 +94,15 @@ def draw_missing(
     guessed = None
     if guess is not None:
         guessed = _reduced(guess[[VIEW_NAMES.index(name) for name in missing]], size)
+    elif network.config.carved and len(small) > 1:
+        with one_thread():
+            guessed = hull_views(small, _posed(own), _posed(other))
     return synthesise(network, small, _posed(own), _posed(other), guessed)
 
 
-def _posed(cameras: Cameras) -> tuple[Float[Tensor, "V 4 4"], Float[Tensor, "V 4"]]:
-    """Poses, and intrinsics in shares of the picture's side."""
+def _posed(cameras: Cameras) -> Posed:
     focal = cameras.projection[:, [0, 1], [0, 1]] / 2
-    return cameras.world_to_camera, torch.cat([focal, torch.full_like(focal, 0.5)], 1)
+    return Posed(cameras.world_to_camera, torch.cat([focal, torch.full_like(focal, 0.5)], 1))
 
 
 def _reduced(pictures: Float[Tensor, "V S S 4"], size: int) -> Float[Tensor, "V 4 s s"]:

@@ -29,6 +29,7 @@ class LvsmConfig:
         heads: of attention.
         encoder, decoder: layers; no encoder in a decoder-only network.
         latents: tokens of a scene; 0 in a decoder-only network, whose scenes have a token for every patch.
+        carved: from two views on, the network corrects their coloured visual hull (`hull.hull_views`).
     """
 
     kind: str = "encoder-decoder"
@@ -39,6 +40,7 @@ class LvsmConfig:
     encoder: int = 5
     decoder: int = 5
     latents: int = 96
+    carved: bool = True
 
     def __post_init__(self) -> None:
         """Raises ValueError: sizes that do not fit together."""
@@ -47,6 +49,8 @@ class LvsmConfig:
             least = 0 if name in ("encoder", "latents") else 1
             if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
                 raise ValueError(f"{name} is {value}, not a whole number from {least} to {most}")
+        if not isinstance(self.carved, bool):
+            raise ValueError(f"carved is {self.carved}, not true or false")
         if self.kind not in KINDS:
             raise ValueError(f"there is no kind {self.kind}, only {' and '.join(KINDS)}")
         if self.size % self.patch:
@@ -68,6 +72,7 @@ class LvsmConfig:
             ValueError: keys that are unknown or missing, or values that do not fit together.
         """
         names = {entry.name for entry in dataclasses.fields(LvsmConfig)}
+        values = {"carved": False, **values}  # weights from before there was a choice
         if set(values) != names:
             raise ValueError(f"a configuration of {sorted(values)}, not of {sorted(names)}")
         return LvsmConfig(**values)  # type: ignore[arg-type]

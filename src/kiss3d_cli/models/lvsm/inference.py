@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kiss3d_cli.core.threads import one_thread
 from kiss3d_cli.models.lvsm.network import Lvsm, query_planes, view_planes
-from kiss3d_cli.models.lvsm.rays import pluecker, turned_to
+from kiss3d_cli.models.lvsm.rays import Posed, pluecker, turned_to
 
 
 @torch.inference_mode()
@@ -50,31 +50,32 @@ def decode(
 def synthesise(
     network: Lvsm,
     rgba: Float[Tensor, "V 4 S S"],
-    given: tuple[Float[Tensor, "V 4 4"], Float[Tensor, "V 4"]],
-    asked: tuple[Float[Tensor, "T 4 4"], Float[Tensor, "T 4"]],
+    given: Posed,
+    asked: Posed,
     guess: Float[Tensor, "T 4 S S"] | None = None,
 ) -> Float[Tensor, "T 4 S S"]:
     """What some cameras see of one object; the same bytes on any number of threads.
 
     Args:
         rgba: colours on white and masks of the given views, in [0, 1].
-        given, asked: world to camera, and intrinsics.
+        given, asked: the cameras.
         guess: as of `decode`.
     """
     device = next(network.parameters()).device
     with one_thread():
-        rgba, *cameras = (found[None].to(device) for found in (rgba, *given, *asked))
-        scene = encode(network, rgba, cameras[0], cameras[1])
+        cameras = (given.poses, given.intrinsics, asked.poses, asked.intrinsics)
+        rgba, own, intrinsics, other, others = (found[None].to(device) for found in (rgba, *cameras))
+        scene = encode(network, rgba, own, intrinsics)
         # one after the other: a batch of two need not give each what it gives alone
         drawn = [
             decode(
                 network,
                 scene,
-                cameras[2][:, [view]],
-                cameras[3][:, [view]],
-                cameras[0][:, 0],
+                other[:, [view]],
+                others[:, [view]],
+                own[:, 0],
                 None if guess is None else guess[None, [view]].to(device),
             )
-            for view in range(cameras[2].shape[1])
+            for view in range(other.shape[1])
         ]
     return torch.cat(drawn, 1)[0].float().cpu()

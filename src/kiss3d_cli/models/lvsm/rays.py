@@ -4,9 +4,46 @@ front.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Posed:
+    """V cameras.
+
+    Attributes:
+        poses: world to camera, rigid, OpenGL axes. intrinsics: as of `pluecker`.
+    """
+
+    poses: Float[Tensor, "V 4 4"]
+    intrinsics: Float[Tensor, "V 4"]
+
+    @property
+    def centers(self) -> Float[Tensor, "V 3"]:
+        return -torch.einsum("vji,vj->vi", self.poses[:, :3, :3], self.poses[:, :3, 3])
+
+    def project(self, points: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "V N 2"], Float[Tensor, "V N"]]:
+        """Places in the pictures as `grid_sample` has them, and distances along the views' axes."""
+        k, poses = self.intrinsics[:, :, None], self.poses
+        # one product gives both times the distance: fx x + (2 cx - 1) away, and the same of y downwards
+        across = 2 * k[:, 0] * poses[:, 0] - (2 * k[:, 2] - 1) * poses[:, 2]
+        down = -2 * k[:, 1] * poses[:, 1] - (2 * k[:, 3] - 1) * poses[:, 2]
+        matrix = torch.stack([across, down, -poses[:, 2]], 1)
+        found = torch.baddbmm(matrix[:, None, :, 3], points.expand(len(k), -1, -1), matrix[:, :, :3].transpose(1, 2))
+        away = found[..., 2]
+        return found[..., :2] / away[..., None].clamp_min(1e-6), away
+
+    def rays(self, size: int) -> Float[Tensor, "V P 3"]:
+        """Through the middles of all pixels, row by row; a unit along the axis."""
+        k = self.intrinsics[:, :, None, None]
+        line = (torch.arange(size, device=k.device, dtype=k.dtype) + 0.5) / size
+        x, y = ((line - k[:, 2]) / k[:, 0]), -((line[:, None] - k[:, 3]) / k[:, 1])
+        x, y = (value.expand(len(k), size, size) for value in (x, y))
+        return torch.stack([x, y, -torch.ones_like(x)], -1).flatten(1, 2) @ self.poses[:, :3, :3]
 
 
 def turned_to(world_to_camera: Float[Tensor, "B V 4 4"], reference: Float[Tensor, "B 4 4"]) -> Float[Tensor, "B V 4 4"]:
