@@ -201,3 +201,35 @@ def test_grabcut_tells_of_every_piece_where_asked() -> None:
     clutter = on("white", (BODY, (190, 50, 40)), (BALL, (200, 60, 50)))
     assert (cut_out(clutter, largest=False).alpha[BALL] >= 128).mean() > 0.9
     assert (cut_out(clutter).alpha[BALL] >= 128).mean() < 0.1
+
+
+CREAM, WHITE, BLUE = (246, 240, 228), (250, 246, 238), (40, 90, 170)
+
+
+def can(stripe: tuple[int, int, int, int]):
+    """A blue can with a white stripe, on a cream ground."""
+
+    def draw(d):
+        d.rounded_rectangle((120, 80, 280, 330), 20, fill=BLUE)
+        d.rectangle(stripe, fill=WHITE)
+
+    return draw
+
+
+def balls(d):
+    d.ellipse((40, 150, 180, 290), fill=(200, 40, 40))
+    d.ellipse((200, 150, 340, 290), fill=BLUE)
+
+
+@pytest.mark.parametrize(
+    ("draw", "parted"),
+    [(can((118, 180, 282, 225)), True), (can((180, 78, 205, 332)), True), (can((140, 180, 260, 225)), False),
+     (balls, False)],
+    ids=["across", "along", "inside", "two balls"],
+)  # fmt: skip
+def test_a_stripe_of_the_grounds_colour_that_parts_an_object_is_said(draw, parted):
+    image = Image.new("RGB", (400, 400), CREAM)
+    draw(ImageDraw.Draw(image))
+    cut = cut_object(np.asarray(image), lambda rgb: pytest.fail("the ground is plain"), name="none")
+    assert cut.how == "plain ground"
+    assert any("parts the object" in doubt for doubt in cut.doubts) == parted

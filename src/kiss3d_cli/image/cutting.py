@@ -22,6 +22,14 @@ SPECK = 0.0005
 CUT_BORDER = 0.2
 """Share of the picture's border that an object on a plain ground may cover."""
 DOUBT_SIDE = 512
+BAND = 0.25
+"""Widest band of ground between two pieces of one object, over the longer side of their box."""
+EVEN = 1.35
+"""How much wider than at its narrowest a band may be."""
+FACING = 0.5
+"""Share of the smaller piece's own width along which a band lies between two halves of one object."""
+LARGE = 0.05
+"""Share of the cut-out's area from which a piece may be half of an object."""
 LEAST_STEP = 8.0
 """CIELAB units across the outline below which it follows no edge of the picture."""
 MOST_WEAK = 0.3
@@ -95,7 +103,8 @@ def cut_object(
             return _finished(rgb, alpha, "closed contours", keep, "all", (note,), ())
         if not learned:
             alpha = soft_alpha(rgb, ground, mask)
-            return _finished(rgb, alpha, "plain ground", keep, "all", (), _pale_doubts(ground, mask))
+            doubts = (*_pale_doubts(ground, mask), *_band_doubts(mask))
+            return _finished(rgb, alpha, "plain ground", keep, "all", (), doubts)
     matte = find(rgb)
     doubts = (
         doubts_of(rgb, matte.alpha)
@@ -187,6 +196,38 @@ def _pale_doubts(ground: Ground, mask: Bool[np.ndarray, "h w"]) -> tuple[str, ..
     if pale <= MOST_PALE:
         return ()
     return (f"{pale:.0%} of the object's outline has nearly the colour of its ground, and may be off: {TRY}.",)
+
+
+def _band_doubts(mask: Bool[np.ndarray, "h w"]) -> tuple[str, ...]:
+    """Whether a band of ground parts what may be one object: a stripe of the ground's own colour is cut off with it.
+
+    Those rows and columns count in which two pieces face each other across a gap about as wide as the narrowest: what
+    stands side by side is seldom so even.
+    """
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    large = np.flatnonzero(areas >= LARGE * areas.sum()) + 1
+    if len(large) < 2:
+        return ()
+    boxes = ndimage.find_objects(np.where(np.isin(labels, large), labels, 0))
+    rows, columns = np.nonzero(np.isin(labels, large))
+    halves = {*large.tolist()}
+    reach = BAND * max(np.ptp(rows), np.ptp(columns))
+    for turned, across in ((labels, 1), (labels.T, 0)):
+        gaps: dict[tuple[int, int], list[int]] = {}
+        for line in turned:
+            at = np.flatnonzero(line)
+            step = np.flatnonzero(np.diff(at) > 1)
+            for left, right in zip(at[step], at[step + 1], strict=True):
+                pair = (int(line[left]), int(line[right]))
+                if pair[0] != pair[1] and {*pair} <= halves:
+                    gaps.setdefault((min(pair), max(pair)), []).append(int(right - left))
+        for pair, found in gaps.items():
+            widths = [boxes[piece - 1][1 - across].stop - boxes[piece - 1][1 - across].start for piece in pair]
+            even = sum(gap <= min(found) * EVEN + 1 for gap in found)
+            if min(found) <= reach and even >= FACING * min(widths):
+                return (f"A band of the ground's colour parts the object; if it belongs to the object, {TRY}.",)
+    return ()
 
 
 def doubts_of(rgb: UInt8[np.ndarray, "H W 3"], alpha: UInt8[np.ndarray, "H W"]) -> tuple[str, ...]:
