@@ -2,14 +2,17 @@
 
     python scripts/bench/export.py front data/examples [--runs DIR] [--sheet sheet.png]
     python scripts/bench/export.py seams RUN...
+    python scripts/bench/export.py normals RUN... [--sheet sheet.png]
     python scripts/bench/export.py targets RUN_OR_MESH [--faces 50000]
     python scripts/bench/export.py objects FOLDER [--count 100] [--out objects.jsonl]
 
 `front` compares the front of each example's draft run with its picture, before and after the export, at 1024 pixels
 inside the picture's mask. `seams` tells what lies across the seams of the exported texture (median and 95th percentile
-of the differences, of 255). `targets` prints the table of files. `objects` takes coloured meshes (`*.zip` of
-`<id>.npz` with `v`, `f` and `c`), writes each for a slicer, a phone, an engine and a page, and has PrusaSlicer,
-OpenUSD's and Khronos' validators read them; what was measured before is read from `--out`.
+of the differences, of 255). `normals` compares the shading of the exported mesh, without and with its normal map, with
+the run's pictures of normals: mean degrees between them, away from the outlines. `targets` prints the table of files.
+`objects` takes coloured meshes (`*.zip` of `<id>.npz` with `v`, `f` and `c`), writes each for a slicer, a phone, an
+engine and a page, and has PrusaSlicer, OpenUSD's and Khronos' validators read them; what was measured before is read
+from `--out`.
 """
 
 from __future__ import annotations
@@ -63,6 +66,45 @@ def seams(options: argparse.Namespace) -> None:
                 found = measure(read_model(path)[0])
             cells = " | ".join(f"{middle:.1f}, {most:.1f}" for middle, most in found.values())
             print(f"| {run.name.split('-')[0]} | {made.facts['faces']:,} | {cells} |", flush=True)
+
+
+def normals(options: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    import export_normals
+    import numpy as np
+    from PIL import Image
+
+    from kiss3d_cli.export.exporting import export
+    from kiss3d_cli.export.options import Options
+    from kiss3d_cli.export.relief import LEAST, RunNormals, measured
+
+    print("| run | faces | relief | without, degrees | with | web, MB without | with |\n|---|---|---|---|---|---|---|")
+    rows = []
+    for run in options.runs:
+        source = RunNormals(run / "bundle" / "bundle.png", options.radius)
+        model = replace(_model(run, None), bundle=source)
+        seen, _, strength = measured(model.mesh, source)
+        made = {}
+        for mapped in (False, None):
+            asked = Options(to="blender", origin="center", normal_map=mapped)
+            made[mapped] = export_normals.read(export(model, asked, "mesh").files["mesh.glb"], model.mesh)
+        size, cells, sheet = seen.masks.shape[1], [], []
+        wanted = seen.normals
+        for one in made.values():
+            found, mask = export_normals.render(one, seen.cameras, size)
+            cells.append(f"{float(export_normals.degrees(found, wanted, mask & seen.masks).mean()):.2f}")
+            sheet.append(export_normals.lit(found, mask))
+        sizes = [len(export(model, Options(to="web", normal_map=m), "m").files["m.glb"]) / 1e6 for m in (False, None)]
+        rows += [*sheet, export_normals.lit(wanted, seen.masks)]
+        left = f"{strength:.2f}" + " (left out)" * (strength < LEAST)
+        print(
+            f"| {run.name.split('-')[0]} | {len(model.mesh.faces):,} | {left} | {cells[0]} | {cells[1]} | "
+            f"{sizes[0]:.2f} | {sizes[1]:.2f} |",
+            flush=True,
+        )
+    if options.sheet:
+        Image.fromarray(np.concatenate(rows)).save(options.sheet)
 
 
 def targets(options: argparse.Namespace) -> None:
@@ -158,6 +200,11 @@ def main() -> None:
     more = commands.add_parser("seams")
     more.add_argument("runs", type=Path, nargs="+")
     more.set_defaults(do=seams)
+    maps = commands.add_parser("normals")
+    maps.add_argument("runs", type=Path, nargs="+")
+    maps.add_argument("--radius", type=float, default=4.15, help="of the runs' cameras")
+    maps.add_argument("--sheet", type=Path, help="clay renders without and with the map, and the pictures of normals")
+    maps.set_defaults(do=normals)
     two = commands.add_parser("targets")
     two.add_argument("source", type=Path)
     two.add_argument("--faces", type=int)

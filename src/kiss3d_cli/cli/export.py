@@ -17,6 +17,7 @@ from kiss3d_cli.core.shell import typed
 if TYPE_CHECKING:
     from kiss3d_cli.export.options import Options
     from kiss3d_cli.export.photograph import RunPicture
+    from kiss3d_cli.export.relief import RunNormals
     from kiss3d_cli.pipeline.run_folder import RunFolder, RunRecord
 
 _UP = "y or z"
@@ -63,6 +64,14 @@ def export(
     roughness: Annotated[
         float | None, typer.Option(help="Of the material: 0 is a mirror, 1 is chalk; 1 by default.", show_default=False)
     ] = None,
+    normal_map: Annotated[
+        bool | None,
+        typer.Option(
+            "--normal-map/--no-normal-map",
+            help="A normal map; by default where the run's normals hold detail that the mesh does not.",
+            show_default=False,
+        ),
+    ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Export a mesh for another program: a slicer, Blender, a game engine, a web page, a phone."""
@@ -87,6 +96,7 @@ def export(
         lods=lods,
         collision=collision,
         roughness=roughness,
+        normal_map=normal_map,
     )
     options.check()
     options.require()
@@ -104,11 +114,11 @@ def _export(source: Path, options: Options, out: Path | None, up: Any) -> tuple[
     from kiss3d_cli.export.exporting import export as made_of
     from kiss3d_cli.export.source import read_model
 
-    path, name, origin = _mesh(source, options.to)
+    path, name, origin, bundle = _mesh(source, options.to)
     folder, stem = _place(out, name, options)
     began = time.perf_counter()
     model, notes = read_model(path, up)
-    model = replace(model, origin=origin)
+    model = replace(model, origin=origin, bundle=bundle)
     made = made_of(model, options, stem)
     written = [folder / file for file in made.files]
     for file in written:
@@ -127,12 +137,12 @@ def _export(source: Path, options: Options, out: Path | None, up: Any) -> tuple[
     return written, {"files": files, "source": str(path), **made.facts, "seconds": seconds, "notes": said}
 
 
-def _mesh(source: Path, to: str) -> tuple[Path, str, RunPicture | None]:
-    """The mesh that is meant, what its files are to be called, and the picture of its run."""
+def _mesh(source: Path, to: str) -> tuple[Path, str, RunPicture | None, RunNormals | None]:
+    """The mesh that is meant, what its files are to be called, and the pictures of its run."""
     from kiss3d_cli.pipeline.launch import mesh_of
 
     if source.is_file():
-        return source, source.stem, None
+        return source, source.stem, None, None
     if not source.is_dir():
         raise BadInput("no such run folder or mesh", place=str(source), hint="kiss3d export RUN_DIR --to print")
     folder = one_run(source, "export", "--to", to)
@@ -141,7 +151,18 @@ def _mesh(source: Path, to: str) -> tuple[Path, str, RunPicture | None]:
     if mesh is None:
         hint = typed("kiss3d", "resume", shown_path(folder.path))
         raise BadInput("this run has no mesh yet", place=str(folder.path), hint=hint)
-    return mesh, record.name, _picture(folder, record, mesh)
+    return mesh, record.name, _picture(folder, record, mesh), _normals(folder, record, mesh)
+
+
+def _normals(folder: RunFolder, record: RunRecord, mesh: Path) -> RunNormals | None:
+    """The bundle that a run's mesh was made of."""
+    from kiss3d_cli.core.files import is_safe
+    from kiss3d_cli.export.relief import RunNormals
+
+    path = folder.folder("bundle") / "bundle.png"
+    if mesh.parent != folder.folder("refine") or not is_safe(path, within=folder.path):
+        return None
+    return RunNormals(path, record.config["camera.radius"])
 
 
 def _picture(folder: RunFolder, record: RunRecord, mesh: Path) -> RunPicture | None:

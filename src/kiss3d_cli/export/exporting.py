@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from kiss3d_cli.export.options import Options
 from kiss3d_cli.export.page import page
 from kiss3d_cli.export.photograph import photograph
 from kiss3d_cli.export.printing import printable
+from kiss3d_cli.export.relief import relief
 from kiss3d_cli.export.simplify import simplified
 from kiss3d_cli.export.targets import FORMATS, UNITS, front
 from kiss3d_cli.export.usdz import usdz
@@ -28,6 +30,7 @@ from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.surface.topology import report
 from kiss3d_cli.geometry.texture.overlay import overlay, side_for
 from kiss3d_cli.geometry.texture.project import Photographs
+from kiss3d_cli.geometry.texture.relief import with_detail
 from kiss3d_cli.geometry.texture.transfer import sampled
 
 Told = Callable[[float, str], None]
@@ -85,9 +88,11 @@ def export(model: Model, options: Options, stem: str, doing: Told = lambda _shar
 
     pixels = options.texture or target.texture
     taken = _taken(given, options, pixels, notes, doing)
+    fine = _fine(given, options, notes)
 
     def ready(level: Model, pixels: int) -> Model:
-        painted = _painted(_fitted(_overlaid(level, taken, pixels), pixels), options.format, notes)
+        fitted = _bumped(_fitted(_overlaid(level, taken, pixels), pixels), fine, options)
+        painted = _painted(fitted, options.format, notes)
         return painted.with_mesh(placed(painted.mesh, options.upward, origin, factor, model.mesh))
 
     first = ready(model, pixels)
@@ -98,7 +103,11 @@ def export(model: Model, options: Options, stem: str, doing: Told = lambda _shar
     doing(0.7, "writing")
     files = _written(first, options, stem, hulls)
     if target.bytes is not None and options.faces is None and options.texture is None:
-        first, files = _small(first, options, stem, files, notes)
+
+        def fewer(count: int, side: int) -> Model:
+            return ready(simplified(given, count, side), side)
+
+        first, files = _small(first, fewer, options, files, notes)
     facts = _facts(first, options, files)
     facts["front_pixels"] = None if taken is None else taken.images.shape[1]
     if options.collision:
@@ -124,6 +133,33 @@ def _taken(model: Model, options: Options, most: int, notes: list[str], doing: T
     found, note = photograph(model.mesh, model.texture, model.origin, most)
     notes += [note] * bool(note)
     return found
+
+
+def _fine(model: Model, options: Options, notes: list[str]) -> Photographs | None:
+    """The detail of the run's normals that its mesh does not have, for a format with a normal map."""
+    if options.normal_map is False or not FORMATS[options.format].textured:
+        return None
+    if model.texture is None:
+        found, why = None, "the mesh has no texture"
+    elif model.bundle is None:
+        found, why = None, "the mesh comes without pictures of normals"
+    else:
+        found, why = relief(model.mesh, model.bundle)
+    if options.normal_map and found is None:
+        notes.append(f"There is no finer relief for a normal map: {why}.")
+    return found
+
+
+def _bumped(model: Model, fine: Photographs | None, options: Options) -> Model:
+    """With that detail on its normal map, or without one."""
+    if options.normal_map is False:
+        return dataclasses.replace(model, normal_map=None)
+    if fine is None or model.texture is None:
+        return model
+    size, other = model.texture.image.shape[:2]
+    if size != other:  # of a mesh from elsewhere, which has no detail
+        return model
+    return dataclasses.replace(model, normal_map=with_detail(model.mesh, model.texture, fine, size, model.normal_map))
 
 
 def _overlaid(model: Model, taken: Photographs | None, most: int) -> Model:
@@ -166,10 +202,15 @@ def _levels(given: Model, first: Model, count: int, pixels: int, notes: list[str
 
 
 def _small(
-    model: Model, options: Options, stem: str, files: dict[str, bytes], notes: list[str]
+    model: Model, fewer: Callable[[int, int], Model], options: Options, files: dict[str, bytes], notes: list[str]
 ) -> tuple[Model, dict[str, bytes]]:
-    """Under the target's number of bytes: first with a smaller texture, then with fewer faces."""
-    limit = options.target.bytes
+    """Under the target's number of bytes: first with a smaller texture, then with fewer faces.
+
+    Args:
+        fewer: makes the model of so many faces and a texture of that size.
+        files: of the model.
+    """
+    limit, stem = options.target.bytes, Path(next(iter(files))).stem
     assert limit is not None
     full, before = model, sum(map(len, files.values()))
     while (size := sum(map(len, files.values()))) > limit:
@@ -179,7 +220,7 @@ def _small(
             model = _fitted(model, side // 2)
         elif can_lose:
             count = len(model.mesh.faces)
-            model = simplified(full, int(count * max(0.3, 0.9 * limit / size)), max(side, 16))
+            model = fewer(int(count * max(0.3, 0.9 * limit / size)), max(side, _LEAST_TEXTURE))
             if len(model.mesh.faces) >= count:
                 break
         else:

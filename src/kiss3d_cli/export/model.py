@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.export.photograph import RunPicture
+from kiss3d_cli.export.relief import RunNormals
 from kiss3d_cli.export.targets import Axis, Origin
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.texture.texture import Texture
@@ -25,6 +26,7 @@ class Model:
         normal_map: in the texture's coordinates; None without one.
         roughness: 1 is a matt surface.
         origin: the picture of the run that it comes from, in whose world it lies; None of a mesh from elsewhere.
+        bundle: that run's pictures of normals; None of a mesh from elsewhere.
     """
 
     mesh: Mesh
@@ -32,6 +34,7 @@ class Model:
     normal_map: UInt8[Tensor, "H W 3"] | None = None
     roughness: float = 1.0
     origin: RunPicture | None = None
+    bundle: RunNormals | None = None
 
     def with_mesh(self, mesh: Mesh) -> Model:
         """Other vertices; the faces are the same."""

@@ -35,6 +35,7 @@ class Options:
         lods: levels of detail, this one included, each with half of the faces.
         collision: convex hulls for a physics engine too.
         roughness: of the material, from 0 for a mirror to 1 for chalk; None leaves the mesh's own.
+        normal_map: with a normal map, or without; None writes one where there is something to show on it.
     """
 
     to: str
@@ -51,6 +52,7 @@ class Options:
     lods: int = 1
     collision: bool = False
     roughness: float | None = None
+    normal_map: bool | None = None
 
     @property
     def target(self) -> Target:
@@ -63,6 +65,10 @@ class Options:
     @property
     def upward(self) -> Axis:
         return self.up or self.target.up_in(self.format)
+
+    @property
+    def textured(self) -> bool:
+        return FORMATS[self.format].textured
 
     def check(self) -> None:
         """
@@ -133,14 +139,20 @@ class Options:
         asked = next((name for name, value in printing.items() if value), None)
         if asked and self.to != "print":
             raise BadInput("this is for prints", place=asked, hint="add --to print")
-        if self.roughness is not None and not FORMATS[self.format].textured:
-            others = [kind for kind in self.target.formats if FORMATS[kind].textured]
-            hint = f"add --format {others[0]}" if others else "leave --roughness out"
-            raise BadInput(f"{self.format} files have no material", place="--roughness", hint=hint)
+        self._check_material(self.roughness is not None, "--roughness", "material")
+        self._check_material(bool(self.normal_map), "--normal-map", "normal map")
         playing = {"--lods": self.lods > 1, "--collision": self.collision}
         asked = next((name for name, value in playing.items() if value), None)
         if asked and self.to not in ENGINES:
             raise BadInput("this is for game engines", place=asked, hint=_one_of(ENGINES, "--to "))
+
+    def _check_material(self, asked: bool, place: str, what: str) -> None:
+        if not asked or (self.textured and not self.target.solid):
+            return
+        others = [kind for kind in self.target.formats if FORMATS[kind].textured and not self.target.solid]
+        hint = f"add --format {others[0]}" if others else f"leave {place} out"
+        kind = "prints" if self.target.solid else f"{self.format} files"
+        raise BadInput(f"{kind} have no {what}", place=place, hint=hint)
 
 
 ENGINES = ("unity", "unreal", "godot")

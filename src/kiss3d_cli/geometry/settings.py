@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 VIEW_WEIGHTS = (1.0, 0.9, 1.0, 0.9)
 """Of the front's, right's, back's and left's normals."""
+COLOR_WEIGHTS = (1.0, 0.5, 1.0, 0.5)
+"""The same of their colours."""
 
 
 @dataclass(frozen=True)

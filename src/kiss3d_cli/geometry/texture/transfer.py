@@ -131,8 +131,8 @@ def transfer(full: Mesh, painted: Texture | None, low: Mesh, atlas: Atlas, size:
         elif full.colors is not None:
             colors.append((full.colors[full.faces[face]] * weights[..., None]).sum(1).float())
         normal = torch.nn.functional.normalize((normals[full.faces[face]] * weights[..., None]).sum(1), dim=1)
-        reliefs.append(_in_tangent_space(normal, texels.normals[part], texels.tangents[part]))
-    relief = _bytes((texels.spread(torch.cat(reliefs)) + 1) / 2)
+        reliefs.append(in_tangent_space(normal, texels.normals[part], texels.tangents[part]))
+    relief = normal_map_of(texels, torch.cat(reliefs))
     if not colors:
         return Baked(None, relief)
     return Baked(Texture(atlas.uv, atlas.corners, _bytes(texels.spread(torch.cat(colors)))), relief)
@@ -200,15 +200,34 @@ def sampled(image: UInt8[Tensor, "H W 3"], uv: Float[Tensor, "T 2"]) -> Float[Te
     return torch.nn.functional.grid_sample(picture, grid, padding_mode="border", align_corners=False)[0, :, 0].T
 
 
-def _in_tangent_space(
+def normal_map_of(texels: Texels, normals: Float[Tensor, "T 3"]) -> UInt8[Tensor, "S S 3"]:
+    """The picture of unit vectors in tangent space."""
+    return _bytes((texels.spread(normals) + 1) / 2)
+
+
+def in_tangent_space(
     normal: Float[Tensor, "T 3"], up: Float[Tensor, "T 3"], tangent: Float[Tensor, "T 4"]
 ) -> Float[Tensor, "T 3"]:
     """A unit vector by the axes that a renderer makes of the interpolated normal and tangent (glTF 2.0, 3.9.3)."""
-    along = torch.nn.functional.normalize(tangent[:, :3] - (tangent[:, :3] * up).sum(1, keepdim=True) * up, dim=1)
-    across = torch.linalg.cross(up, along, dim=1) * torch.where(tangent[:, 3:] < 0, -1.0, 1.0)
-    found = torch.stack([(normal * axis).sum(1) for axis in (along, across, up)], 1)
+    found = torch.stack([(normal * axis).sum(1) for axis in _axes(up, tangent)], 1)
     found[:, 2] = found[:, 2].clamp_min(0.05)  # what looks inwards can't be shown
     return torch.nn.functional.normalize(found, dim=1)
+
+
+def from_tangent_space(
+    vector: Float[Tensor, "T 3"], up: Float[Tensor, "T 3"], tangent: Float[Tensor, "T 4"]
+) -> Float[Tensor, "T 3"]:
+    """The inverse: a vector of those axes, as a unit vector of the mesh's frame."""
+    found = sum(vector[:, i, None] * axis for i, axis in enumerate(_axes(up, tangent)))
+    return torch.nn.functional.normalize(torch.as_tensor(found), dim=1)
+
+
+def _axes(
+    up: Float[Tensor, "T 3"], tangent: Float[Tensor, "T 4"]
+) -> tuple[Float[Tensor, "T 3"], Float[Tensor, "T 3"], Float[Tensor, "T 3"]]:
+    along = torch.nn.functional.normalize(tangent[:, :3] - (tangent[:, :3] * up).sum(1, keepdim=True) * up, dim=1)
+    across = torch.linalg.cross(up, along, dim=1) * torch.where(tangent[:, 3:] < 0, -1.0, 1.0)
+    return along, across, up
 
 
 def _bytes(picture: Float[Tensor, "S S 3"]) -> UInt8[Tensor, "S S 3"]:

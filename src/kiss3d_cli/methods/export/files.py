@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PICTURE = ("picture", "preprocess/image_rgba.png", "preprocess/window.json")
 """What the front of the mesh is painted from once more, at the picture's own resolution."""
+BUNDLE = "bundle/bundle.png"
+"""Whose normals hold the detail of its normal map."""
 STEM = "mesh"
 """Of the files' names."""
 
@@ -56,6 +58,9 @@ class FilesSettings(Cameras):
     """Game engines: convex hulls for physics too."""
     roughness: float | None = Field(None, ge=0, le=1)
     """Roughness of the material, from 0 (a mirror) to 1 (chalk); empty keeps the mesh's, 1."""
+    normal_map: bool | None = None
+    """Write a normal map; empty writes one where the bundle's normals, or the faces that were removed, hold detail that
+    the mesh does not."""
 
     def asked(self) -> Options:
         """
@@ -79,6 +84,7 @@ class FilesSettings(Cameras):
             lods=self.lods,
             collision=self.collision,
             roughness=self.roughness,
+            normal_map=self.normal_map,
         )
         options.check()
         return options
@@ -89,12 +95,13 @@ class FilesSettings(Cameras):
         try:
             self.asked()
         except BadInput as error:
-            field = str(error.place).removeprefix("--").partition(" ")[0]
+            field = str(error.place).removeprefix("--").partition(" ")[0].replace("-", "_")
             yield f"{field}: {in_settings(error.cause)}; {in_settings(error.hint or '')}"
 
 
 def in_settings(text: str) -> str:
     """A sentence about options of the command line, told of the settings that are called as they are."""
+    text = text.replace("--normal-map", "--normal_map")
     return re.sub(r"--(\w+)", r"export.\1", re.sub(r"--(to|format) (\w+)", r"export.\1=\2", text))
 
 
@@ -113,10 +120,10 @@ def _told_in_settings() -> Iterator[None]:
 class Files(Weightless[FilesSettings]):
     """Size, axes, faces, texture and format of a target, written from the final mesh."""
 
-    stage, name, version = "export", "files", 2
+    stage, name, version = "export", "files", 3
     settings = FilesSettings
     reads = ("refine/mesh.glb",)
-    takes = ("place/mesh.glb", *PICTURE)
+    takes = ("place/mesh.glb", BUNDLE, *PICTURE)
     writes = ("export.json",)
     help = "writes what `export.to` asks for"
     default = True
@@ -136,6 +143,7 @@ class Files(Weightless[FilesSettings]):
         from kiss3d_cli.core.records import write_json
         from kiss3d_cli.export.exporting import export
         from kiss3d_cli.export.photograph import RunPicture
+        from kiss3d_cli.export.relief import RunNormals
         from kiss3d_cli.export.source import read_model
 
         context.progress(0.0, "reading the mesh")
@@ -144,6 +152,8 @@ class Files(Weightless[FilesSettings]):
         if placed is None and all(name in context.inputs for name in PICTURE):
             picture, framed, window = (context.inputs[name] for name in PICTURE)
             model = dataclasses.replace(model, origin=RunPicture(picture, framed, window, settings.radius))
+        if placed is None and BUNDLE in context.inputs:
+            model = dataclasses.replace(model, bundle=RunNormals(context.inputs[BUNDLE], settings.radius))
         with _told_in_settings():
             made = export(model, settings.asked(), STEM, context.progress)
         for file, data in made.files.items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from kiss3d_cli.geometry.settings import VIEW_WEIGHTS
+from kiss3d_cli.geometry.settings import COLOR_WEIGHTS, VIEW_WEIGHTS
 from kiss3d_cli.geometry.settings import IsomerSettings as Geometry
 from kiss3d_cli.methods.base import Context, Machine, Weightless
 from kiss3d_cli.methods.cost import GIB, Cost, Surroundings
@@ -84,7 +84,7 @@ class IsomerSettings(Cameras):
     """Gradients are clipped at this multiple of their running norm."""
     target_faces: int = Field(DEFAULT.target_faces, ge=100, le=2_000_000)
     """Maximum number of faces of the final mesh."""
-    color_weights: tuple[Share, Share, Share, Share] = (1.0, 0.5, 1.0, 0.5)
+    color_weights: tuple[Share, Share, Share, Share] = COLOR_WEIGHTS
     """Weight of the colours of the front, right, back and left view."""
     keep_parts: bool = True
     """Restore parts that the refined surface has lost from the framed picture: thin parts and separate components."""
