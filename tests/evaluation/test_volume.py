@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from kiss3d_cli.evaluation.solid import solid_of
 from kiss3d_cli.evaluation.volume import VolumeOverlap, _crossings, occupancy, volume_overlap
 
 
@@ -187,3 +188,39 @@ def test_what_can_not_be_told_has_a_reason() -> None:
         [[0, 0, 0], [0, 0, 1], [1, 0, 0], [0, 1, 0], [-1, -1, 0]], [[0, 1, 2], [0, 1, 3], [0, 1, 4]], process=False
     )
     assert "not closed" in str(overlap(three, whole).reason)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_shells_have_the_volumes_of_their_meshes_in_any_order_of_faces(seed: int) -> None:
+    """Some doubled, some turned inside out face by face, some copied, with vertices of their own or shared."""
+    generator = np.random.default_rng(seed)
+    ring = trimesh.creation.torus(1.0, 0.3, major_sections=9, minor_sections=5)
+    meshes = [
+        box((4, 0, 0), (6, 1, 2)),
+        trimesh.creation.icosphere(1),
+        ring.apply_translation([0, 5, 0]),
+        L_SHAPE.copy(),
+    ]
+    meshes[-1].apply_translation([0, 0, 9])
+    changes = [
+        lambda faces: faces,
+        lambda faces: np.concatenate([faces, faces[:, ::-1]]),
+        lambda faces: np.where(generator.random((len(faces), 1)) < 0.5, faces[:, ::-1], faces),
+        lambda faces: np.concatenate([faces, np.roll(faces[::2], 1, 1)]),
+    ]
+    order = generator.permutation(4)
+    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
+    parts = [
+        changes[which if mesh is not meshes[-1] else 0](mesh.faces + start)
+        for mesh, start, which in zip(meshes, starts, order, strict=False)
+    ]
+    vertices = np.concatenate([np.asarray(mesh.vertices, float) for mesh in meshes])
+    faces = generator.permutation(np.concatenate(parts))
+    if seed == 1:
+        vertices, faces = vertices[faces.reshape(-1)], np.arange(faces.size).reshape(-1, 3)
+    solid = solid_of(vertices, faces)
+    assert solid.reason is None
+    assert np.sort(solid.volume) == pytest.approx(sorted(mesh.volume for mesh in meshes))
+    owner = np.searchsorted(starts, np.arange(starts[-1]), side="right") if seed != 1 else None
+    if owner is not None:
+        assert len(set(zip(solid.shell.tolist(), owner[solid.faces[:, 0]].tolist(), strict=True))) == 4

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from kiss3d_cli.geometry.surface.sorting import stable_order
 from kiss3d_cli.geometry.surface.topology import unique_faces, weld
 
 
@@ -44,27 +45,25 @@ def solid_of(vertices: Float[np.ndarray, "N 3"], faces: Int[np.ndarray, "F 3"]) 
         vertices: (N, 3).
         faces: (F, 3).
     """
-    place = weld(vertices)
-    welded = place[faces]
+    welded = weld(vertices)[faces]
     kept = np.flatnonzero(~(welded == np.roll(welded, 1, 1)).any(1))
     first, inverse, turn = unique_faces(welded[kept])
     if not len(first):
         return _none("all its faces are degenerate")
-    net = np.sign(np.rint(np.bincount(inverse, weights=turn))).astype(np.int64)
+    net = np.sign(np.rint(np.bincount(inverse, weights=turn))).astype(np.int8)
     chosen = kept[first]  # one face for each set of corners, wound as its first copy
-    sides = welded[chosen]
-    piece_count, piece = connected_components(_neighbours(sides), directed=False)
+    shape = welded[chosen]
+    edges = _edges(shape)
+    piece_count, piece = connected_components(_neighbours(edges, len(chosen)), directed=False)
     single = net != 0
-    wound = np.where((net * turn[first] < 0)[:, None], sides[:, ::-1], sides)
-    balanced = _balanced(wound[single], piece[single], piece_count)
+    sign = net * turn[first].astype(np.int8)  # -1: wound as its reverse, of which there are more copies
+    balanced = _balanced(edges, sign, piece, piece_count)
     flat = np.bincount(piece[single], minlength=piece_count) == 0  # every face of the piece has its reverse
-    result = np.zeros(len(chosen), dtype=np.int8)  # 1: as chosen, -1: reversed, 0: left out
-    good = single & (balanced & ~flat)[piece]
-    result[good] = np.where(net * turn[first] < 0, -1, 1)[good]
     rewound = ~(balanced & ~flat)
+    result = np.where(rewound[piece], 0, sign)  # 1: as chosen, -1: reversed, 0: left out
     rest = rewound[piece]
     if rest.any():
-        signs, reason = _oriented(sides[rest], piece[rest], flat)
+        signs, reason = _oriented(shape[rest], piece[rest], flat)
         if reason is not None:
             return _none(reason)
         result[rest] = signs
@@ -73,8 +72,8 @@ def solid_of(vertices: Float[np.ndarray, "N 3"], faces: Int[np.ndarray, "F 3"]) 
         return Solid(faces[:0], np.zeros(0, np.int64), np.zeros(0))
     out = faces[chosen[used]]
     out = np.where((result[used] < 0)[:, None], out[:, ::-1], out)
-    pieces, shell = np.unique(piece[used], return_inverse=True)
-    shell = shell.reshape(-1)
+    pieces = np.flatnonzero(np.bincount(piece[used]))
+    shell = (np.cumsum(np.bincount(pieces, minlength=piece_count)) - 1)[piece[used]]
     origin = vertices[out[0, 0]]
     a, b, c = (vertices[out[:, corner]] - origin for corner in range(3))
     volume = np.bincount(shell, weights=np.einsum("fi,fi->f", a, np.cross(b, c)) / 6)
@@ -86,33 +85,47 @@ def _none(reason: str) -> Solid:
     return Solid(np.zeros((0, 3), np.int64), np.zeros(0, np.int64), np.zeros(0), reason)
 
 
-def _edges(
-    faces: Int[np.ndarray, "F 3"],
-) -> tuple[Int[np.ndarray, " E"], Bool[np.ndarray, " E"], Int[np.ndarray, " E"]]:
-    """Of every side of every face: the undirected edge as one number, whether it is walked upwards, and the face."""
+@dataclass(frozen=True)
+class _Edges:
+    """The sides of all faces, those of one undirected edge in a row, in the order of their faces.
+
+    Attributes:
+        face: of each side.
+        up: whether the side is walked from the vertex of the smaller number.
+        first: (E,) where the sides of each edge begin.
+    """
+
+    face: Int[np.ndarray, " K"]
+    up: Bool[np.ndarray, " K"]
+    first: Int[np.ndarray, " E"]
+
+
+def _edges(faces: Int[np.ndarray, "F 3"]) -> _Edges:
     tail, head = faces.reshape(-1), np.roll(faces, -1, 1).reshape(-1)
-    number = np.int64(faces.max(initial=0) + 1)
-    return np.minimum(tail, head) * number + np.maximum(tail, head), tail < head, np.repeat(np.arange(len(faces)), 3)
+    number = int(faces.max()) + 1
+    edge = np.minimum(tail, head) * number + np.maximum(tail, head)
+    order = stable_order(edge, number**2)
+    edge = edge[order]
+    first = np.flatnonzero(np.r_[True, edge[1:] != edge[:-1]])
+    return _Edges(order // 3, (tail < head)[order], first)
 
 
-def _neighbours(faces: Int[np.ndarray, "F 3"]) -> coo_array:
+def _neighbours(edges: _Edges, count: int) -> coo_array:
     """Faces at an edge, joined in a chain."""
-    edge, _, face = _edges(faces)
-    order = np.argsort(edge, kind="stable")
-    same = np.flatnonzero(edge[order][1:] == edge[order][:-1])
-    left, right = face[order][same], face[order][same + 1]
-    return coo_array((np.ones(len(left), np.int8), (left, right)), shape=(len(faces), len(faces)))
+    follows = np.ones(len(edges.face), dtype=bool)
+    follows[edges.first] = False
+    right = np.flatnonzero(follows)
+    pairs = (edges.face[right - 1], edges.face[right])
+    return coo_array((np.ones(len(right), np.int8), pairs), shape=(count, count))
 
 
-def _balanced(faces: Int[np.ndarray, "F 3"], piece: Int[np.ndarray, " F"], pieces: int) -> Bool[np.ndarray, " P"]:
-    """Which pieces have every edge walked as often one way as the other."""
+def _balanced(
+    edges: _Edges, sign: Int[np.ndarray, " F"], piece: Int[np.ndarray, " F"], pieces: int
+) -> Bool[np.ndarray, " P"]:
+    """Which pieces have every edge walked as often one way as the other, by faces times their sign."""
     good = np.ones(pieces, dtype=bool)
-    if len(faces):
-        edge, up, face = _edges(faces)
-        order = np.argsort(edge, kind="stable")
-        first = np.flatnonzero(np.r_[True, np.diff(edge[order]) != 0])
-        net = np.add.reduceat(np.where(up, 1, -1)[order], first)
-        good[piece[face[order][first[net != 0]]]] = False
+    net = np.add.reduceat(np.where(edges.up, 1, -1) * sign[edges.face], edges.first)
+    good[piece[edges.face[edges.first[net != 0]]]] = False
     return good
 
 
@@ -124,11 +137,9 @@ def _oriented(
     Faces at an edge must walk it in opposite directions. On the double cover (each face once for either sign) the
     consistent choices are the connected components; a piece whose two covers are joined can't be wound at all.
     """
-    edge, up, face = _edges(faces)
-    order = np.argsort(edge, kind="stable")
-    edge, up, face = edge[order], up[order], face[order]
-    first = np.flatnonzero(np.r_[True, np.diff(edge) != 0])
-    uses = np.diff(np.r_[first, len(edge)])
+    edges = _edges(faces)
+    face, up, first = edges.face, edges.up, edges.first
+    uses = np.diff(np.r_[first, len(face)])
     bounded = np.zeros(len(flat), dtype=bool)
     bounded[piece[face[first[uses == 1]]]] = True
     if (bounded & ~flat)[piece].any():

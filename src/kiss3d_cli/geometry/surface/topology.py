@@ -121,14 +121,20 @@ def unique_faces(
         faces: (F, 3), no corner twice in a face.
 
     Returns:
-        The first face of each set, each face's set, and each face's sense: 1 or -1, opposite for a face and its
-        reverse.
+        The first face of each set, ascending; each face's set; and each face's sense: 1 or -1, opposite for a face and
+        its reverse.
     """
     key = _hash_rows(np.sort(faces, 1).view(np.uint64))
-    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
     a, b, c = faces.T
     sense = np.where((a < b) ^ (b < c) ^ (c < a), 1.0, -1.0)
-    return first, inverse.reshape(-1), sense
+    ascending = np.sort(key)
+    if (ascending[1:] != ascending[:-1]).all():  # found several times sooner than sets are
+        return np.arange(len(faces)), np.arange(len(faces)), sense
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return first[order], rank[inverse.reshape(-1)], sense
 
 
 def _hash_rows(rows: UInt64[np.ndarray, "N 3"]) -> UInt64[np.ndarray, " N"]:
