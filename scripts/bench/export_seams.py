@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from kiss3d_cli.export.model import Model
-from kiss3d_cli.geometry.texture.transfer import sampled
+from kiss3d_cli.geometry.texture.texture import sampled
 
 LEVELS = (0, 1, 2, 3)
 _ALONG = 8

@@ -31,7 +31,7 @@ from kiss3d_cli.geometry.surface.topology import report
 from kiss3d_cli.geometry.texture.overlay import overlay, side_for
 from kiss3d_cli.geometry.texture.project import Photographs
 from kiss3d_cli.geometry.texture.relief import with_detail
-from kiss3d_cli.geometry.texture.transfer import sampled
+from kiss3d_cli.geometry.texture.texture import sampled
 
 Told = Callable[[float, str], None]
 _LEAST_FACES, _LEAST_TEXTURE = 16, 64

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
@@ -13,6 +12,7 @@ from kiss3d_cli.core.threads import side_by_side
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.rasterize import Fragments, rasterize
 from kiss3d_cli.geometry.texture.charts import Atlas
+from kiss3d_cli.geometry.texture.gutter import with_gutters
 from kiss3d_cli.geometry.texture.project import Photographs, Projector
 from kiss3d_cli.geometry.texture.texture import Texture
 
@@ -24,7 +24,8 @@ def bake(mesh: Mesh, photographs: Photographs | Projector, atlas: Atlas, size: i
 
     Texels that no photograph shows take colours completed from those around (`project.project_colors`), those in
     between a blend. Where no photograph counts at all, all take the colours of the mesh's vertices. Texels outside all
-    charts have the mean of those inside next to them, so that neither filtering nor mipmaps bring a seam to light.
+    charts have what lies across the seam, and further out the mean of the charts around, so that neither filtering nor
+    mipmaps bring a seam to light.
 
     Args:
         photographs: of the mesh; a projector of them saves its work being done again.
@@ -58,7 +59,7 @@ def bake(mesh: Mesh, photographs: Photographs | Projector, atlas: Atlas, size: i
 
     side_by_side(paint, covered.split(TEXELS_AT_ONCE), covered.device)
     painted = (image.clamp(0, 1) * 255).round().to(torch.uint8).reshape(size, size, 3).cpu().numpy()
-    filled = fill_around(painted, inside.reshape(size, size).cpu().numpy())
+    filled = with_gutters(painted, inside.reshape(size, size).cpu().numpy(), mesh.to("cpu"), atlas)
     return Texture(atlas.uv, atlas.corners, torch.from_numpy(filled))
 
 
@@ -81,36 +82,3 @@ def _with_small_faces(fragments: Fragments, atlas: Atlas, size: int) -> tuple[Fl
         face_id[where[free]] = face[free]
         shares[where[free]] = 1 / 3
     return shares, face_id
-
-
-def fill_around(image: UInt8[np.ndarray, "H W 3"], inside: Bool[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
-    """The image with means of its inside around it: of 2 x 2 pixels, of 4 x 4 where those hold none, and so on.
-
-    That is what mipmaps mix (pull and push: Gortler et al. 1996, 4.3). Next to the inside, where a bilinear filter
-    reads, it is the mean of the pixels that touch.
-
-    Args:
-        image: zero outside.
-        inside: anything but empty.
-    """
-    # sums of whole numbers, which are the same in any order
-    touching, beside = (
-        cv2.boxFilter(part, cv2.CV_32S, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
-        for part in (image, inside.astype(np.uint8))
-    )
-    rim = ~inside & (beside > 0)
-    image = image.copy()
-    image[rim] = np.rint(touching[rim] / beside[rim][:, None])
-    inside = inside | rim
-    colors, weights = [image.astype(np.float32)], [inside.astype(np.float32)]
-    while not weights[-1].all():
-        height, width = weights[-1].shape
-        half = ((width + 1) // 2, (height + 1) // 2)
-        colors.append(cv2.resize(colors[-1], half, interpolation=cv2.INTER_AREA))
-        weights.append(cv2.resize(weights[-1], half, interpolation=cv2.INTER_AREA))
-    wide = colors[-1] / weights[-1][..., None]
-    for color, weight in zip(colors[-2:0:-1], weights[-2:0:-1], strict=True):
-        wide = cv2.resize(wide, weight.shape[::-1], interpolation=cv2.INTER_NEAREST)
-        wide = np.where(weight[..., None] > 0, color / np.maximum(weight, 1e-6)[..., None], wide)
-    outside = cv2.resize(np.rint(wide).astype(np.uint8), inside.shape[::-1], interpolation=cv2.INTER_NEAREST)
-    return np.where(inside[..., None], image, outside)

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from kiss3d_cli.core.threads import side_by_side
 from kiss3d_cli.geometry.mesh import Mesh, face_normals
-from kiss3d_cli.geometry.texture.bake import TEXELS_AT_ONCE, fill_around
+from kiss3d_cli.geometry.texture.bake import TEXELS_AT_ONCE
 from kiss3d_cli.geometry.texture.charts import Atlas
+from kiss3d_cli.geometry.texture.gutter import with_gutters
 from kiss3d_cli.geometry.texture.project import Photographs, Projector
 from kiss3d_cli.geometry.texture.texture import Texture
 from kiss3d_cli.geometry.texture.transfer import texels_of
@@ -50,7 +51,8 @@ def overlay(mesh: Mesh, texture: Texture, photographs: Photographs, size: int) -
     if before.size != (size, size):
         before = before.resize((size, size), Image.Resampling.LANCZOS)
     image = torch.from_numpy(np.array(before)).float().reshape(-1, 3) / 255
-    texels = texels_of(mesh, Atlas(texture.uv, texture.corners, 1), size)
+    atlas = Atlas(texture.uv, texture.corners, 1)
+    texels = texels_of(mesh, atlas, size)
     covered = torch.from_numpy(np.flatnonzero(texels.inside))
     projector = Projector(mesh, photographs)
 
@@ -62,8 +64,8 @@ def overlay(mesh: Mesh, texture: Texture, photographs: Photographs, size: int) -
 
     side_by_side(paint, torch.arange(len(covered)).split(TEXELS_AT_ONCE), covered.device)
     painted = (image.clamp(0, 1) * 255).round().to(torch.uint8).reshape(size, size, 3).numpy()
-    painted[~texels.inside] = 0
-    return Texture(texture.uv, texture.corners, torch.from_numpy(fill_around(painted, texels.inside)))
+    filled = with_gutters(painted, texels.inside, mesh, atlas)
+    return Texture(texture.uv, texture.corners, torch.from_numpy(filled))
 
 
 def _share(weight: Float[Tensor, " P"]) -> Float[Tensor, " P"]:

@@ -7,6 +7,7 @@ import zlib
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
@@ -39,3 +40,10 @@ class Texture:
     def png(self) -> bytes:
         """The image as a file."""
         return png_file(self.image)
+
+
+def sampled(image: UInt8[Tensor, "H W 3"], uv: Float[Tensor, "T 2"]) -> Float[Tensor, "T 3"]:
+    """Bilinear, in [0, 1]."""
+    picture = image.permute(2, 0, 1)[None].float() / 255
+    grid = (uv.float() * 2 - 1)[None, None]
+    return torch.nn.functional.grid_sample(picture, grid, padding_mode="border", align_corners=False)[0, :, 0].T

@@ -15,8 +15,9 @@ from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.geometry.mesh import Mesh, face_normals, vertex_normals
 from kiss3d_cli.geometry.rasterize import interpolate, rasterize
 from kiss3d_cli.geometry.texture.charts import Atlas
+from kiss3d_cli.geometry.texture.gutter import with_gutters
 from kiss3d_cli.geometry.texture.tangents import tangents
-from kiss3d_cli.geometry.texture.texture import Texture
+from kiss3d_cli.geometry.texture.texture import Texture, sampled
 
 _TEXELS_AT_ONCE = 1 << 17
 _CANDIDATES = 6
@@ -135,7 +136,9 @@ def transfer(full: Mesh, painted: Texture | None, low: Mesh, atlas: Atlas, size:
     relief = normal_map_of(texels, torch.cat(reliefs))
     if not colors:
         return Baked(None, relief)
-    return Baked(Texture(atlas.uv, atlas.corners, _bytes(texels.spread(torch.cat(colors)))), relief)
+    picture = _bytes(texels.spread(torch.cat(colors))).numpy()
+    filled = with_gutters(picture, texels.inside, low, atlas)
+    return Baked(Texture(atlas.uv, atlas.corners, torch.from_numpy(filled)), relief)
 
 
 class _Nearest:
@@ -191,13 +194,6 @@ def barycentric_of_nearest(triangles: Float[Tensor, "T 3 3"], points: Float[Tens
         least = torch.where(nearer, distance, least)
         best = torch.where(nearer[:, None], edge, best)
     return best
-
-
-def sampled(image: UInt8[Tensor, "H W 3"], uv: Float[Tensor, "T 2"]) -> Float[Tensor, "T 3"]:
-    """Bilinear, in [0, 1]."""
-    picture = image.permute(2, 0, 1)[None].float() / 255
-    grid = (uv.float() * 2 - 1)[None, None]
-    return torch.nn.functional.grid_sample(picture, grid, padding_mode="border", align_corners=False)[0, :, 0].T
 
 
 def normal_map_of(texels: Texels, normals: Float[Tensor, "T 3"]) -> UInt8[Tensor, "S S 3"]:

@@ -120,7 +120,7 @@ def _told_in_settings() -> Iterator[None]:
 class Files(Weightless[FilesSettings]):
     """Size, axes, faces, texture and format of a target, written from the final mesh."""
 
-    stage, name, version = "export", "files", 3
+    stage, name, version = "export", "files", 4
     settings = FilesSettings
     reads = ("refine/mesh.glb",)
     takes = ("place/mesh.glb", BUNDLE, *PICTURE)
