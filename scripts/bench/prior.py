@@ -141,7 +141,7 @@ def surface(case: Case, method: str, out: Path) -> Path:
             mesh = shape_of(weights.load().network, rgba, cameras[[0]]).mesh
         else:
             image = torch.from_numpy(rgba).float() / 255
-            mesh = inflate(image[..., 3], image[..., :3], cameras[[0]])
+            mesh = inflate(image[..., 3], cameras[[0]], views=cameras).mesh
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_mesh(kept, shrink_into_views(mesh, cameras))
     return kept

@@ -1,15 +1,14 @@
 """What each part of the prior's training buys: one part changed at a time, the same minutes for each.
 
     kiss3d train data --objects FOLDER                                              # outputs/prior/views
-    kiss3d train data --objects FOLDER --procedural 0 --shards 20 --out outputs/prior/real
-    kiss3d train data --procedural 1 --shards 20 --out outputs/prior/procedural
     kiss3d train data --objects FOLDER --split held-out --procedural 0 --shards 6 --out outputs/prior/held-out
     python scripts/bench/prior_study.py [--minutes 5] [--only NAME ...]
 
 The error is the mean depth error of 192 views of held-out families, in half picture sides, by the averaged weights at
-the end. Each row is one training from the same initial seed on one thread; a row that is done is kept in --out, so that
-a study that was stopped goes on. Two more seeds of the first row say how far two trainings of the same kind are apart.
-Nothing else may run on the same core: minutes are counted. Prints a Markdown table.
+the end. Each row is one training on one thread; a row that is done is kept in --out, so that a study that was stopped
+goes on. Two more seeds of the first row say how far trainings of one kind are apart. A shard holds objects in its first
+half and procedural ones in its second. Nothing else may run on the same core: minutes are counted. Prints a Markdown
+table.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +27,8 @@ from kiss3d_cli.models.prior.network import Prior, PriorConfig
 from kiss3d_cli.training import prior
 from kiss3d_cli.training.checkpoints import read_checkpoint, under
 from kiss3d_cli.training.loop import TrainSettings, train
-from kiss3d_cli.training.prior import Batch, PriorTask
+from kiss3d_cli.training.prior import Batch, PriorTask, Views
+from kiss3d_cli.training.shards import find_shards
 
 
 class Flat(Prior):
@@ -55,6 +55,44 @@ class SquaredTask(PriorTask):
         return {**found, "loss": found["loss"] - found["depth"] + squared}
 
 
+class HalfTask(PriorTask):
+    """Trained on one half of every shard."""
+
+    first = True
+
+    def batches(self, size: int, seed: int, share: float) -> Views:
+        return _Half(self.views, size, seed, share=share, first=self.first)
+
+
+class MadeUpTask(HalfTask):
+    first = False
+
+
+class _Half(Views):
+    def __init__(self, folder: Path, batch: int, seed: int, *, share: float, first: bool) -> None:
+        self.first = first
+        super().__init__(folder, batch, seed, share=share)
+
+    def _open(self, path: Path) -> tuple[Any, int]:
+        opened, count = super()._open(path)
+        half = count // 2
+        return (opened, half) if self.first else (_Shifted(opened, half), count - half)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shifted:
+    """A shard without its first rows."""
+
+    opened: Any
+    skipped: int
+
+    def get_slice(self, key: str) -> _Shifted:
+        return _Shifted(self.opened.get_slice(key), self.skipped)
+
+    def __getitem__(self, rows: slice) -> Any:
+        return self.opened[rows.start + self.skipped : rows.stop + self.skipped]
+
+
 @dataclasses.dataclass(frozen=True)
 class Arm:
     """One row: what is changed, and how."""
@@ -62,9 +100,8 @@ class Arm:
     name: str
     widths: tuple[int, int, int] = (32, 64, 160)
     share: float = 1.0
-    folder: str = "views"
     seed: int = 0
-    kind: Callable[..., PriorTask] = PriorTask
+    kind: type[PriorTask] = PriorTask
 
 
 ARMS = (
@@ -75,8 +112,8 @@ ARMS = (
     Arm("squared errors", kind=SquaredTask),
     Arm("a tenth of the views", share=0.1),
     Arm("a hundredth of the views", share=0.01),
-    Arm("objects alone", folder="real"),
-    Arm("procedural alone", folder="procedural"),
+    Arm("objects alone", kind=HalfTask),
+    Arm("procedural alone", kind=MadeUpTask),
     Arm("1 M parameters", widths=(24, 56, 120)),
     Arm("3 M parameters", widths=(40, 88, 216)),
     Arm("10 M parameters", widths=(72, 160, 400)),
@@ -90,8 +127,7 @@ def measured(arm: Arm, views: Path, held_out: Path, out: Path, minutes: float) -
     if kept.is_file():
         found: dict[str, float] = json.loads(kept.read_text(encoding="utf-8"))
         return found
-    source = views if arm.folder == "views" else views.parent / arm.folder
-    task = arm.kind(source, None, PriorConfig(widths=arm.widths))
+    task = arm.kind(views, None, PriorConfig(widths=arm.widths))
     settings = TrainSettings(minutes=minutes, batch=16, share=arm.share, seed=arm.seed)
     checkpoint = read_checkpoint(train(task, folder, settings), task.name)
     averaged = under(checkpoint.tensors, "average.")
@@ -100,7 +136,9 @@ def measured(arm: Arm, views: Path, held_out: Path, out: Path, minutes: float) -
     errors = prior.held_out_errors(network.eval(), held_out, 192, torch.device("cpu"))  # type: ignore[arg-type]
     result = {
         "parameters": float(sum(value.numel() for value in averaged.values())),
-        "views": float(64 * max(1, round(arm.share * len(list(source.glob("views-*.safetensors")))))),
+        "views": float(
+            64 * max(1, round(arm.share * len(find_shards(views)))) // (2 if issubclass(arm.kind, HalfTask) else 1)
+        ),
         "samples": float(checkpoint.state.step * settings.batch),
         "depth": errors["depth"],
         "inflation": errors["inflation"],

@@ -32,9 +32,10 @@ def picture(seed=0):
     return rgba, torch.from_numpy(rng.random((SIZE, SIZE))).float()
 
 
-def test_an_untrained_prior_says_the_inflation_the_picture_and_a_facing_normal():
+@pytest.mark.parametrize("widest", [24, 104])  # three heads of 32 channels can't share 104
+def test_an_untrained_prior_says_the_inflation_the_picture_and_a_facing_normal(widest):
     rgba, base = picture()
-    answer = Prior(TINY).eval()(rgba[None], base[None])
+    answer = Prior(PriorConfig((16, 16, widest), (1, 1, 1), 1)).eval()(rgba[None], base[None])
     assert torch.equal(answer.depth, base_depth(base[None]))
     assert torch.equal(answer.back, rgba[None, :3])
     assert torch.equal(answer.normals[0, 2], torch.ones(SIZE, SIZE))

@@ -177,7 +177,7 @@ class _Attention(nn.Module):
 
     def __init__(self, width: int, head: int = 32) -> None:
         super().__init__()
-        self.heads = max(1, width // head)
+        self.heads = next(n for n in range(max(1, width // head), 0, -1) if width % n == 0)
         self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
