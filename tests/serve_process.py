@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+import forks
 from pictures import QUICK
 
 QUICKEST = ("preprocess.size=64", "preprocess.method=grabcut", *QUICK[1:])
@@ -32,7 +32,7 @@ class Server:
     def start(self) -> Server:
         command = [sys.executable, "-m", "kiss3d_cli", "serve", "--out", str(self.out), "--port", str(self.port)]
         with self.out.with_suffix(".log").open("ab") as log:
-            self.process = subprocess.Popen([*command, *SMALL, *self._options], stderr=log)
+            self.process = forks.Popen([*command, *SMALL, *self._options], stderr=log, workers=True)
         while True:
             try:
                 self.client.get("/v1/health")

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import forks
 from conftest import call
 from kiss3d_cli.pipeline.lock import locked
 from patience import PATIENCE
@@ -183,12 +184,10 @@ def test_a_signal_ends_the_run_with_130_and_resume_finishes_it(kiss3d, tmp_path,
 
     # so many steps that it is at work still, however late the signal comes
     options = [part for setting in (*SMALL[1:], "refine.steps=1000") for part in ("--set", setting)]
-    process = subprocess.Popen(
+    process = forks.Popen(  # which ignores no signal, as a shell's background jobs would
         [sys.executable, "-c", COMMAND, "run", str(picture), "--preset", "draft", "--out", str(tmp_path), *options],
         stderr=subprocess.PIPE,
         text=True,
-        # a shell starts background jobs with SIGINT ignored, and that is inherited
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + PATIENCE
     while not list(tmp_path.glob("*/preprocess")):
@@ -215,7 +214,7 @@ def test_a_full_disk(tmp_path, picture):
     if mount.returncode != 0:
         pytest.skip("mounting a small file system is not permitted here")
     try:
-        done = subprocess.run(
+        done = forks.run(
             [sys.executable, "-c", COMMAND, "run", str(picture), "--preset", "draft", "--out", str(place)],
             capture_output=True,
             text=True,

@@ -17,6 +17,7 @@ import pytest
 import torch
 from test_run import hashes
 
+import forks
 from inject_errors import SMALL as SMALLEST
 from pictures import SMALL
 
@@ -47,7 +48,7 @@ for line in sys.stdin:
 def run_in_fork(tmp_path, picture):
     """Runs that are killed at a write, in forks of a process that has imported everything: half the time."""
     code = NURSERY.format(scripts=str(Path(__file__).parents[2] / "scripts"))
-    process = subprocess.Popen(
+    process = forks.Popen(
         [sys.executable, "-c", code],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

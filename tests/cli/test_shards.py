@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import forks
 from conftest import call
 from kiss3d_cli.cli.spread import with_address
 from kiss3d_cli.pipeline.jobs import jobs_of
@@ -39,7 +40,7 @@ def pictures(tmp_path: Path) -> Path:
 
 def process(pictures: Path, out: Path, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "kiss3d_cli", "run", str(pictures), "--out", str(out), *QUICK, *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8")
+    return forks.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8")
 
 
 def runs(out: Path) -> list[str]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 from fake_hub import serving
 
+import forks
 from cli.conftest import call
 from kiss3d_cli.core.errors import BadInput, Missing
 from kiss3d_cli.models.store.download import Download, fetch, plan_downloads
@@ -61,13 +62,12 @@ def kiss3d(hub, tmp_path):
     def run(*arguments: object, **environment: str) -> Said:
         settings = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": hub.url, "NO_COLOR": "1"}
         command = [sys.executable, "-c", CODE, "models", *(str(argument) for argument in arguments)]
-        done = subprocess.run(
+        done = forks.run(
             command,
             env={**settings, **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            check=False,
         )
         return Said(done.returncode, done.stdout, done.stderr)
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+import forks
 from kiss3d_cli.core.errors import BadInput, RunInUse
 from kiss3d_cli.pipeline import launch
 from kiss3d_cli.pipeline.launch import Request, mesh_of
@@ -23,9 +24,10 @@ from pictures import QUICK, draw_figure
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory):
     service = Service(tmp_path_factory.mktemp("jobs") / "out", together=1)
-    service.start()
-    yield Jobs(service)
-    service.close()
+    with forks.workers():
+        service.start()
+        yield Jobs(service)
+        service.close()
 
 
 @pytest.fixture

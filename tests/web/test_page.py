@@ -17,6 +17,7 @@ import pytest
 import trimesh
 from asking import ask, fetch
 
+import forks
 from kiss3d_cli.pipeline import launch
 from kiss3d_cli.pipeline.launch import Request, mesh_of
 from kiss3d_cli.pipeline.measure import MeasureOptions, columns_of, measure_pair
@@ -63,9 +64,10 @@ def site(tmp_path_factory) -> Iterator[tuple[str, Path]]:
         assert time.monotonic() < end
         time.sleep(0.05)
     port = servers[0].servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}", outputs
-    servers[0].should_exit = True
-    thread.join(PATIENCE)
+    with forks.workers():
+        yield f"http://127.0.0.1:{port}", outputs
+        servers[0].should_exit = True
+        thread.join(PATIENCE)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 import pytest
 from asking import ask, fetch
 
+import forks
 from kiss3d_cli.pipeline import launch
 from kiss3d_cli.pipeline.run_folder import find_runs
 from kiss3d_cli.serve.tickets import Tickets
@@ -37,12 +38,11 @@ def test_a_run_at_work_is_left_in_order(tmp_path):
         port = free.getsockname()[1]
     out, url = tmp_path / "out", f"http://127.0.0.1:{port}"
     code = f"from kiss3d_cli.cli.app import app; app(['ui', '--out', {str(out)!r}, '--port', '{port}'])"
-    process = subprocess.Popen(
+    process = forks.Popen(
         [sys.executable, "-c", code],
         stderr=subprocess.PIPE,
         text=True,
-        # a shell's background jobs ignore it, and so would their children
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        workers=True,
     )
 
     def listens() -> bool:
