@@ -6,7 +6,8 @@
 `draft` inflates each example's picture and looks at its sides and its back beside the example's own bundle, which was
 rendered from the object: mean difference (CIE 1976, in CIELAB) where both show the object, the share of pixels whose
 colour the picture does not have (none of its colours is nearer than 10), and the back's PSNR. The front is left out,
-and the bundle's light is not the picture's, so no guess would come to zero.
+and the bundle's light is not the picture's, so no guess would come to zero. The step is the mean difference, of 255,
+from just before the outline to just behind it.
 
 `views` paints each example's own mesh from pictures of some of its sides: mean difference over the surface that none of
 them shows, by the number of pictures.
@@ -22,8 +23,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from draft_baselines import example_case
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -58,7 +60,7 @@ def colors_of(rgb: Float[Tensor, "N 3"]) -> cKDTree:
 
 def draft(options: argparse.Namespace) -> None:
     cameras = bundle_cameras()
-    columns = ("object", "sides", "back", "foreign, sides", "foreign, back", "back, dB", "processor, s")
+    columns = ("object", "sides", "back", "foreign, sides", "foreign, back", "back, dB", "step", "processor, s")
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     rows, scores = [], []
     for folder in sorted(path.parent for path in options.examples.glob("*/bundle.png")):
@@ -78,7 +80,7 @@ def draft(options: argparse.Namespace) -> None:
         foreign = [100 * (known.query(lab(shown[i][both[i]]))[0] > FOREIGN).mean() for i in (1, 2, 3)]
         scores.append([(away[0] + away[2]) / 2, away[1], (foreign[0] + foreign[2]) / 2, foreign[1]])
         error = (shown[2] - true[2])[both[2]].square().mean()
-        scores[-1] += [-10 * math.log10(float(error)), seconds]
+        scores[-1] += [-10 * math.log10(float(error)), _step(colors, alpha.numpy() > 0.5), seconds]
         print(_row(folder.name, scores[-1]), flush=True)
         rows.append(torch.cat([*shown[1:], *true[1:]], 1))
     print(_row("mean", np.mean(scores, 0)))
@@ -86,9 +88,17 @@ def draft(options: argparse.Namespace) -> None:
         Image.fromarray((torch.cat(rows) * 255).round().byte().numpy()).save(options.sheet)
 
 
+def _step(colors: SheetColors, solid: Bool[np.ndarray, "S S"]) -> float:
+    """Along the outline."""
+    depth = distance_transform_edt(solid)
+    places = (np.argwhere(solid & (depth < 2.5))[:, ::-1] + 0.5) / len(solid)
+    before, behind = (colors.at(places, np.full(len(places), facing)) for facing in (0.12, -0.02))
+    return float(255 * np.abs(before - behind).mean())
+
+
 def _row(name: str, values: list[float] | np.ndarray) -> str:
-    units = ("", "", " %", " %", "", "")
-    cells = [f"{value:.{2 if i == 5 else 1}f}{unit}" for i, (value, unit) in enumerate(zip(values, units, strict=True))]
+    units = ("", "", " %", " %", "", "", "")
+    cells = [f"{value:.{2 if i == 6 else 1}f}{unit}" for i, (value, unit) in enumerate(zip(values, units, strict=True))]
     return f"| {' | '.join([name, *cells])} |"
 
 

@@ -90,6 +90,19 @@ def test_front_shows_the_picture_and_back_does_not() -> None:
     np.testing.assert_allclose(colors[2:], [[0.8, 0.1, 0.1]] * 2, atol=0.05)
 
 
+def test_no_line_runs_around_the_outline() -> None:
+    """A disc shaded towards its outline: the back has the mean of the shading, and fades to it from the outline's."""
+    y, x = np.mgrid[0:SIDE, 0:SIDE] + 0.5
+    radius = np.hypot(x - SIDE / 2, y - SIDE / 2) / (0.4 * SIDE)
+    rgb = (0.9 - 0.5 * radius.clip(0, 1) ** 4)[..., None] * np.array([1.0, 0.3, 0.2])
+    angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    rim = 0.5 + 0.38 * np.stack([np.cos(angle), np.sin(angle)], 1)
+    colors = SheetColors(rgb, (radius < 1).astype(float))
+    by_facing = np.stack([colors.at(rim, np.full(40, facing)) for facing in np.linspace(0.2, -0.6, 41)])
+    assert np.abs(by_facing[0] - by_facing[-1]).max(-1).mean() > 0.1
+    assert np.abs(np.diff(by_facing, axis=0)).max() < 0.03
+
+
 def test_an_even_white_band_is_the_stickers_own() -> None:
     y, x = np.mgrid[0:SIDE, 0:SIDE] + 0.5
     radius = np.hypot(x - 128, y - 128)

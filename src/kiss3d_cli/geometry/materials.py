@@ -12,7 +12,7 @@ LIGHTNESS, CHROMA, DARK = 0.25, 60.0, 10.0
 """Weight of the lightness against the chroma, the lightness at which chroma counts as it is, and what is added to a
 lightness that it is divided by: light that falls on a material scales its lightness and its chroma alike."""
 RADIUS = 18.0
-"""From a material to the colours that are of it, in the units of `_by_material`."""
+"""From a material to the colours that are of it, in the units of `by_material`."""
 MOST = 10
 RARE = 3e-4
 """Share of all colours below which no material is made for some."""
@@ -27,7 +27,7 @@ _BITS = 3
 class Materials:
     """
     Attributes:
-        centers: (K, 3) where they lie, in the units of `_by_material`.
+        centers: (K, 3) where they lie, in the units of `by_material`.
         alike: (K, K) from 0 for materials between which there is an edge to 1 for those that shade into each other.
     """
 
@@ -46,7 +46,7 @@ class Materials:
         mean = _means(colors, number.reshape(-1), count.astype(np.float64))
         kept = count >= min(RARE * len(colors), count.max())
         mean, weight = mean[kept], count[kept].astype(np.float64)
-        places = _by_material(mean)
+        places = by_material(mean)
         centers = places[[weight.argmax()]]
         while len(centers) < MOST:
             away = _squares(places, centers).min(1)
@@ -64,7 +64,7 @@ class Materials:
 
     def label(self, colors: Float[np.ndarray, "N 3"]) -> Int[np.ndarray, " N"]:
         """The material of every colour."""
-        return _squares(_by_material(colors), self.centers).argmin(1)
+        return _squares(by_material(colors), self.centers).argmin(1)
 
 
 def mixed(
@@ -84,7 +84,7 @@ def mixed(
     return np.asarray(np.einsum("nk,nkc->nc", weight, colors) / weight.sum(1)[:, None].clip(1e-12))
 
 
-def _by_material(colors: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
+def by_material(colors: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
     """Coordinates in which a material's colours in light and shade lie close together."""
     found = lab(colors)
     lightness = found[:, :1]

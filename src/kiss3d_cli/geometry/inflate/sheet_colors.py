@@ -11,7 +11,7 @@ from scipy import ndimage, sparse
 from scipy.sparse.linalg import splu
 
 from kiss3d_cli.core.threads import side_by_side
-from kiss3d_cli.geometry.materials import Materials, mixed
+from kiss3d_cli.geometry.materials import RADIUS, Materials, by_material, mixed
 from kiss3d_cli.geometry.silhouette import depth_inside
 
 FRINGE = 0.008
@@ -38,6 +38,9 @@ SHADING = 0.12
 """Share of the picture's side over which a material's colours are averaged, sideways."""
 GRAZING, FACING = 0.02, 0.1
 """Cosines between the surface and its ray: below the first the picture is stretched too far to be used."""
+FADE, SOFT = 0.4, 0.006
+"""By how much that cosine falls while the picture's colours at the outline, averaged over the second as a share of the
+picture's side, give way to the continuation: where their shading differs, no line runs around the object."""
 
 
 def unfringed(
@@ -163,6 +166,17 @@ def continued(
     return mixed(wide, colors, materials).clip(0, 1).reshape(side, side, 3)
 
 
+def _shaded_alike(rgb: Float[np.ndarray, "S S 3"], around: Float[np.ndarray, "s s 3"]) -> Float[np.ndarray, "s s 3"]:
+    """The picture where it shows the material that the continuation has there, in another light; else the latter.
+
+    A drawn contour ends at the outline.
+    """
+    small = _resized(rgb, len(around)) if len(around) < len(rgb) else rgb
+    away = by_material(small.reshape(-1, 3)) - by_material(around.reshape(-1, 3))
+    alike = np.exp(-((away / RADIUS) ** 2).sum(1) * 2).reshape(*around.shape[:2], 1)
+    return np.asarray(around + alike * (small - around))
+
+
 def _most_common(own: Float[np.ndarray, "s s K"], window: float, side: int) -> Int[np.ndarray, "t t"]:
     """The material that has the most of the window, a share of the side, around every pixel."""
     length = round(window * len(own) / 2) | 1
@@ -223,7 +237,10 @@ def _spread(
 
 
 class SheetColors:
-    """A picture on its own inflated silhouette: itself in front, a continuation on the sides and the back."""
+    """A picture on its own inflated silhouette: itself in front, a continuation on the sides and the back.
+
+    In between are the colours of the outline without detail.
+    """
 
     def __init__(self, rgb: Float[np.ndarray, "S S 3"], alpha: Float[np.ndarray, "S S"]) -> None:
         """
@@ -233,7 +250,9 @@ class SheetColors:
         """
         outline = _Outline.of(alpha, max(FRINGE, HALO, SEAM))
         self._front = outline.unfringed(rgb, SEAM * len(alpha))
-        self._around = continued(outline.unfringed(rgb, _widths(rgb, alpha, FRINGE, HALO)), outline.solid)
+        own = outline.unfringed(rgb, _widths(rgb, alpha, FRINGE, HALO))
+        self._around = continued(own, outline.solid)
+        self._edge = _shaded_alike(cv2.GaussianBlur(own, (0, 0), SOFT * len(alpha)), self._around)
 
     def at(self, points: Float[np.ndarray, "N 2"], facing: Float[np.ndarray, " N"]) -> Float[np.ndarray, "N 3"]:
         """
@@ -241,9 +260,24 @@ class SheetColors:
             points: column and row in the picture, as shares of its side.
             facing: cosine between each point's normal and the ray to the viewer; negative on the back.
         """
-        share = ((facing - GRAZING) / (FACING - GRAZING)).clip(0, 1)
-        share = (share * share * (3 - 2 * share))[:, None]
-        return np.asarray((share * sample(self._front, points) + (1 - share) * sample(self._around, points)).clip(0, 1))
+        front = _smooth((facing - GRAZING) / (FACING - GRAZING))
+        around = _smooth((FACING - facing) / FADE)
+        layers = (
+            (self._front, front),
+            (self._edge, (1 - front) * (1 - around)),
+            (self._around, (1 - front) * around),
+        )
+        found = np.zeros((len(points), 3))
+        for picture, share in layers:
+            there = share > 0
+            found[there] += share[there, None] * sample(picture, points[there])
+        return found.clip(0, 1)
+
+
+def _smooth(share: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+    """From 0 to 1, level at both ends."""
+    inside = share.clip(0, 1)
+    return np.asarray(inside * inside * (3 - 2 * inside))
 
 
 def sample(picture: Float[np.ndarray, "H W C"], points: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "N C"]:
