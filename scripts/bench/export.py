@@ -3,13 +3,16 @@
     python scripts/bench/export.py front data/examples [--runs DIR] [--sheet sheet.png]
     python scripts/bench/export.py seams RUN...
     python scripts/bench/export.py normals RUN... [--sheet sheet.png]
+    python scripts/bench/export.py truth MESH [--runs DIR]
     python scripts/bench/export.py targets RUN_OR_MESH [--faces 50000]
     python scripts/bench/export.py objects FOLDER [--count 100] [--out objects.jsonl]
 
 `front` compares the front of each example's draft run with its picture, before and after the export, at 1024 pixels
 inside the picture's mask. `seams` tells what lies across the seams of the exported texture (median and 95th percentile
 of the differences, of 255). `normals` compares the shading of the exported mesh, without and with its normal map, with
-the run's pictures of normals: mean degrees between them, away from the outlines. `targets` prints the table of files.
+the run's pictures of normals: mean degrees between them, away from the outlines. `truth` renders a mesh's bundle, makes
+a run of it, and compares the shading with the mesh's own, in the bundle's views and half-way between them, also with a
+map from normals that are wrong by 8 degrees. `targets` prints the table of files.
 `objects` takes coloured meshes (`*.zip` of `<id>.npz` with `v`, `f` and `c`), writes each for a slicer, a phone, an
 engine and a page, and has PrusaSlicer, OpenUSD's and Khronos' validators read them; what was measured before is read
 from `--out`.
@@ -105,6 +108,14 @@ def normals(options: argparse.Namespace) -> None:
         )
     if options.sheet:
         Image.fromarray(np.concatenate(rows)).save(options.sheet)
+
+
+def truth(options: argparse.Namespace) -> None:
+    import export_normals
+
+    print("| views | map of | without, degrees | with |\n|---|---|---|---|")
+    for views, bundle, without, mapped in export_normals.against(options.mesh, options.runs):
+        print(f"| {views} | {bundle} | {without:.2f} | {mapped:.2f} |", flush=True)
 
 
 def targets(options: argparse.Namespace) -> None:
@@ -205,6 +216,10 @@ def main() -> None:
     maps.add_argument("--radius", type=float, default=4.15, help="of the runs' cameras")
     maps.add_argument("--sheet", type=Path, help="clay renders without and with the map, and the pictures of normals")
     maps.set_defaults(do=normals)
+    exact = commands.add_parser("truth")
+    exact.add_argument("mesh", type=Path)
+    exact.add_argument("--runs", type=Path, default=Path("outputs"), help="where its run is, or is made")
+    exact.set_defaults(do=truth)
     two = commands.add_parser("targets")
     two.add_argument("source", type=Path)
     two.add_argument("--faces", type=int)

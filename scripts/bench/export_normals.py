@@ -5,7 +5,11 @@ from __future__ import annotations
 import io
 import json
 import struct
-from dataclasses import dataclass
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -16,12 +20,21 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import grid_sample, normalize
 
-from kiss3d_cli.geometry.cameras import Cameras
+from kiss3d_cli.export.exporting import export
+from kiss3d_cli.export.options import Options
+from kiss3d_cli.export.relief import RunNormals
+from kiss3d_cli.export.source import read_model
+from kiss3d_cli.geometry.cameras import BUNDLE_RADIUS, Cameras, bundle_cameras, orbit_cameras
+from kiss3d_cli.geometry.io.load import read_mesh
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.rasterize import interpolate, rasterize
+from kiss3d_cli.geometry.render import render_normals
+from kiss3d_cli.image.bundle import Bundle, join_bundle
 
 _KINDS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 _TYPES = {5125: "<u4", 5126: "<f4"}
+_SIDE, _WRONG = 512, 8.0
+"""Pixels of a view, and degrees by which each view's normals are turned about its vertical to be wrong."""
 _RIM = 3
 """Pixels at the outline that are not compared: the pictures' are mixed with the background."""
 
@@ -101,6 +114,39 @@ def degrees(
     inner = np.stack([cv2.erode(view.numpy().astype(np.uint8), kernel) for view in where]) > 0
     cosine = (normalize(found, dim=-1) * normalize(wanted, dim=-1)).sum(-1)[torch.from_numpy(inner)]
     return torch.rad2deg(torch.arccos(cosine.clamp(-1, 1)))
+
+
+def against(file: Path, runs: Path) -> Iterator[tuple[str, str, float, float]]:
+    """Views, what the map is of, and the mean degrees to the mesh's own normals without and with it."""
+    mesh = read_mesh(file)
+    low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
+    mesh = mesh.with_vertices((mesh.vertices - (low + high) / 2) * (1.6 / float((high - low).max())))
+    cameras = bundle_cameras()
+    shown = render_normals(mesh, cameras, (_SIDE, _SIDE), antialiased=False)
+    runs.mkdir(parents=True, exist_ok=True)
+    bundles = {name: runs / f"{file.stem}-{name}.png" for name in ("exact", "turned")}
+    for name, path in bundles.items():
+        turns = torch.deg2rad(torch.tensor([_WRONG, -_WRONG, _WRONG, -_WRONG]) * (name == "turned"))
+        zero, one = torch.zeros(4), torch.ones(4)
+        rows = [[turns.cos(), zero, -turns.sin()], [zero, one, zero], [turns.sin(), zero, turns.cos()]]
+        turned = torch.einsum("vhwi,ijv->vhwj", shown.normals, torch.stack([torch.stack(row) for row in rows]))
+        mask = shown.mask > 0
+        colors = torch.where(mask[..., None], torch.full_like(turned, 0.6), 1.0)
+        Image.fromarray(join_bundle(Bundle(colors, turned * mask[..., None], mask))).save(path)
+    if not list(runs.glob(f"{file.stem}-2*/refine/mesh.glb")):
+        command = [sys.executable, "-m", "kiss3d_cli", "run", "--bundle", str(bundles["exact"]), "--preset", "draft"]
+        subprocess.run([*command, "--name", file.stem, "--out", str(runs)], check=True, capture_output=True)
+    model, _ = read_model(max(runs.glob(f"{file.stem}-2*/refine/mesh.glb")))
+    for views, seen in (("the bundle's", cameras), ("between", orbit_cameras([45, 135, 225, 315]))):
+        wanted = render_normals(mesh, seen, (_SIDE, _SIDE), antialiased=False)
+        for name, path in bundles.items():
+            given = replace(model, bundle=RunNormals(path, BUNDLE_RADIUS))
+            made = export(given, Options(to="blender", origin="center"), "mesh").files["mesh.glb"]
+            file_read, found = read(made, model.mesh), []
+            for mapped in (False, True):
+                normals, mask = render(file_read, seen, _SIDE, mapped=mapped)
+                found.append(float(degrees(normals, wanted.normals, mask & (wanted.mask > 0)).mean()))
+            yield views, name, *found
 
 
 def lit(normals: Float[Tensor, "V S S 3"], mask: Bool[Tensor, "V S S"]) -> UInt8[np.ndarray, "S W 3"]:
