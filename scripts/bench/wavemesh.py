@@ -117,7 +117,7 @@ def measure(options: argparse.Namespace) -> None:
     network = load(options.weights).network
     config = network.config
     grid, cameras, look = Grid(config.resolution), bundle_cameras(), plain_look()
-    sampling = Sampling(options.steps, "ddim", options.guidance, options.samples)
+    sampling = Sampling(options.steps, "ddim", options.guidance, options.samples, symmetries=options.symmetries)
     rows: dict[str, list[dict[str, float]]] = {}
     drawn = []
     for family, name, mesh in objects(options.objects, options.each):
@@ -311,8 +311,9 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="of the network")
     parser.add_argument("--each", type=int, default=8, help="objects of each held-out family")
     parser.add_argument("--views", choices=["true", "prior"], default="true", help="the object's, or the prior's")
-    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--samples", type=int, default=4)
+    parser.add_argument("--symmetries", type=int, default=8, help="worlds that a sample is the mean of")
     parser.add_argument("--guidance", type=float, default=1.0)
     parser.add_argument("--sheet", type=Path, help="a picture of the first objects")
     parser.add_argument("--table", action="store_true", help="coefficients against their threshold")

@@ -15,6 +15,7 @@ from kiss3d_cli.models.wavemesh.diffusion import PREDICTIONS, SCHEDULES, Diffusi
 from kiss3d_cli.models.wavemesh.inference import Sampling, draw, planes_of
 from kiss3d_cli.models.wavemesh.network import WaveMesh
 from kiss3d_cli.models.wavemesh.sites import Down, SiteConvolution, Up, pyramid
+from kiss3d_cli.models.wavemesh.symmetry import SYMMETRIES, Symmetry
 from kiss3d_cli.models.wavemesh.views import check_views
 from kiss3d_cli.models.wavemesh.wavelets import BUILT_IN, Wavelet, filters, sparse
 from kiss3d_cli.models.wavemesh.weights import export, load, read_config
@@ -332,3 +333,49 @@ def test_spconv_agrees_with_gathering_on_a_gpu():
         layer.way = way
         answers.append(layer(features, sites))
     assert torch.allclose(*answers, atol=1e-2)
+
+
+def test_a_changed_world_is_seen_as_the_world_was():
+    """Points of a changed volume are seen where they were; what is changed back is what it was."""
+    images = random_views(2)
+    volume = torch.randn(2, 8, 8, 8)
+    points = torch.stack(torch.meshgrid(*[torch.linspace(-0.7, 0.7, 8)] * 3, indexing="ij"), -1)
+    for world in SYMMETRIES:
+        changed = world.volume(volume)
+        assert torch.equal(world.back(changed), volume)
+        # where the middle of every cell went
+        moved = torch.stack([world.back(points[..., axis]) for axis in range(3)], -1)
+        before = images.seen_at(points.reshape(-1, 3))
+        after = world.images(images).seen_at(moved.reshape(-1, 3))
+        flip = torch.tensor([-1.0 if world.mirrored else 1.0, 1, 1])
+        assert torch.allclose(after * flip, before, atol=1e-5)
+    assert len({(world.quarters, world.mirrored) for world in SYMMETRIES}) == 8
+
+
+def test_a_mirrored_world_has_mirrored_pictures_normals_and_features():
+    images = random_views(2)
+    images = dataclasses.replace(images, features=torch.randn(2, images.planes.shape[1], 4, 3))
+    found = Symmetry(0, mirrored=True).images(images)
+    assert torch.equal(found.planes[:, :, :3], images.planes[:, :, :3].flip(-1))
+    assert torch.equal(found.planes[:, :, 3], -images.planes[:, :, 3].flip(-1))
+    assert torch.equal(found.features[:, :, 0], images.features[:, :, 1])
+    twice = Symmetry(0, mirrored=True).images(found)
+    assert torch.allclose(twice.world_to_camera, images.world_to_camera)
+    assert torch.equal(twice.planes, images.planes)
+
+
+def test_a_sample_is_the_mean_of_changed_worlds_moved_to_the_surface(network):
+    hull, images = ball(0.6)[None], random_views(1)
+    plain = Sampling(steps=2, seed=3)
+    found = draw(network, hull, images, dataclasses.replace(plain, symmetries=2))
+    world = SYMMETRIES[1]
+    other = draw(network, world.volume(hull), world.images(images), dataclasses.replace(plain, seed=1003))
+    assert torch.allclose(found, (draw(network, hull, images, plain) + world.back(other)) / 2, atol=1e-6)
+    network.config = dataclasses.replace(network.config, surface=0.2)
+    try:
+        moved = draw(network, hull, images, dataclasses.replace(plain, symmetries=2))
+    finally:
+        network.config = dataclasses.replace(network.config, surface=0.0)
+    assert torch.allclose(moved, (found - 0.2).clamp(-1, 1), atol=0.11)  # what had been cut off at -1 is not known
+    with pytest.raises(BadInput, match="9 symmetries"):
+        draw(network, hull, images, dataclasses.replace(plain, symmetries=9))

@@ -119,7 +119,8 @@ def test_the_loss_falls_goes_on_where_it_stopped_and_what_is_exported_loads(shar
     }
     loss = {name: [row["loss"] for row in found if "loss" in row] for name, found in rows.items()}
     assert loss["whole"] == loss["parts"]
-    assert loss["whole"][-1] < 0.99 * loss["whole"][0]
+    coefficients = [row["coefficients"] for row in rows["whole"] if "loss" in row]
+    assert coefficients[-1] < 0.99 * coefficients[0]
     held_out = next(row["held_out"] for row in rows["whole"] if "held_out" in row)
     assert 0 < held_out["hull_iou"] < 1
     done = finish(task, checkpoint, tmp_path / "whole")
@@ -170,5 +171,5 @@ def test_ten_objects_are_learned_by_heart(tmp_path, monkeypatch):
     found = []
     for number in range(shard.count):
         truth, hull, images = tensors([shard.read(number)], [range(4)], np.ones(1, bool))
-        found.append(overlap(draw(network, hull, images, Sampling(steps=25))[0], truth[0]))
+        found.append(overlap(draw(network, hull, images, Sampling(symmetries=8))[0], truth[0]))
     assert np.mean(found) >= 0.95

@@ -32,7 +32,7 @@ def wavemesh(
     ),
     level: Annotated[int, typer.Option(min=1, max=4, help="Number of wavelet decomposition levels.")] = 1,
     schedule: Annotated[str, typer.Option(help="Noise schedule: cosine or linear.")] = "cosine",
-    prediction: Annotated[str, typer.Option(help="Prediction target: v, x0 or epsilon.")] = "v",
+    prediction: Annotated[str, typer.Option(help="Prediction target: v, x0 or epsilon.")] = "x0",
     widths: Annotated[str, typer.Option(help="Channels of the U-Net levels, finest first.")] = ("32,64,128,256"),
     features: Annotated[
         str,

@@ -113,7 +113,9 @@ def reconstruct(settings: WaveMeshSettings, network: Network, context: Context, 
         cameras.projection[None, :, 0, 0],
         torch.ones(1, len(cameras), dtype=torch.bool),
     ).described(describing(machine), config.patches)
-    sampling = Sampling(settings.steps, settings.sampler, settings.guidance, settings.samples, settings.seed)
+    sampling = Sampling(
+        settings.steps, settings.sampler, settings.guidance, settings.samples, settings.seed, settings.symmetries
+    )
     volumes = draw(
         found.network,
         hull,

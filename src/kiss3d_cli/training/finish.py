@@ -58,7 +58,8 @@ def _page(task: Task[Any], folder: Path, facts: dict[str, str]) -> str:
     }
     if task.baseline is not None:
         curves[f"{task.baseline} alone, held out"] = [(step, row[task.baseline]) for step, row in held]
-    others = {key: _smoothed([(step, row[key]) for step, row in losses]) for key in task.others}
+    # a run that an earlier version began has not logged what was added since
+    others = {key: _smoothed([(step, row[key]) for step, row in losses if key in row]) for key in task.others}
     sheets = entries(folder, "sheet-*.png")
     shown = [sheets[i] for i in sorted({0, len(sheets) // 2, len(sheets) - 1})] if sheets else []
     parts = [f"<tr><th>{html.escape(key)}</th><td>{html.escape(value)}</td></tr>" for key, value in facts.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,6 +23,7 @@ from kiss3d_cli.geometry.truncated import Grid
 from kiss3d_cli.models.wavemesh.config import WaveMeshConfig
 from kiss3d_cli.models.wavemesh.inference import Sampling, draw
 from kiss3d_cli.models.wavemesh.network import Learned, WaveMesh
+from kiss3d_cli.models.wavemesh.symmetry import MIRROR, QUARTER, SYMMETRIES
 from kiss3d_cli.models.wavemesh.views import PatchFeatures, PosedImages
 from kiss3d_cli.models.wavemesh.weights import export
 from kiss3d_cli.training.fields import REMAKE, RING, Field, FieldShard, find_fields
@@ -33,15 +35,14 @@ ANYWHERE = 0.3
 """Share of batches that are seen from any one to eight places; the others are seen from the ring's."""
 FEWER = 0.25
 """Share of the others' samples that are seen from fewer than four sides."""
-QUARTER = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 0, 1]], np.float32)
-"""The world turned by 90 degrees about y, from the turned to the unturned: the right becomes the front."""
-MIRROR = np.diag(np.array([-1, 1, 1, 1], np.float32))
 NO_NORMALS = 0.15
 """Share of samples whose normals are not known."""
 MEASURED = 24
 """Held-out objects that are sampled at most, while training."""
 SHOWN = 6
-HELD_OUT_STEPS = 8
+HELD_OUT_STEPS = 4
+SURFACES, CALIBRATED = (0.0, 0.05, 0.1, 0.15, 0.2), 16
+"""Distances at which the surface may be, over the truncation, and objects that one of them is chosen on at most."""
 FIELD, OVERLAP = 10.0, 3.0
 """Weights of the distances' error, and of the overlap's, beside that of the coefficients."""
 
@@ -73,7 +74,7 @@ def turned(field: Field, quarters: int) -> Field:
     for _ in range(quarters % RING):
         truth = truth.swapaxes(-1, -3)[..., ::-1, :, :]
         hulls = hulls.swapaxes(-1, -3)[..., ::-1, :, :]
-        poses = poses @ QUARTER
+        poses = poses @ QUARTER.numpy()
     order = [*np.roll(np.arange(RING), -quarters), *range(RING, len(poses))]
     return Field(truth, hulls[order], field.pictures[order], poses[order], field.focal[order])
 
@@ -83,7 +84,7 @@ def mirrored(field: Field) -> Field:
     order = [0, 3, 2, 1, *range(RING, len(field.poses))]
     pictures = field.pictures[order][:, :, ::-1].copy()
     pictures[..., 3] = 255 - pictures[..., 3]
-    poses = MIRROR @ field.poses[order] @ MIRROR
+    poses = MIRROR.numpy() @ field.poses[order] @ MIRROR.numpy()
     return Field(field.truth[::-1], field.hulls[order][:, ::-1], pictures, poses, field.focal[order])
 
 
@@ -256,8 +257,21 @@ class WaveMeshTask(Task[Batch]):
         Image.fromarray(np.concatenate(rows)).save(sheet)
         return {key: float(np.mean(values)) for key, values in total.items()}
 
+    def _chosen_on(self) -> list[Field]:
+        """Held-out objects that `look` does not measure, as many as there are; else training objects, which a network
+        knows better than others.
+        """
+        found: list[tuple[str, Field]] = []
+        if self.held_out is not None:
+            found = list(all_fields(self.held_out, self.config, MEASURED + CALIBRATED))[MEASURED:]
+        return [field for _, field in found or all_fields(self.views, self.config, CALIBRATED)]
+
     def export(self, path: Path, tensors: dict[str, Tensor]) -> str:
-        return export(path, self.config, tensors)
+        with torch.random.fork_rng(devices=[]):  # the first weights of a network that takes others at once
+            network = WaveMesh(self.config)
+        network.load_state_dict({name: value.cpu() for name, value in tensors.items()})
+        surface = best_surface(network.eval(), self._chosen_on(), self.describe)
+        return export(path, dataclasses.replace(self.config, surface=surface), tensors)
 
 
 def _bare(network: nn.Module) -> nn.Module:
@@ -302,6 +316,17 @@ def measured_scale(network: WaveMesh, folder: Path, objects: int = 16) -> Float[
         where = network.occupied(hull)[0]
         found.append(network.config.transform.analyse(truth - hull)[0][where])
     return torch.cat(found).square().mean(0).sqrt().clamp_min(1e-3)
+
+
+def best_surface(network: WaveMesh, objects: Sequence[Field], describe: PatchFeatures | None) -> float:
+    """The one of `SURFACES` at which the samples of some objects overlap best with the truth."""
+    total = np.zeros(len(SURFACES))
+    for field in objects:
+        truth, hull, images = tensors([field], [range(RING)], np.ones(1, bool))
+        images = images.described(describe, network.config.patches)
+        sample = draw(network, hull, images, Sampling(symmetries=len(SYMMETRIES)))[0]
+        total += [overlap(sample - level, truth[0]) for level in SURFACES]
+    return SURFACES[int(total.argmax())]
 
 
 def drawn(field: Field, volumes: list[Float[Tensor, "R R R"]], size: int = 96) -> np.ndarray:

@@ -35,7 +35,7 @@ class WaveMeshSettings(Cameras, Seeded):
 
     weights: str | None = None
     """Weights file of `kiss3d train wavemesh`; none ships with kiss3d."""
-    steps: int = Field(12, ge=1, le=1000)
+    steps: int = Field(4, ge=1, le=1000)
     """Number of sampler steps."""
     sampler: Literal["ddim", "ddpm"] = "ddim"
     """Sampler: `ddim` is deterministic, `ddpm` adds noise at every step."""
@@ -43,12 +43,14 @@ class WaveMeshSettings(Cameras, Seeded):
     """Classifier-free guidance: 1 is the model as trained, more takes twice the time, 0 uses the silhouettes alone."""
     samples: int = Field(1, ge=1, le=64)
     """Number of samples; the one that matches the views best is kept."""
+    symmetries: int = Field(8, ge=1, le=8)
+    """Number of turned and mirrored versions that a sample is the mean of; 1 gives samples that differ more."""
 
 
 class WaveMesh(Method[WaveMeshSettings]):
     """The visual hull, corrected by a diffusion model over the wavelet coefficients of its signed distances."""
 
-    stage, name, version = "reconstruct", "wavemesh", 1
+    stage, name, version = "reconstruct", "wavemesh", 2
     settings = WaveMeshSettings
     reads = ("bundle/bundle.png",)
     writes = ("mesh.ply",)
@@ -66,7 +68,7 @@ class WaveMesh(Method[WaveMeshSettings]):
             return ()
 
     def cost(self, settings: WaveMeshSettings, around: Surroundings) -> Cost:
-        answers = settings.steps * settings.samples * (1 if settings.guidance in (0, 1) else 2)
+        answers = settings.steps * settings.samples * settings.symmetries * (1 if settings.guidance in (0, 1) else 2)
         return Cost(host_seconds=2 + SECONDS * answers, memory=0.6 * GIB)
 
     def require(self, settings: WaveMeshSettings, prospect: Prospect) -> None:

@@ -30,6 +30,8 @@ class WaveMeshConfig:
         image: pixels a side of the pictures. patch_width, layers: of the picture's transformer.
         lifted: channels that are lifted along the pixels' rays.
         frozen: channels of DINOv2's features, which its patches are given too; 0 for none.
+        surface: the distance at which what the network says has the surface, over the truncation: the median of what is
+            thin and uncertain is larger than the truth.
     """
 
     resolution: int = 32
@@ -38,7 +40,7 @@ class WaveMeshConfig:
     level: int = 1
     margin: int = 2
     schedule: str = "cosine"
-    prediction: str = "v"
+    prediction: str = "x0"
     steps: int = 1000
     widths: tuple[int, ...] = (32, 64, 128, 256)
     blocks: int = 1
@@ -48,6 +50,7 @@ class WaveMeshConfig:
     layers: int = 2
     lifted: int = 32
     frozen: int = 0
+    surface: float = 0.0
 
     def __post_init__(self) -> None:
         """Raises BadInput for sizes that do not fit together."""
@@ -67,6 +70,8 @@ class WaveMeshConfig:
         whole = (self.blocks, self.layers, self.attention)
         if not 0 <= self.frozen <= 8192:
             raise BadInput(f"features of {self.frozen} channels", hint="give 0 to 8192")
+        if not -0.5 <= self.surface <= 0.5:
+            raise BadInput(f"a surface at {self.surface:g} truncations", hint="give -0.5 to 0.5")
         if min(whole) < 0 or max(whole) > 32 or not 0.5 <= self.truncation <= 16 or not 0 <= self.margin <= 32:
             raise BadInput("sizes of the network that can't be", hint="use those of kiss3d train wavemesh --help")
 
@@ -89,7 +94,10 @@ class WaveMeshConfig:
         return self.margin if self.wavelet != "haar" else 0
 
     def as_dict(self) -> dict[str, Any]:
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+        found = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+        if not self.surface:
+            del found["surface"]  # a training's checkpoints do not have it
+        return found
 
     @staticmethod
     def of(values: dict[str, Any]) -> WaveMeshConfig:
@@ -100,6 +108,7 @@ class WaveMeshConfig:
             BadInput: sizes that do not fit together.
         """
         fields = {entry.name: entry.default for entry in dataclasses.fields(WaveMeshConfig)}
+        values = {"surface": 0.0, **values}
         if values.keys() != fields.keys():
             raise ValueError(f"a configuration of {sorted(values)}, not of {sorted(fields)}")
         found: dict[str, Any] = {}

@@ -31,7 +31,7 @@ class Diffusion:
     """
 
     schedule: str = "cosine"
-    prediction: str = "v"
+    prediction: str = "x0"
     steps: int = 1000
 
     def __post_init__(self) -> None:
