@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from types import TracebackType
 from typing import Any
@@ -51,16 +53,43 @@ def give_back() -> None:
 
     Nothing happens under other C libraries.
     """
-    trim = _malloc_trim()
+    trim = _of_glibc("malloc_trim")
     if trim is not None:
         trim(0)
 
 
+_MAPPED, _GREATEST = 8 * 2**20, 32 * 2**20
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # the names of glibc's malloc.h
+
+
+@contextmanager
+def large_blocks_mapped() -> Iterator[None]:
+    """Until the end, blocks of 8 MiB or more are pages of their own, and go back to the system when they are freed.
+
+    By itself glibc keeps blocks of up to 32 MiB for later, once it has seen one freed. There they are split, so that
+    equal runs peak tens of MiB apart, and of many runs the highest peak counts. Mapping costs page faults.
+    """
+    _set_thresholds(_MAPPED)
+    try:
+        yield
+    finally:
+        _set_thresholds(_GREATEST)  # where glibc's own ends; it can't be told to choose again
+
+
+def _set_thresholds(size: int) -> None:
+    mallopt = _of_glibc("mallopt")
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, size)
+        mallopt(_TRIM_THRESHOLD, 2 * size)  # as glibc has it
+
+
 @cache
-def _malloc_trim() -> Any:
+def _of_glibc(name: str) -> Any:
     if sys.platform != "linux":
         return None
     try:
-        return ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError):  # musl has none
+        library = ctypes.CDLL(None)
+        library.malloc_trim  # noqa: B018 - others have a mallopt, but musl has neither
+        return getattr(library, name)
+    except (OSError, AttributeError):
         return None

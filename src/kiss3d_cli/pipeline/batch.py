@@ -14,6 +14,7 @@ from typing import Any, Literal
 from kiss3d_cli.core import device as devices
 from kiss3d_cli.core.errors import BadInput, Interrupted, Kiss3dError, from_exception
 from kiss3d_cli.core.hashing import json_sha256
+from kiss3d_cli.core.memory import large_blocks_mapped
 from kiss3d_cli.methods.base import Context, Machine, Method, Opened, Settings, Weightless
 from kiss3d_cli.pipeline.plan import Action, Step
 from kiss3d_cli.pipeline.runner import RunAtWork, StageOutcome, Task
@@ -123,6 +124,8 @@ class _Opening:
                 self._calls,
                 self._kept,
             )
+            if self._calls > 1 and not isinstance(method, Weightless):  # a network's blocks are few and large
+                self._stack.enter_context(large_blocks_mapped())
             self._work = self._stack.enter_context(opened(method, settings, machine))
         self._calls -= 1
         self._work(context)
