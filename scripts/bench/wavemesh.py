@@ -167,8 +167,9 @@ def measure(options: argparse.Namespace) -> None:
         if options.sheet is not None and len(drawn) < 12:
             front = fine[0, ..., :3]
             tiles = [front, *(tile for one in (truth, hull_mesh, *meshes[:3]) for tile in shaded(one, HULL_SIZE))]
-            tiles += [torch.ones_like(front)] * (11 - len(tiles))
-            drawn.append(torch.cat(tiles[:11], 1))
+            most = 5 + 2 * min(3, options.samples)
+            tiles += [torch.ones_like(front)] * (most - len(tiles))
+            drawn.append(torch.cat(tiles[:most], 1))
     keys = list(next(iter(rows.values()))[0])
     print("| objects | n | " + " | ".join(keys) + " |")
     print("|---" * (len(keys) + 2) + "|")
