@@ -113,7 +113,7 @@ def draft(case: Case, method: str, out: Path) -> Path:
     kept = out / "meshes" / f"{case.name}.ply"
     if not kept.exists():
         request = launch.Request(
-            picture=case.picture,
+            {"picture": case.picture},
             preset="draft",
             settings=(f"multiview.method={method}", "refine.texture=false", "caption.text=an object"),
             out=out / "runs",
