@@ -95,22 +95,24 @@ class OutsideView:
         nearest counts, so that what is behind an edge is not seen through it.
         """
         side = self.depth.shape[1]
-        seen = torch.zeros(len(points), dtype=torch.bool)
-        jump = 8 * 2 * _REACH / side
+        left = torch.arange(len(points))
+        jump, focal = 8 * 2 * _REACH / side, _FAR / _REACH
         for depth, rotation in zip(self.depth, self.rotation, strict=True):
-            local = points @ rotation.T
+            local = points[left] @ rotation.T
             away = _FAR - local[:, 2]
-            focal = _FAR / _REACH
             column = ((focal * local[:, 0] / away + 1) * side / 2 - 0.5).clamp(0, side - 1.001)
             row = ((1 - focal * local[:, 1] / away) * side / 2 - 0.5).clamp(0, side - 1.001)
-            left, top = column.long(), row.long()
-            x, y = column - left, row - top
-            four = torch.stack([depth[top + i, left + j] for i in (0, 1) for j in (0, 1)])
+            first, top = column.long(), row.long()
+            x, y = column - first, row - top
+            corner = top * side + first
+            four = torch.stack([depth.flatten()[corner + i * side + j] for i in (0, 1) for j in (0, 1)])
             weights = torch.stack([(1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x])
             nearest, farthest = four.amin(0), four.amax(0)
             plane = (weights * torch.where(four.isfinite(), four, 0)).sum(0)
             surface = torch.where(farthest - nearest < jump, plane, nearest)
-            seen |= away < torch.where(nearest.isinf(), nearest, surface)
+            left = left[away >= torch.where(nearest.isinf(), nearest, surface)]  # few are left after some directions
+        seen = torch.ones(len(points), dtype=torch.bool)
+        seen[left] = False
         return seen
 
 
