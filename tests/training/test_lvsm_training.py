@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 from pathlib import Path
@@ -24,12 +25,13 @@ from kiss3d_cli.training.data import Recipe
 from kiss3d_cli.training.finish import finish
 from kiss3d_cli.training.loop import TrainSettings, train
 from kiss3d_cli.training.lvsm import LvsmTask, held_out_batches, nearest
-from kiss3d_cli.training.lvsm_batches import PosedBatches
+from kiss3d_cli.training.lvsm_batches import Change, PosedBatches
 from kiss3d_cli.training.lvsm_study import EDITS
 from kiss3d_cli.training.objects import normalised
 from kiss3d_cli.training.posed_data import make_posed
 from kiss3d_cli.training.posed_shards import PosedShard, find_posed
 
+CPU = torch.device("cpu")
 TINY = LvsmConfig(KINDS[0], 16, 8, 32, 2, 1, 1, 8)
 SETTINGS = TrainSettings(batch=4, steps=30, rate=4e-3, warmup=0.1, held_out_views=12)
 
@@ -77,18 +79,33 @@ def test_batches_are_the_same_for_the_same_step_and_of_every_kind(views):
     first, second = PosedBatches(views, 3, 0, size=16), PosedBatches(views, 3, 0, size=16)
     kinds = set()
     for step in range(24):
-        a, b = first.batch(step), second.batch(step)
+        a, b = (some.placed(some.batch(step), CPU) for some in (first, second))
         assert torch.equal(a.asked.rgba, b.asked.rgba)
         kinds.add((a.given.rgba.shape[1], a.guess is not None))
         assert not (a.guess is not None and a.given.rgba.shape[1] != 1)
     assert kinds >= {(1, True), (2, False), (3, False), (4, False)}
 
 
+def test_batches_that_processes_make_ahead_are_the_same(views, tmp_path):
+    """Whatever the order in which two processes end, and after a stop."""
+    task = LvsmTask(views, None, TINY)
+    alone, few = (dataclasses.replace(SETTINGS, steps=6, workers=workers) for workers in (0, 2))
+    train(task, tmp_path / "alone", alone)
+    train(task, tmp_path / "ahead", few, stop=lambda step: step == 3)
+    train(task, tmp_path / "ahead", few)
+    first, second = (
+        [{k: v for k, v in row.items() if k != "seconds"} for row in rows(tmp_path / name)]
+        for name in ("alone", "ahead")
+    )
+    assert first == second
+    assert len(first) == 6
+
+
 def test_several_views_are_shown_with_their_hull_and_now_and_then_without(views):
     first, second = (PosedBatches(views, 3, 0, size=16, carved=True) for _ in range(2))
     kinds = set()
     for step in range(40):
-        a = first.batch(step)
+        a = first.placed(first.batch(step), CPU)
         kinds.add((a.given.rgba.shape[1], a.guess is not None))
     assert kinds >= {(1, True), (2, True), (3, True), (4, True)}
     assert any(count > 1 and not shown for count, shown in kinds)
@@ -96,7 +113,7 @@ def test_several_views_are_shown_with_their_hull_and_now_and_then_without(views)
     assert kept
     step = next(step for step in range(40) if first.batch(step).given.rgba.shape[1] == 4)
     assert len(first.hulls) == kept, "what was carved is used again"
-    a, b = first.batch(step), second.batch(step)  # kept, and carved anew: the same
+    a, b = (some.placed(some.batch(step), CPU) for some in (first, second))  # kept, and carved anew: the same
     assert (a.guess is None) == (b.guess is None)
     assert a.guess is None or torch.equal(a.guess, b.guess)
     (held,) = held_out_batches(views, TINY, [0, 1, 2, 3], False, 6)
@@ -122,7 +139,7 @@ def test_a_mirrored_batch_sees_mirrored_points(views):
 
 def test_white_stays_white_when_colours_change(views):
     (batch,) = held_out_batches(views, TINY, [0], True, 9)
-    changed = batch.recolored(torch.Generator().manual_seed(1))
+    changed = dataclasses.replace(batch, change=Change.drawn(np.random.default_rng(1), 3)).changed()
     empty = batch.asked.rgba[:, :, 3:] == 0
     assert not torch.equal(changed.asked.rgba, batch.asked.rgba)
     assert torch.allclose(

@@ -122,6 +122,7 @@ def prior(
     share: training.Share = None,
     precision: training.Precision = "no",
     seed: training.Seed = None,
+    workers: training.Workers = None,
     device: training.Device = "auto",
     json_output: training.Json = False,
 ) -> None:
@@ -133,8 +134,9 @@ def prior(
     from kiss3d_cli.training.prior import PriorTask
 
     settings = training.settings_of(
-        precision, steps=steps, minutes=minutes, batch=batch, accumulate=accumulate, rate=rate, share=share, seed=seed
-    )
+        precision, steps=steps, minutes=minutes, batch=batch, accumulate=accumulate, rate=rate, share=share, seed=seed,
+        workers=workers,
+    )  # fmt: skip
     if any(width % 8 or not 8 <= width <= 2048 for width in widths):
         raise BadInput(f"{widths} can't be the widths", place="--widths", hint="give three multiples of 8, 8 to 2048")
     config = dataclasses.replace(PriorConfig(), widths=widths)

@@ -47,6 +47,7 @@ def lvsm(
     share: training.Share = None,
     precision: training.Precision = "no",
     seed: training.Seed = None,
+    workers: training.Workers = None,
     device: training.Device = "auto",
     json_output: training.Json = False,
 ) -> None:
@@ -57,8 +58,9 @@ def lvsm(
     from kiss3d_cli.training.lvsm import LvsmTask
 
     settings = training.settings_of(
-        precision, steps=steps, minutes=minutes, batch=batch, accumulate=accumulate, rate=rate, share=share, seed=seed
-    )
+        precision, steps=steps, minutes=minutes, batch=batch, accumulate=accumulate, rate=rate, share=share, seed=seed,
+        workers=workers,
+    )  # fmt: skip
     encodes = kind == KINDS[0]
     try:
         config = LvsmConfig(

@@ -45,6 +45,7 @@ def wavemesh(
     share: training.Share = None,
     precision: training.Precision = "no",
     seed: training.Seed = None,
+    workers: training.Workers = None,
     device: training.Device = "auto",
     json_output: training.Json = False,
 ) -> None:
@@ -55,8 +56,9 @@ def wavemesh(
     from kiss3d_cli.training.wavemesh import WaveMeshTask
 
     settings = training.settings_of(
-        precision, steps=steps, minutes=minutes, batch=batch, accumulate=accumulate, rate=rate, share=share, seed=seed
-    )
+        precision, steps=steps, minutes=minutes, batch=batch, accumulate=accumulate, rate=rate, share=share, seed=seed,
+        workers=workers,
+    )  # fmt: skip
     try:
         channels = tuple(int(width) for width in widths.split(","))
     except ValueError:

@@ -24,6 +24,10 @@ Rate = Annotated[float | None, typer.Option(min=1e-7, max=1, help="Peak learning
 Share = Annotated[float | None, typer.Option(min=0.001, max=1, help="Share of the examples to train on.")]
 Precision = Annotated[str, typer.Option(help="no, bf16 or fp16.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the initial weights and of every random choice.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=0, max=256, help="Processes that prepare batches: none on a CPU, most cores beside a GPU."),
+]
 Device = Annotated[str, typer.Option(help="cpu, or auto for what accelerate finds.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 

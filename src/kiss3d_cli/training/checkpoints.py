@@ -132,7 +132,7 @@ def resume(
     tensors = found.tensors
     try:
         network.load_state_dict(under(tensors, "network."))
-        average.update(under(tensors, "average."))
+        average.update({name: value.to(average[name]) for name, value in under(tensors, "average.").items()})
         groups = optimizer.state_dict()
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in under(tensors, "optimizer.").items():

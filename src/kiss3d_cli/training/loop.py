@@ -15,8 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from kiss3d_cli.core.errors import Kiss3dError, Missing
+from kiss3d_cli.training.ahead import Ahead, usual_workers
 from kiss3d_cli.training.checkpoints import CHECKPOINT, Progress, resume, save
 from kiss3d_cli.training.log import Log
 from kiss3d_cli.training.task import Task
@@ -43,6 +45,7 @@ class TrainSettings:
         precision: "no", "bf16" or "fp16".
         save_minutes: between checkpoints. sheet_minutes: between pictures and held-out errors.
         held_out_views: how many of the held-out samples are measured.
+        workers: processes that make batches ahead; None for none on a CPU, and nearly all cores beside a GPU.
     """
 
     batch: int = 16
@@ -60,6 +63,7 @@ class TrainSettings:
     save_minutes: float = 4.0
     sheet_minutes: float = 8.0
     held_out_views: int = 192
+    workers: int | None = None
 
 
 def train(
@@ -99,9 +103,14 @@ def train(
     )
     set_seed(settings.seed)
     network = task.network()
+    network.to(accelerator.device)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=settings.rate, weight_decay=settings.decay, betas=(0.9, 0.98)
+        network.parameters(),
+        lr=settings.rate,
+        weight_decay=settings.decay,
+        betas=(0.9, 0.98),
+        fused=accelerator.device.type == "cuda" or None,
     )
     network, optimizer = accelerator.prepare(network, optimizer)
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,6 +120,8 @@ def train(
         state = resume(checkpoint, accelerator.unwrap_model(network), average, optimizer, task)
         say(f"going on from step {state.step}")
     data = task.batches(settings.batch, settings.seed, settings.share)
+    workers = usual_workers(accelerator.device.type) if settings.workers is None else settings.workers
+    ahead = Ahead(data, accelerator.process_index, workers, pinned=workers > 0 and accelerator.device.type == "cuda")
     log = Log(folder)
     log.cut(state.step)
     started = saved = drawn = time.monotonic()
@@ -123,13 +134,16 @@ def train(
             break
         for group in optimizer.param_groups:
             group["lr"] = settings.rate * schedule(done, settings.warmup)
-        batch = data.batch(state.step, accelerator.process_index).to(accelerator.device)
+        batch = data.placed(ahead.batch(state.step), accelerator.device)
         with accelerator.accumulate(network):
-            found = task.losses(network, batch)
-            accelerator.backward(found["loss"])
+            losses = task.losses(network, batch)
+            accelerator.backward(losses["loss"])
+            norm = torch.zeros(())
             if accelerator.sync_gradients:
-                norm = accelerator.clip_grad_norm_(network.parameters(), settings.clip)
-                if bool(torch.isfinite(torch.as_tensor(norm))):
+                norm = torch.as_tensor(accelerator.clip_grad_norm_(network.parameters(), settings.clip))
+            length, found = values_of(norm, losses)
+            if accelerator.sync_gradients:
+                if math.isfinite(length):
                     bad = 0
                     optimizer.step()
                     _blend(
@@ -140,7 +154,7 @@ def train(
                 else:
                     bad += 1
                 optimizer.zero_grad(set_to_none=True)
-        if bad >= GIVE_UP or not math.isfinite(value_of(found[task.leading])):
+        if bad >= GIVE_UP or not math.isfinite(found[task.leading]):
             raise Kiss3dError(
                 f"the losses are not finite any more, at step {state.step}",
                 place=str(folder),
@@ -150,9 +164,9 @@ def train(
         now = time.monotonic()
         state.seconds = before + now - started
         for key, value in found.items():
-            running[key] = value_of(value) if key not in running else 0.95 * running[key] + 0.05 * value_of(value)
+            running[key] = value if key not in running else 0.95 * running[key] + 0.05 * value
         if accelerator.is_main_process:
-            log.step(state, {key: value_of(value) for key, value in found.items()}, optimizer.param_groups[0]["lr"])
+            log.step(state, found, optimizer.param_groups[0]["lr"])
             if state.step % 50 == 0:
                 rate = state.step * settings.batch * accelerator.num_processes / max(state.seconds, 1e-9)
                 shown = f"{task.leading} {running[task.leading]:.4f}"
@@ -168,7 +182,7 @@ def train(
             log.held_out(state, measured)
             keys = [key for key in (task.leading, task.baseline) if key is not None]
             say("held out: " + ", ".join(f"{key} {measured[key]:.4f}" for key in keys))
-            data.refresh()
+            ahead.refresh()
             drawn = now
         if leave:
             break
@@ -177,8 +191,11 @@ def train(
     return checkpoint
 
 
-def value_of(value: Tensor) -> float:
-    return float(value.detach())
+def values_of(norm: Tensor, losses: dict[str, Tensor]) -> tuple[float, dict[str, float]]:
+    """The gradient's length and the losses as numbers, for which a GPU is waited for once."""
+    values = [value.detach().double() for value in losses.values()]
+    length, *found = torch.stack([norm.to(values[0]), *values]).tolist()
+    return length, dict(zip(losses, found, strict=True))
 
 
 def _done(state: Progress, settings: TrainSettings) -> float:
@@ -196,11 +213,12 @@ def schedule(done: float, warmup: float) -> float:
 
 @torch.no_grad()
 def _blend(average: dict[str, Tensor], network: torch.nn.Module, keep: float) -> None:
-    for name, value in network.state_dict().items():
-        if value.is_floating_point():
-            average[name].lerp_(value.to(average[name]), 1 - keep)
-        else:
-            average[name].copy_(value)
+    values = network.state_dict()
+    names = [name for name, value in values.items() if value.is_floating_point()]
+    mix = get_ema_multi_avg_fn(keep)
+    mix([average[name] for name in names], [values[name].to(average[name]) for name in names], 0)
+    for name in values.keys() - names:
+        average[name].copy_(values[name])
 
 
 def look(task: Task[Any], average: dict[str, Tensor], sheet: Path, limit: int) -> dict[str, float]:

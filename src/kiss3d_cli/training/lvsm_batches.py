@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
@@ -18,7 +18,7 @@ from kiss3d_cli.models.lvsm.network import query_planes, view_planes
 from kiss3d_cli.models.lvsm.rays import Posed, pluecker, turned_to
 from kiss3d_cli.training.posed import RING
 from kiss3d_cli.training.posed_shards import PosedShard, find_posed
-from kiss3d_cli.training.task import Batches
+from kiss3d_cli.training.task import Batches, Tensors
 
 TARGETS = 3
 """Of each object in a batch: the scene is read once for all of them."""
@@ -30,14 +30,16 @@ HIDDEN = 0.15
 """Share of the batches with several views whose hull is not shown."""
 EPISODES = 2
 """Choices of views of each object where a hull is shown: what was carved is used again."""
-CARVED = 8192
-"""Carved choices that are kept: 48 KiB each at 64 pixels."""
+CARVED = 3 * 2**29
+"""Bytes of carved choices that are kept: 32,768 at 64 pixels."""
 OPENED = 64
 """Shards that are open at once."""
+Key = tuple[Path, int, tuple[int, ...], tuple[int, ...]]
+"""A shard, an object in it, the views that are given, and those that are asked for."""
 
 
 @dataclass(frozen=True)
-class Sight:
+class Sight(Tensors):
     """Pictures of B objects with their cameras.
 
     Attributes:
@@ -49,55 +51,76 @@ class Sight:
     world_to_camera: Float[Tensor, "B V 4 4"]
     intrinsics: Float[Tensor, "B V 4"]
 
-    def to(self, device: torch.device) -> Sight:
-        return Sight(*(value.to(device) for value in vars(self).values()))
-
     def mirrored(self) -> Sight:
         """The world with left and right exchanged."""
-        flip = torch.diag(torch.tensor([-1.0, 1, 1, 1]))
+        flip = torch.diag(torch.tensor([-1.0, 1, 1, 1])).to(self.world_to_camera)
         intrinsics = self.intrinsics.clone()
         intrinsics[..., 2] = 1 - intrinsics[..., 2]
         return Sight(self.rgba.flip(-1), flip @ self.world_to_camera @ flip, intrinsics)
 
 
 @dataclass(frozen=True)
-class LvsmBatch:
+class Change(Tensors):
+    """How the objects of a batch are augmented, alike in all their pictures.
+
+    Attributes:
+        order: of their colour channels. grey: 1 for those that lose their colour.
+        mirrored: whether left and right are exchanged.
+    """
+
+    order: Int[Tensor, "B 3"]
+    grey: Float[Tensor, "B 1 1 1 1"]
+    mirrored: bool
+
+    @staticmethod
+    def drawn(rng: np.random.Generator, count: int) -> Change:
+        mirrored = bool(rng.random() < 0.5)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))
+        order = torch.stack([torch.randperm(3, generator=generator) for _ in range(count)])
+        order[torch.rand(count, generator=generator) < 0.5] = torch.arange(3)
+        grey = (torch.rand(count, 1, 1, 1, 1, generator=generator) < 0.05).float()
+        return Change(order, grey, mirrored)
+
+    def of(self, rgba: Float[Tensor, "B V 4 S S"]) -> Float[Tensor, "B V 4 S S"]:
+        """Pictures in other colours; the white stays white."""
+        which = self.order[:, None, :, None, None].expand(-1, rgba.shape[1], -1, *rgba.shape[3:])
+        colors = torch.gather(rgba[:, :, :3], 2, which)
+        colors = colors + self.grey * (colors.mean(2, keepdim=True) - colors)
+        return torch.cat([colors, rgba[:, :, 3:]], 2)
+
+
+@dataclass(frozen=True)
+class LvsmBatch(Tensors):
     """What is given, and what is true.
 
     Attributes:
         given: V pictures of each object.
         asked: T others.
         guess: colours on white and masks of those others that are guessed already; None if nothing is.
+        carving: of each object what its choice of views is kept by, if the hull of what is given is the guess and
+            is still to be carved; a batch is made where hulls are slow, and carved where it is used.
+        change: how it is augmented after that.
     """
 
     given: Sight
     asked: Sight
     guess: Float[Tensor, "B T 4 S S"] | None = None
-
-    def to(self, device: torch.device) -> LvsmBatch:
-        guess = None if self.guess is None else self.guess.to(device)
-        return LvsmBatch(self.given.to(device), self.asked.to(device), guess)
+    carving: tuple[Key, ...] = ()
+    change: Change | None = None
 
     def mirrored(self) -> LvsmBatch:
         guess = None if self.guess is None else self.guess.flip(-1)
-        return LvsmBatch(self.given.mirrored(), self.asked.mirrored(), guess)
+        return dataclasses.replace(self, given=self.given.mirrored(), asked=self.asked.mirrored(), guess=guess)
 
-    def recolored(self, generator: torch.Generator) -> LvsmBatch:
-        """Each object's channels exchanged, now and then grey, alike in all its pictures; the white stays white."""
-        count = len(self.given.rgba)
-        order = torch.stack([torch.randperm(3, generator=generator) for _ in range(count)])
-        order[torch.rand(count, generator=generator) < 0.5] = torch.arange(3)
-        grey = (torch.rand(count, 1, 1, 1, 1, generator=generator) < 0.05).float()
-
-        def change(rgba: Tensor) -> Tensor:
-            which = order[:, None, :, None, None].expand(-1, rgba.shape[1], -1, *rgba.shape[3:])
-            colors = torch.gather(rgba[:, :, :3], 2, which)
-            colors = colors + grey * (colors.mean(2, keepdim=True) - colors)
-            return torch.cat([colors, rgba[:, :, 3:]], 2)
-
-        given = dataclasses.replace(self.given, rgba=change(self.given.rgba))
-        asked = dataclasses.replace(self.asked, rgba=change(self.asked.rgba))
-        return LvsmBatch(given, asked, None if self.guess is None else change(self.guess))
+    def changed(self) -> LvsmBatch:
+        """Augmented as `change` says."""
+        if self.change is None:
+            return self
+        found = self.mirrored() if self.change.mirrored else self
+        given, asked = (
+            dataclasses.replace(sight, rgba=self.change.of(sight.rgba)) for sight in (found.given, found.asked)
+        )
+        return LvsmBatch(given, asked, None if found.guess is None else self.change.of(found.guess))
 
     def carved(self) -> LvsmBatch:
         """With the visual hull of what is given as the guess."""
@@ -172,19 +195,20 @@ class PosedBatches(Batches[LvsmBatch]):
         """
         self.folder, self.batch_size, self.seed, self.size, self.share = folder, batch, seed, size, share
         self.carved = carved
-        self.hulls: dict[tuple[Path, int, tuple[int, ...], tuple[int, ...]], Tensor] = {}
+        self.hulls: dict[Key, Tensor] = {}
         self.opened: dict[Path, PosedShard] = {}
         self.paths: list[Path] = []
         self.refresh()
         self._open(self.paths[0])
 
-    def refresh(self) -> None:
-        """Looks for new shards."""
-        found = find_posed(self.folder)
+    def refresh(self) -> bool:
+        """Looks for new shards; whether there are some."""
+        before, found = self.paths, find_posed(self.folder)
         self.paths = found[: max(1, round(self.share * len(found)))]
+        return self.paths != before
 
     def batch(self, step: int, rank: int = 0) -> LvsmBatch:
-        """The batch of a step; augmented."""
+        """The batch of a step, to be completed by `placed`."""
         rng = np.random.default_rng([self.seed, step, rank])
         first = self._open(self.paths[rng.integers(len(self.paths))])
         kind = float(rng.random()) if first.coarse == RING - 1 else 1.0
@@ -203,11 +227,17 @@ class PosedBatches(Batches[LvsmBatch]):
         fewest = min(len(other) for other in asked)
         asked = [other[:fewest] for other in asked]
         found = gather(rows, given, asked, guess)
-        if hull:
-            found = dataclasses.replace(found, guess=self._hulls(found, rows, given, asked))
-        if rng.random() < 0.5:
-            found = found.mirrored()
-        return found.recolored(torch.Generator().manual_seed(int(rng.integers(2**63 - 1))))
+        chosen = zip(rows, given, asked, strict=True)
+        keys = [(shard.path, number, tuple(seen), tuple(sought)) for (shard, number), seen, sought in chosen]
+        change = Change.drawn(rng, self.batch_size)
+        return dataclasses.replace(found, carving=tuple(keys) if hull else (), change=change)
+
+    def placed(self, batch: LvsmBatch, device: torch.device) -> LvsmBatch:
+        """The batch with its hulls, augmented."""
+        moved = batch.to(device)
+        if batch.carving:
+            moved = dataclasses.replace(moved, guess=self._hulls(moved))
+        return moved.changed()
 
     def _chosen(
         self,
@@ -232,23 +262,16 @@ class PosedBatches(Batches[LvsmBatch]):
         lacking = rng.permutation([view for view in range(1, RING) if view not in seen]).tolist()
         return seen, [*lacking, *(RING + rng.permutation(shard.views - RING)).tolist()][:TARGETS]
 
-    def _hulls(
-        self,
-        batch: LvsmBatch,
-        rows: Sequence[tuple[PosedShard, int]],
-        given: Sequence[Sequence[int]],
-        asked: Sequence[Sequence[int]],
-    ) -> Float[Tensor, "B T 4 S S"]:
-        """What the hulls show; carved once for each choice of views."""
+    def _hulls(self, batch: LvsmBatch) -> Float[Tensor, "B T 4 S S"]:
+        """What the hulls show, on the device of the batch; carved once for each choice of views."""
         found = []
         cameras = zip(_posed(batch.given), _posed(batch.asked), strict=True)
-        chosen = zip(rows, given, asked, strict=True)
-        for rgba, (own, other), ((shard, number), seen, sought) in zip(batch.given.rgba, cameras, chosen, strict=True):
-            key = (shard.path, number, tuple(seen), tuple(sought))
+        for rgba, (own, other), key in zip(batch.given.rgba, cameras, batch.carving, strict=True):
             if key not in self.hulls:
-                if len(self.hulls) >= CARVED:
+                hull = (hull_views(rgba, own, other) * 255).round().byte()
+                if len(self.hulls) >= CARVED // hull.nbytes:
                     self.hulls.pop(next(iter(self.hulls)))
-                self.hulls[key] = (hull_views(rgba, own, other) * 255).round().byte()
+                self.hulls[key] = hull
             found.append(self.hulls[key])
         return torch.stack(found).float() / 255
 

@@ -18,7 +18,7 @@ from kiss3d_cli.core.errors import BadInput
 from kiss3d_cli.models.prior.network import Prior, PriorAnswer, PriorConfig, base_depth
 from kiss3d_cli.models.prior.weights import export
 from kiss3d_cli.training.shards import KEYS, find_shards, read_shard
-from kiss3d_cli.training.task import Batches, Task
+from kiss3d_cli.training.task import Batches, Task, Tensors
 
 WEIGHTS = {"depth": 1.0, "normals": 0.1, "back": 0.1, "sides": 0.08, "gap": 0.02, "spread": 0.02}
 """Of the losses: the depth leads, the others must not cost it anything."""
@@ -26,7 +26,7 @@ LEAST_SPREAD, MOST_SPREAD = -6.0, 1.0
 
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(Tensors):
     """Pictures and what is true of them; B pictures of S x S pixels.
 
     Attributes:
@@ -46,9 +46,6 @@ class Batch:
     gap: Float[Tensor, "B S S"]
     known: Float[Tensor, "B S S"]
     sides_known: Float[Tensor, "B 2 s s"]
-
-    def to(self, device: torch.device) -> Batch:
-        return Batch(**{key: value.to(device) for key, value in vars(self).items()})
 
 
 def to_batch(arrays: dict[str, np.ndarray]) -> Batch:
@@ -119,10 +116,11 @@ class Views(Batches[Batch]):
         self.paths: list[Path] = []
         self.refresh()
 
-    def refresh(self) -> None:
-        """Looks for new shards."""
-        found = find_shards(self.folder)
+    def refresh(self) -> bool:
+        """Looks for new shards; whether there are some."""
+        before, found = self.paths, find_shards(self.folder)
         self.paths = found[: max(1, round(self.share * len(found)))]
+        return self.paths != before
 
     def batch(self, step: int, rank: int = 0) -> Batch:
         """The batch of a step; augmented."""

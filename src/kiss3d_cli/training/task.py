@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+import torch
 from torch import Tensor, nn
 
-B = TypeVar("B")
-"""A batch: anything with `to(device)`."""
+T = TypeVar("T", bound="Tensors")
+
+
+class Tensors:
+    """A dataclass of tensors, of other such, and of what stays where it is."""
+
+    def to(self: T, device: torch.device) -> T:
+        """On a device; from pinned memory a GPU copies while it computes."""
+        found: T = changed(self, lambda tensor: tensor.to(device, non_blocking=True))
+        return found
+
+    def pin_memory(self: T) -> T:
+        found: T = changed(self, Tensor.pin_memory)
+        return found
+
+
+def changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A value with all tensors in it changed."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        entries = {entry.name: changed(getattr(value, entry.name), change) for entry in dataclasses.fields(value)}
+        return dataclasses.replace(value, **entries)
+    return value
+
+
+B = TypeVar("B", bound=Tensors)
+"""A batch."""
 
 
 class Batches(ABC, Generic[B]):
@@ -20,12 +49,16 @@ class Batches(ABC, Generic[B]):
         """The batch of a step and process.
 
         It is the same for the same step, so that a resumed training takes the same steps: whatever is random in a
-        step, noise included, is drawn here.
+        step, noise included, is drawn here. Processes of their own may call it (`ahead.Ahead`).
         """
 
-    def refresh(self) -> None:
-        """Looks for new data."""
-        return
+    def placed(self, batch: B, device: torch.device) -> B:
+        """A batch on the device that trains; here it may be completed by what is quicker there, or kept there."""
+        return batch.to(device)
+
+    def refresh(self) -> bool:
+        """Looks for new data; whether there is some."""
+        return False
 
 
 class Task(ABC, Generic[B]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -27,7 +27,7 @@ from kiss3d_cli.models.wavemesh.symmetry import MIRROR, QUARTER, SYMMETRIES
 from kiss3d_cli.models.wavemesh.views import PatchFeatures, PosedImages
 from kiss3d_cli.models.wavemesh.weights import export
 from kiss3d_cli.training.fields import REMAKE, RING, Field, FieldShard, find_fields
-from kiss3d_cli.training.task import Batches, Task
+from kiss3d_cli.training.task import Batches, Task, Tensors
 
 HIDDEN = 0.1
 """Share of samples whose pictures are hidden, for guidance."""
@@ -48,7 +48,7 @@ FIELD, OVERLAP = 10.0, 3.0
 
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(Tensors):
     """B objects.
 
     Attributes:
@@ -63,9 +63,6 @@ class Batch:
     dropped: Bool[Tensor, " B"]
     times: Int[Tensor, " B"]
     noise: Float[Tensor, "B P K"]
-
-    def to(self, device: torch.device) -> Batch:
-        return Batch(*(getattr(self, entry.name).to(device) for entry in fields(self)))
 
 
 def turned(field: Field, quarters: int) -> Field:
@@ -122,9 +119,10 @@ class FieldBatches(Batches[Batch]):
         self.paths: list[Path] = []
         self.refresh()
 
-    def refresh(self) -> None:
-        found = find_fields(self.folder)
+    def refresh(self) -> bool:
+        before, found = self.paths, find_fields(self.folder)
         self.paths = found[: max(1, round(self.share * len(found)))]
+        return self.paths != before
 
     def batch(self, step: int, rank: int = 0) -> Batch:
         rng = np.random.default_rng([self.seed, step, rank])
