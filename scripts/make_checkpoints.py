@@ -32,11 +32,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the folder for models.root")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--only", nargs="*", choices=sorted(MODELS), help="write these alone")
+    parser.add_argument("--schnell", action="store_true", help="at full size, the merge of Flux with schnell too")
     options = parser.parse_args()
     tensors.HOLLOW = options.size == "hollow"
     for name in options.only or MODELS:
         size = "full" if tensors.HOLLOW and name != "flux" else options.size
-        MODELS[name](options.out, size, options.seed)
+        more = {"schnell": True} if name == "flux" and options.schnell else {}
+        MODELS[name](options.out, size, options.seed, **more)
         print(f"{name}: written to {options.out}")
 
 

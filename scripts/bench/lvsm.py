@@ -157,8 +157,10 @@ def rate(config: LvsmConfig, device: str, batch: int) -> None:
 
     taken = seconds(step)
     reached = step_flops(config, batch, 4, 3) / taken
-    print(f"matrix product {peak / 1e9:.1f} GFLOP/s, step {reached / 1e9:.1f} GFLOP/s: {reached / peak:.2f} of it")
-    print(f"{step_flops(config, 1, 4, 3) / 1e9:.2f} GFLOP an object (4 given, 3 asked), {batch / taken:.1f} objects/s")
+    speeds = f"matrix product {peak / 1e9:.1f} GFLOP/s, step {reached / 1e9:.1f} GFLOP/s: {reached / peak:.2f} of it"
+    print(f"batch {batch}, {speeds}")
+    each = f"{step_flops(config, 1, 4, 3) / 1e9:.2f} GFLOP an object (4 given, 3 asked)"
+    print(f"{each}, {batch / taken:.1f} objects/s", flush=True)
 
 
 def main() -> None:
@@ -171,13 +173,17 @@ def main() -> None:
     parser.add_argument("--curve", type=Path, help="a training run: print its held-out figures over time")
     parser.add_argument("--rate", action="store_true", help="operations a second of a training step")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, nargs="+", default=[8], help="objects a step")
     given = parser.parse_args()
     if given.curve:
         curve(given.curve)
         return
     if given.rate:
-        rate(LvsmConfig(), given.device, given.batch)
+        for batch in given.batch:
+            try:
+                rate(LvsmConfig(), given.device, batch)
+            except torch.OutOfMemoryError:
+                print(f"batch {batch}: out of memory", flush=True)
         return
     network = load(given.weights).network
     with torch.inference_mode():

@@ -252,7 +252,7 @@ def curve(run: Path) -> None:
             )
 
 
-def rate(options: argparse.Namespace) -> None:
+def rate(options: argparse.Namespace, count: int) -> None:
     """A training step's matrix operations a second against those of the device's own matrix product."""
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -274,7 +274,7 @@ def rate(options: argparse.Namespace) -> None:
     for _ in range(10):
         a @ a
     best = 10 * 2 * side**3 / (clock() - started)
-    count, size, cameras = options.batch, config.resolution, bundle_cameras()
+    size, cameras = config.resolution, bundle_cameras()
     grid = Grid(size)
     ball = ((grid.points().norm(dim=-1) - 0.7) / (config.truncation * grid.cell)).clamp(-1, 1).to(device)
     volume = ball.expand(count, -1, -1, -1)
@@ -303,7 +303,8 @@ def rate(options: argparse.Namespace) -> None:
     for _ in range(5):
         step()
     mine = 5 * counter.get_total_flops() / (clock() - started)
-    print(f"{options.device}, batch {count}: {mine / 1e12:.3f} TFLOP/s of {best / 1e12:.3f}, share {mine / best:.2f}")
+    speeds = f"{mine / 1e12:.3f} TFLOP/s of {best / 1e12:.3f}, share {mine / best:.2f}"
+    print(f"{options.device}, batch {count}: {speeds}", flush=True)
 
 
 def main() -> None:
@@ -322,14 +323,18 @@ def main() -> None:
     parser.add_argument("--curve", type=Path, help="a training run")
     parser.add_argument("--rate", action="store_true", help="operations a second of a training step")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, nargs="+", default=[8], help="objects a step")
     options = parser.parse_args()
     if options.speed:
         speed()
     elif options.curve is not None:
         curve(options.curve)
     elif options.rate:
-        rate(options)
+        for batch in options.batch:
+            try:
+                rate(options, batch)
+            except torch.OutOfMemoryError:
+                print(f"batch {batch}: out of memory", flush=True)
     elif options.objects is None or (options.weights is None and not options.table):
         parser.error("--objects and --weights are needed")
     else:

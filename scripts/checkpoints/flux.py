@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from safetensors.torch import save_file
 
 from checkpoints.spheres import open_gates, wire_embedder, wire_painting, wire_siglip
 from checkpoints.wired import wire_controlnet, wire_lora, wire_transformer, wire_vae
-from kiss3d_cli.models.runtime.weights import Entry, file_header, write_weights
+from kiss3d_cli.models.runtime.weights import Entry, file_header
 
 LISTS = Path(__file__).parents[2] / "tests" / "fixtures" / "parity" / "flux"
 FP8 = torch.float8_e4m3fn
@@ -45,17 +46,26 @@ BLOCKS = 2
 LORA_RANK = 4
 
 
-def write(root: Path, size: str, seed: int, *, wired: bool = True, vae_sizes: Mapping[int, int] | None = None) -> None:
+def write(
+    root: Path,
+    size: str,
+    seed: int,
+    *,
+    wired: bool = True,
+    vae_sizes: Mapping[int, int] | None = None,
+    schnell: bool = False,
+) -> None:
     """Write every model of the bundle stage below `root`, as `<owner>/<repository>/<file>`.
 
     Args:
-        size: `tiny`; `full` for the published sizes, 25 GB, for runs on a GPU, without the merge with schnell; or
+        size: `tiny`; `full` for the published sizes, 25 GB, for runs on a GPU; or
             `hollow`, which is `full` with zeros that take no room on the disk.
         vae_sizes: channels of the VAE's levels by the published ones; what is tiny by default.
+        schnell: write the merge with schnell at full size too, 12 GB.
         wired: give a few tiny tensors the values of `checkpoints.wired`, so that what comes out is a bundle.
     """
     if size != "tiny":
-        _write_full(root, seed, hollow=size == "hollow")
+        _write_full(root, seed, hollow=size == "hollow", schnell=schnell)
         return
     random = torch.Generator().manual_seed(seed)
     published = _list("flux1_dev_fp8_names_shapes.json")
@@ -86,7 +96,7 @@ PATTERN = 2**20
 """Random numbers that a full-size tensor repeats: more would take minutes to draw and nothing would come of it."""
 
 
-def _write_full(root: Path, seed: int, *, hollow: bool) -> None:
+def _write_full(root: Path, seed: int, *, hollow: bool, schnell: bool) -> None:
     pattern = torch.randn(PATTERN, generator=torch.Generator().manual_seed(seed))
 
     def entry(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Entry:
@@ -99,45 +109,43 @@ def _write_full(root: Path, seed: int, *, hollow: bool) -> None:
 
     def save(path: Path, entries: list[Entry]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if hollow:
-            _write_hollow(path, entries)
-        else:
-            write_weights(path, entries, lambda _share: None)
+        head, size = file_header(entries)
+        with path.open("wb") as stream:
+            stream.write(head)
+            if hollow:  # ends where it should, but only the header was ever written
+                stream.truncate(len(head) + size)
+                return
+            for one in entries:
+                stream.write(one.make().reshape(-1).view(torch.uint8).numpy().data)
 
     published = _list("flux1_dev_fp8_names_shapes.json")
     kinds = {"vae.": torch.float32, CLIP_L: torch.float16}
     dtypes = {name: next((d for prefix, d in kinds.items() if name.startswith(prefix)), FP8) for name in published}
     beside = {name: make(768) for name, make in BESIDE.items()}
-    save(
-        root / "Comfy-Org" / "flux1-dev" / "flux1-dev-fp8.safetensors",
-        [
-            *(entry(name, shape, dtypes[name]) for name, shape in published.items()),
-            *(Entry(n, t.dtype, tuple(t.shape), lambda t=t: t) for n, t in beside.items()),  # type: ignore[misc]
-        ],
-    )
+    everything = [
+        *(entry(name, shape, dtypes[name]) for name, shape in published.items()),
+        *(Entry(n, t.dtype, tuple(t.shape), lambda t=t: t) for n, t in beside.items()),  # type: ignore[misc]
+    ]
     controlnet = _list("controlnet_union_names_shapes.json")
     folder = root / "InstantX" / "FLUX.1-dev-Controlnet-Union"
-    save(
-        folder / "diffusion_pytorch_model.safetensors",
-        [entry(name, shape, torch.bfloat16) for name, shape in controlnet.items()],
-    )
+    prefix = "model.diffusion_model."
+    transformer = {n.removeprefix(prefix): s for n, s in published.items() if n.startswith(prefix)}
+    files = {
+        root / "Comfy-Org" / "flux1-dev" / "flux1-dev-fp8.safetensors": everything,
+        folder / "diffusion_pytorch_model.safetensors": [entry(n, s, torch.bfloat16) for n, s in controlnet.items()],
+    }
+    if schnell:
+        merge = root / "drbaph" / "FLUX.1-schnell-dev-merged-fp8" / "FLUX.1-schnell-dev-merged-fp8.safetensors"
+        files[merge] = [entry(name, shape, FP8) for name, shape in transformer.items()]
+    with ThreadPoolExecutor() as pool:  # what takes the time lets the interpreter go on
+        list(pool.map(save, files, files.values()))
     _json(folder / "config.json", controlnet_config(24, 128, 5, 10, words=4096, summary=768))
     random = torch.Generator().manual_seed(seed)
     _redux(root / "black-forest-labs" / "FLUX.1-Redux-dev", random, full=True)
-    prefix = "model.diffusion_model."
-    shapes = {n.removeprefix(prefix): s for n, s in published.items() if n.startswith(prefix)}
-    lora = kohya_lora(shapes, random, rank=16)
+    lora = kohya_lora(transformer, random, rank=16)
     for name in ("rgb_normal.safetensors", "rgb_normal_redux.safetensors"):
         _save(root / "LTT" / "Kiss3DGen" / name, lora)
     _tokenizers(root, t5_words=32128, clip_words=49408)
-
-
-def _write_hollow(path: Path, entries: list[Entry]) -> None:
-    """A file that ends where it should, but of which only the header was ever written."""
-    head, size = file_header(entries)
-    with path.open("wb") as stream:
-        stream.write(head)
-        stream.truncate(len(head) + size)
 
 
 def _tokenizers(root: Path, t5_words: int, clip_words: int) -> None:

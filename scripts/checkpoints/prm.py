@@ -6,10 +6,12 @@ import dataclasses
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from checkpoints.tensors import Spec, write_json, write_pickle
 from kiss3d_cli.models.lrm.checkpoint import CONFIG_FILE, expected_shapes
 from kiss3d_cli.models.lrm.config import CHECKPOINT_ENTRY, CHECKPOINT_PREFIX, PRM, LrmConfig
+from kiss3d_cli.models.lrm.field import HEAD_WIDTH
 
 REPOSITORY = "LTT/PRM"
 TINY = LrmConfig(
@@ -35,9 +37,43 @@ def specs(size: str) -> dict[str, Spec]:
     }
 
 
+RADIUS = 0.6
+"""Of the ball, in LRM units."""
+
+
+def ball(config: LrmConfig) -> dict[str, Tensor]:
+    """The tensors that make a field's surface a ball, whatever the views show: at full size noise has a million faces.
+
+    A channel of the position embeddings has 2 - u^2 - v^2 at each place of a plane. A second one, large and the same
+    everywhere, keeps the last norm from changing it. The head adds up what it finds at a point's three places.
+    """
+    side, width, channels = config.plane_tokens, config.width, config.plane_channels
+    places = (torch.arange(side) + 0.5) * 2 / side - 1
+    drop = 2 - places[:, None] ** 2 - places**2
+    size = 1e4  # against which what the layers add is small
+    embedding = torch.zeros(3, side, side, width)
+    embedding[..., 0], embedding[..., 1] = size * drop, size
+    found = {"transformer.pos_embed": embedding.reshape(1, -1, width)}
+    deconv = torch.zeros(width, channels, 2, 2)
+    deconv[0, 0] = width**-0.5
+    found |= {"transformer.deconv.weight": deconv, "transformer.deconv.bias": torch.zeros(channels)}
+    found |= {"transformer.norm.weight": torch.ones(width), "transformer.norm.bias": torch.zeros(width)}
+    for layer, columns in ((0, 3 * channels), (2, HEAD_WIDTH), (4, HEAD_WIDTH)):
+        weight = torch.zeros(HEAD_WIDTH, columns)
+        weight[0, :: channels if layer == 0 else HEAD_WIDTH] = 1
+        found[f"{HEAD}.{layer}.weight"], found[f"{HEAD}.{layer}.bias"] = weight, torch.zeros(HEAD_WIDTH)
+    last = torch.zeros(1, HEAD_WIDTH)
+    last[0, 0] = -1
+    return {**found, f"{HEAD}.6.weight": last, f"{HEAD}.6.bias": torch.tensor([6 - 2 * RADIUS**2])}
+
+
+HEAD = "synthesizer.decoder.net_sdf"
+
+
 def write(root: Path, size: str, seed: int) -> None:
     path = root / REPOSITORY / "final_ckpt.ckpt"
     path.parent.mkdir(parents=True, exist_ok=True)
     if CONFIG[size] != PRM:
         write_json(path.with_name(CONFIG_FILE), dataclasses.asdict(CONFIG[size]))
-    write_pickle(path, specs(size), seed, wrap=lambda state: {CHECKPOINT_ENTRY: state})
+    given = {CHECKPOINT_PREFIX + name: value for name, value in ball(PRM).items()} if CONFIG[size] == PRM else None
+    write_pickle(path, specs(size), seed, lambda state: {CHECKPOINT_ENTRY: state}, given)

@@ -37,24 +37,31 @@ def specs_of(module: torch.nn.Module, dtype: torch.dtype = torch.float32, prefix
     }
 
 
+DRAWN = 1_048_573
+"""Random numbers that a larger tensor repeats: to draw billions takes a minute. A prime, so that no rows are alike."""
+
+
 def random_tensor(name: str, spec: Spec, seed: int) -> Tensor:
     """Values of the size that lets a signal pass through a network; they depend on the name and the seed alone."""
     if not spec.dtype.is_floating_point:
         return torch.arange(math.prod(spec.shape), dtype=spec.dtype).reshape(spec.shape)
     generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
-    values = torch.randn(spec.shape, generator=generator)
-    if values.ndim < 2:
+    count = math.prod(spec.shape)
+    values = torch.randn(spec.shape if count <= DRAWN else (DRAWN,), generator=generator)
+    if len(spec.shape) < 2:
         values = values * 0.02 + (1.0 if name.endswith("weight") else 0.0)
     else:
         values = values / math.sqrt(math.prod(spec.shape[1:]))
-    return values.to(spec.dtype)
+    values = values.to(spec.dtype)
+    return values if count <= DRAWN else values.repeat(-(-count // DRAWN))[:count].reshape(spec.shape)
 
 
 HOLLOW = False
 """Whether files have zeros that take no room on the disk in the place of tensors: for what reads headers alone."""
 
 
-def write_safetensors(path: Path, specs: Specs, seed: int) -> None:
+def write_safetensors(path: Path, specs: Specs, seed: int, given: Mapping[str, Tensor] | None = None) -> None:
+    """A file of random tensors, but for those that are given."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, spec in specs.items():
@@ -69,20 +76,28 @@ def write_safetensors(path: Path, specs: Specs, seed: int) -> None:
             file.truncate(8 + len(text) + end)
             return
         for name, spec in specs.items():
-            flat = random_tensor(name, spec, seed).reshape(-1)
+            tensor = (given or {}).get(name)
+            flat = (random_tensor(name, spec, seed) if tensor is None else tensor.to(spec.dtype)).reshape(-1)
             file.write(flat.view(torch.uint8).numpy().data)
 
 
 def write_pickle(
-    path: Path, specs: Specs, seed: int, wrap: Callable[[dict[str, Tensor]], Any] = lambda state: state
+    path: Path,
+    specs: Specs,
+    seed: int,
+    wrap: Callable[[dict[str, Tensor]], Any] = lambda state: state,
+    given: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """What `torch.save` writes. The tensors come out of a file mapped into memory, not out of memory of their own."""
+    """What `torch.save` writes, of random tensors but for those that are given.
+
+    The tensors come out of a file mapped into memory, not out of memory of their own.
+    """
     if HOLLOW:
         with torch.serialization.skip_data():
             torch.save(wrap({name: torch.empty(spec.shape, dtype=spec.dtype) for name, spec in specs.items()}), path)
         return
     mapped = path.with_suffix(".safetensors.partial")
-    write_safetensors(mapped, specs, seed)
+    write_safetensors(mapped, specs, seed, given)
     try:
         with safe_open(mapped, framework="pt") as file:
             torch.save(wrap({name: file.get_tensor(name) for name in specs}), path)

@@ -401,6 +401,7 @@ def test_full_size_on_a_gpu_is_fast_and_small(tmp_path):
         if name.endswith(("_proj_weight", "pos_embed", "position_embeddings")):
             torch.nn.init.normal_(value, std=0.02)
     save_file(full.state_dict(), tmp_path / "full.safetensors")
+    torch.cuda.init()  # before it there are no figures to reset
     torch.cuda.reset_peak_memory_stats()
     model = load(tmp_path / "full.safetensors", device="cuda")
     images = torch.rand(4, 3, 512, 512)

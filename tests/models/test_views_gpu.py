@@ -36,21 +36,27 @@ def full(tmp_path_factory) -> Path:
 
 
 def test_a_caption_takes_less_than_3_gib(full, device):
-    _seconds, peak = measure_caption(full, device, tokens=1024)
+    seconds, peak = measure_caption(full, device, tokens=1024)
+    print(f"\na caption of 1,024 tokens: {seconds:.1f} s, {peak / GIB:.2f} GiB")
     assert peak < 3 * GIB
 
 
 def test_four_views_take_less_than_6_gib(full, device):
-    _seconds, peak = measure_views(full, device, tile=512, steps=3)
+    seconds, peak = measure_views(full, device, tile=512, steps=3)
+    print(f"\nfour views in 3 steps: {seconds:.1f} s, {peak / GIB:.2f} GiB")
     assert peak < 6 * GIB
 
 
 def test_fifty_steps_take_at_most_1_3_times_the_bare_calls(full, device):
     prepare_unet(full / "sudo-ai" / "zero123plus-v1.2", full / "LTT" / "Kiss3DGen" / "flexgen.ckpt")
-    assert measure_steps(full, device, tile=512, steps=50).ratio < 1.3
+    steps = measure_steps(full, device, tile=512, steps=50)
+    print(f"\n50 steps: {steps.loop:.2f} s, bare calls {steps.bare:.2f} s")
+    assert steps.ratio < 1.3
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_load_takes_at_most_1_2_times_the_file_in_host_memory(full, device, part):
     prepare_unet(full / "sudo-ai" / "zero123plus-v1.2", full / "LTT" / "Kiss3DGen" / "flexgen.ckpt")
-    assert load_memory(full, part, device) < 1.2
+    share = load_memory(full, part, device)
+    print(f"\n{part}: {share:.2f} of the file in host memory")
+    assert share < 1.2
