@@ -12,7 +12,8 @@ Each is a process of its own with its own limit of time, and logs to a file in R
 skipped. `card.json` has the results so far at any time; a table of them is printed at the end.
 
 Random weights show nothing. `checkpoints.prm` makes the reconstruction a ball, so that there is a mesh; a short run
-finds the first stage that refuses what the others made of noise, and the measured runs end before it.
+finds the first stage that refuses what the others made of noise, and the measured runs end before it. That is
+`reconstruct`: the bundle of a random Flux has no normals, so the runs end with `bundle`.
 """
 
 from __future__ import annotations

@@ -39,23 +39,26 @@ def specs(size: str) -> dict[str, Spec]:
 
 RADIUS = 0.6
 """Of the ball, in LRM units."""
+LARGE = 100
+"""Of these two against the first: nearly all that the last norm divides by."""
 
 
 def ball(config: LrmConfig) -> dict[str, Tensor]:
     """The tensors that make a field's surface a ball, whatever the views show: at full size noise has a million faces.
 
-    A channel of the position embeddings has 2 - u^2 - v^2 at each place of a plane. A second one, large and the same
-    everywhere, keeps the last norm from changing it. The head adds up what it finds at a point's three places.
+    A channel of the position embeddings has 2 - u^2 - v^2 at each place of a plane. Two others, large, opposite and
+    the same everywhere, keep the last norm from changing it. The head adds up what it finds at a point's three places.
     """
     side, width, channels = config.plane_tokens, config.width, config.plane_channels
     places = (torch.arange(side) + 0.5) * 2 / side - 1
     drop = 2 - places[:, None] ** 2 - places**2
     size = 1e4  # against which what the layers add is small
     embedding = torch.zeros(3, side, side, width)
-    embedding[..., 0], embedding[..., 1] = size * drop, size
+    embedding[..., 0] = size * drop
+    embedding[..., 1], embedding[..., 2] = LARGE * size, -LARGE * size
     found = {"transformer.pos_embed": embedding.reshape(1, -1, width)}
     deconv = torch.zeros(width, channels, 2, 2)
-    deconv[0, 0] = width**-0.5
+    deconv[0, 0] = LARGE * (2 / width) ** 0.5
     found |= {"transformer.deconv.weight": deconv, "transformer.deconv.bias": torch.zeros(channels)}
     found |= {"transformer.norm.weight": torch.ones(width), "transformer.norm.bias": torch.zeros(width)}
     for layer, columns in ((0, 3 * channels), (2, HEAD_WIDTH), (4, HEAD_WIDTH)):
