@@ -49,6 +49,7 @@ SMALL = (
     "models/test_lrm.py",
     "models/test_lvsm.py",
     "models/test_wavemesh.py",
+    "training/test_training_on_a_gpu.py",
 )
 WRITERS = (["flux"], ["zero123plus"], ["prm"], ["florence2", "isnet", "dinov2"])
 STAGES = ("preprocess", "caption", "multiview", "reference", "prompt", "bundle", "reconstruct", "refine")
