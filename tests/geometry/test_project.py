@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import trimesh
+from scipy import ndimage
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
@@ -19,7 +21,14 @@ from kiss3d_cli.geometry.rasterize import rasterize
 from kiss3d_cli.geometry.render import render_texture
 from kiss3d_cli.geometry.texture.bake import bake
 from kiss3d_cli.geometry.texture.charts import Atlas, unwrap
-from kiss3d_cli.geometry.texture.project import Photographs, Projector, project_colors
+from kiss3d_cli.geometry.texture.project import (
+    MARGIN,
+    RESOLUTION,
+    Photographs,
+    Projector,
+    _margins,
+    project_colors,
+)
 
 BALLS = ((torch.tensor([0.0, -0.1, -0.3]), 0.6), (torch.tensor([0.25, 0.2, 0.65]), 0.22))
 
@@ -107,6 +116,19 @@ def test_a_view_of_weight_zero_says_nothing() -> None:
 @pytest.fixture(scope="module")
 def atlas() -> Atlas:
     return unwrap(mesh(), photographs().cameras, 512)
+
+
+def test_the_margin_is_that_of_exact_distances() -> None:
+    """Two runs differed in their last bits: OpenCV's roots depend on where memory happens to lie."""
+    rows, columns = np.indices((RESOLUTION, RESOLUTION)) - RESOLUTION // 2
+    mask = np.hypot(1.3 * rows, columns) < 300
+    depth = torch.where(torch.from_numpy(mask), 4.0, torch.inf)[None]
+    one = torch.ones(1)
+    photographs = Photographs(bundle_cameras()[[0]], one.expand(1, *mask.shape, 3), torch.from_numpy(mask)[None], one)
+    near, far = MARGIN
+    distance = ndimage.distance_transform_edt(ndimage.binary_erosion(mask, np.ones((3, 3)))).astype(np.float32)
+    exact = torch.from_numpy(((distance - near) / (far - near)).clip(0, 1))
+    assert torch.equal(_margins(depth, photographs)[0], exact)
 
 
 def test_charts_do_not_overlap_and_lie_in_the_picture(atlas: Atlas) -> None:

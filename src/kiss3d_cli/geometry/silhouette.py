@@ -51,8 +51,8 @@ def _extent(line: Bool[Tensor, "V K"]) -> Float[Tensor, " V"]:
 def depth_inside(mask: Bool[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
     """Distance of every pixel to the nearest that is not in the mask, exactly; infinite without one.
 
-    OpenCV's transform (Felzenszwalb and Huttenlocher 2012) is five times faster than SciPy's; its squares are whole
-    numbers, rounded to them here so that both say the same to the last bit.
+    OpenCV's transform (Felzenszwalb and Huttenlocher 2012) is five times faster than SciPy's. The last bits of its
+    roots depend on where memory happens to lie; their squares are whole numbers, and rounded to them here.
     """
     if mask.all():
         return np.full(mask.shape, np.inf)

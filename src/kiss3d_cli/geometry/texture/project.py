@@ -24,6 +24,7 @@ from kiss3d_cli.core.threads import side_by_side
 from kiss3d_cli.geometry.cameras import Cameras
 from kiss3d_cli.geometry.mesh import Mesh, vertex_normals
 from kiss3d_cli.geometry.rasterize import rasterize
+from kiss3d_cli.geometry.silhouette import depth_inside
 from kiss3d_cli.geometry.texture.complete import complete
 
 RESOLUTION = 1024
@@ -193,7 +194,7 @@ def _margins(depth: Float[Tensor, "V R R"], photographs: Photographs) -> Float[T
         if not photographs.carried_on:
             clear &= there
         clear[[0, -1]] = clear[:, [0, -1]] = False  # the border of the picture is an outline too
-        distance = cv2.distanceTransform(clear.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        distance = depth_inside(clear).astype(np.float32)
         return np.asarray(np.clip((distance - near) / (far - near), 0, 1))
 
     return torch.from_numpy(np.stack(side_by_side(margin, range(len(masks))))).to(depth)

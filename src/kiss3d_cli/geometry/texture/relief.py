@@ -19,6 +19,7 @@ from kiss3d_cli.core.threads import side_by_side
 from kiss3d_cli.geometry.cameras import Cameras
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.render import render_normals
+from kiss3d_cli.geometry.silhouette import depth_inside
 from kiss3d_cli.geometry.texture.bake import TEXELS_AT_ONCE
 from kiss3d_cli.geometry.texture.charts import Atlas
 from kiss3d_cli.geometry.texture.project import MARGIN, RESOLUTION, Photographs, Projector
@@ -99,8 +100,7 @@ def with_detail(
 
 
 def _eroded(mask: Bool[np.ndarray, "S S"], pixels: float) -> Bool[np.ndarray, "S S"]:
-    framed = np.pad(mask, 1).astype(np.uint8)
-    return cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1] > pixels
+    return depth_inside(np.pad(mask, 1))[1:-1, 1:-1] > pixels
 
 
 def _high_pass(

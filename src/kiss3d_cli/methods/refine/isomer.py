@@ -99,7 +99,7 @@ class IsomerSettings(Cameras):
 class Isomer(Weightless[IsomerSettings]):
     """Move the surface to agree with the normals, then colour it: a texture, or colours of the vertices."""
 
-    stage, name, version = "refine", "isomer", 14
+    stage, name, version = "refine", "isomer", 15
     settings = IsomerSettings
     reads = ("bundle/bundle.png", "reconstruct/mesh.ply")
     takes = ("preprocess/mesh.ply", "preprocess/image_rgba.png")
