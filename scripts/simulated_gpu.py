@@ -18,6 +18,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import ctypes
+import heapq
 import sys
 import types
 import weakref
@@ -425,11 +426,10 @@ def _replace_what_comes_before_the_dispatcher(patch: pytest.MonkeyPatch, gpu: Si
 
 def gradient(output: Tensor, leaf: Tensor) -> tuple[Tensor]:
     """`torch.autograd.grad` of one leaf without its engine, which has no thread for a device that is not there."""
-    order = _in_order(output.grad_fn)
     gathered: dict[Any, dict[int, Tensor]] = collections.defaultdict(dict)
     gathered[output.grad_fn][0] = torch.ones_like(output)
     with torch.no_grad():
-        for node in order:
+        for node in _in_order(output.grad_fn):
             given = gathered.pop(node, {})
             if getattr(node, "variable", None) is leaf:
                 return (given[0],)
@@ -442,18 +442,29 @@ def gradient(output: Tensor, leaf: Tensor) -> tuple[Tensor]:
     raise RuntimeError("the output does not depend on the leaf")
 
 
-def _in_order(last: Any) -> list[Any]:
-    """The nodes of a graph, each before those that it hands its gradients to."""
-    finished, seen, stack = [], set(), [(last, False)]
+def _in_order(last: Any) -> Iterator[Any]:
+    """The nodes of a graph, each before those that it hands its gradients to; of those that are ready the one that was
+    made last, as in the engine, so that sums of several gradients have the same bits."""
+    waits: collections.Counter[Any] = collections.Counter()
+    seen, stack = {last}, [last]
     while stack:
-        node, done = stack.pop()
-        if done:
-            finished.append(node)
-        elif node is not None and node not in seen:
-            seen.add(node)
-            stack.append((node, True))
-            stack += [(earlier, False) for earlier, _number in node.next_functions]
-    return finished[::-1]
+        for earlier, _number in stack.pop().next_functions:
+            if earlier is not None:
+                waits[earlier] += 1
+                if earlier not in seen:
+                    seen.add(earlier)
+                    stack.append(earlier)
+    ready = [(-last._sequence_nr(), 0, last)]
+    count = 0
+    while ready:
+        node = heapq.heappop(ready)[2]
+        yield node
+        for earlier, _number in node.next_functions:
+            if earlier is not None:
+                waits[earlier] -= 1
+                if waits[earlier] == 0:
+                    count += 1
+                    heapq.heappush(ready, (-earlier._sequence_nr(), count, earlier))
 
 
 def _call(node: Any, given: dict[int, Tensor]) -> tuple[Tensor | None, ...]:

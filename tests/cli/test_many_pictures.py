@@ -24,8 +24,8 @@ TINY = (
     "caption.beams=1",
     "multiview.tile=128",
     "multiview.steps=1",
-    "bundle.tile=128",
-    "bundle.steps=8",
+    "bundle.tile=64",
+    "bundle.steps=12",
     "reconstruct.resolution=32",
 )
 NETWORKS = {

@@ -163,8 +163,8 @@ def test_the_published_way_has_its_own_strength_control_and_lora(given, tiny_mod
 
 
 def neural(root: Path, *more: str) -> list[str]:
-    settings = ("device.name=cpu", "preprocess.size=128", "preprocess.edge=0.1", "reference.tile=128",
-                "bundle.tile=128", "bundle.steps=4", f"models.root={root}", *more)  # fmt: skip
+    settings = ("device.name=cpu", "preprocess.size=128", "preprocess.edge=0.1", "reference.tile=64",
+                "bundle.tile=64", "bundle.steps=4", f"models.root={root}", *more)  # fmt: skip
     return [part for setting in settings for part in ("--set", setting)]
 
 
@@ -174,7 +174,7 @@ def test_flux_redraws_it_and_the_mesh_is_the_start(given, tiny_models, tmp_path,
 
     def drawn(studio, context, *arguments):
         draw(studio, context, *arguments)
-        assert read_png(context.output / "bundle.png").shape == (256, 512, 3)
+        assert read_png(context.output / "bundle.png").shape == (128, 256, 3)
         shutil.copyfile(context.inputs["reference/reference_bundle.png"], context.output / "bundle.png")
 
     monkeypatch.setattr(Studio, "draw", drawn)

@@ -193,7 +193,7 @@ def test_a_network_draws_only_the_views_that_were_not_given(photos, tiny_models,
     settings = (
         "device.name=cpu",
         "preprocess.size=128",
-        "multiview.tile=128",
+        "multiview.tile=64",
         "multiview.steps=1",
         "caption.method=describe",
         f"models.root={tiny_models}",

@@ -20,7 +20,7 @@ from kiss3d_cli.methods.bundle.drawing import Studio
 WORDS = "a red fox with a scarf"
 SMALL = (
     "device.name=cpu",
-    "bundle.tile=128",
+    "bundle.tile=64",
     "bundle.steps=2",
     "reconstruct.resolution=48",
     "refine.size=128",
@@ -43,12 +43,12 @@ def test_words_become_a_bundle_from_noise_and_a_mesh(tiny_models, tmp_path, monk
     def drawn(studio, context, start):
         assert start is None, "it starts from noise alone"
         draw(studio, context, start)
-        assert read_png(context.output / "bundle.png").shape == (256, 512, 3)
+        assert read_png(context.output / "bundle.png").shape == (128, 256, 3)
         ball = trimesh.creation.icosphere(subdivisions=3, radius=0.8)
         points = torch.tensor(ball.vertices, dtype=torch.float32)
         mesh = Mesh(points, torch.tensor(ball.faces), points * 0.4 + 0.5)
-        colors = render_colors(mesh, bundle_cameras(), (128, 128), antialiased=False).colors
-        normals = render_normals(mesh, bundle_cameras(), (128, 128), antialiased=False)
+        colors = render_colors(mesh, bundle_cameras(), (64, 64), antialiased=False).colors
+        normals = render_normals(mesh, bundle_cameras(), (64, 64), antialiased=False)
         write_bundle(context.output / "bundle.png", Bundle(colors, normals.normals, normals.mask > 0.5))
 
     monkeypatch.setattr(Studio, "draw", drawn)

@@ -43,7 +43,7 @@ class Lora(Settings):
 class Drawing(Lora, Seeded):
     section: ClassVar[str] = "bundle"
 
-    tile: int = Field(512, ge=128, le=1024)
+    tile: int = Field(512, ge=64, le=1024)
     """Side length of each of the bundle's eight tiles, in pixels; a multiple of 8 for Flux."""
     model: Literal["dev", "schnell"] = "dev"
     """`dev` is FLUX.1-dev, `schnell` its merge with FLUX.1-schnell, which needs fewer steps; both are fp8."""

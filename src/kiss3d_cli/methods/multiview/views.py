@@ -13,7 +13,7 @@ SIDES_TAKEN = tuple(f"sides/{name.removesuffix('.png')}_rgba.png" for name in VI
 
 
 class Tiles(Settings):
-    tile: int = Field(512, ge=128, le=1024)
+    tile: int = Field(512, ge=64, le=1024)
     """Side length of one view, in pixels; a multiple of 32 for Zero123++."""
 
 

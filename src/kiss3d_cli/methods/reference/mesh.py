@@ -10,7 +10,7 @@ from kiss3d_cli.methods.shared import Cameras
 
 
 class MeshSettings(Cameras):
-    tile: int = Field(512, ge=128, le=1024)
+    tile: int = Field(512, ge=64, le=1024)
     """Side length of the rendered views of a given mesh, in pixels."""
 
 

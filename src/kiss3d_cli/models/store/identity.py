@@ -43,12 +43,15 @@ def content_identity(path: Path) -> str:
 
 def _noted(path: Path, status: os.stat_result) -> str | None:
     """The etag in `.cache/huggingface/download/<file>.metadata`: a commit, an etag and a time, a line each."""
-    for folder in path.parents:
-        note = folder / ".cache" / "huggingface" / "download" / f"{path.relative_to(folder)}.metadata"
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            lines = read_bytes(note, 1000).decode("ascii").split("\n")
-            if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", lines[1]) and status.st_mtime - 1 <= float(lines[2]):
-                return lines[1]
+    below = path.name
+    for folder in map(str, path.parents):
+        note = os.path.join(folder, ".cache", "huggingface", "download")  # noqa: PTH118 - a plan asks some 500 times
+        if os.path.isdir(note):  # noqa: PTH112
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                lines = read_bytes(Path(note, f"{below}.metadata"), 1000).decode("ascii").split("\n")
+                if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", lines[1]) and status.st_mtime - 1 <= float(lines[2]):
+                    return lines[1]
+        below = f"{os.path.basename(folder)}/{below}"  # noqa: PTH119
     return None
 
 
