@@ -92,12 +92,14 @@ def train(
     """
     try:
         from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
         from accelerate.utils import set_seed
     except ImportError as error:
         raise Missing(
             "training needs the package accelerate",
             hint="pip install 'kiss3d[train]'; nothing that was trained is lost",
         ) from error
+    AcceleratorState._reset_state(reset_partial_state=True)  # of an earlier training in this process, on another device
     accelerator = Accelerator(
         cpu=device == "cpu", mixed_precision=settings.precision, gradient_accumulation_steps=settings.accumulate
     )

@@ -65,18 +65,25 @@ class PosedImages:
         focal = self.focal[..., None, None]
         local = torch.stack([right / focal, up / focal, -torch.ones_like(up).expand(*focal.shape[:2], -1, -1)], -1)
         rotation = self.world_to_camera[..., :3, :3]
-        way = torch.nn.functional.normalize(torch.einsum("bvji,bvhwj->bvhwi", rotation, local), dim=-1)
-        centre = -torch.einsum("bvji,bvj->bvi", rotation, self.world_to_camera[..., :3, 3])
-        moment = torch.linalg.cross(centre[:, :, None, None].expand_as(way), way, dim=-1)
+        with _exact(self.planes):
+            way = torch.nn.functional.normalize(torch.einsum("bvji,bvhwj->bvhwi", rotation, local), dim=-1)
+            centre = -torch.einsum("bvji,bvj->bvi", rotation, self.world_to_camera[..., :3, 3])
+            moment = torch.linalg.cross(centre[:, :, None, None].expand_as(way), way, dim=-1)
         return torch.cat([way, moment], -1).permute(0, 1, 4, 2, 3)
 
     def seen_at(self, points: Float[Tensor, "P 3"]) -> Float[Tensor, "B V P 3"]:
         """Where points of the world lie in each picture: to the right and down in [-1, 1], and their depth."""
-        local = torch.einsum("bvij,pj->bvpi", self.world_to_camera[..., :3, :3], points)
+        with _exact(points):
+            local = torch.einsum("bvij,pj->bvpi", self.world_to_camera[..., :3, :3], points)
         local = local + self.world_to_camera[..., None, :3, 3]
         depth = -local[..., 2]
         flat = local[..., :2] * self.focal[..., None, None] / depth.clamp_min(1e-3)[..., None]
         return torch.stack([flat[..., 0], -flat[..., 1], depth], -1)
+
+
+def _exact(on: Tensor) -> torch.autocast:
+    """Places in pictures are not computed in 8 bits, whatever precision the network has: that is a pixel in 256."""
+    return torch.autocast(on.device.type, enabled=False)
 
 
 def check_views(images: PosedImages, size: int, place: str) -> None:
