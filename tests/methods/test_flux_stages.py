@@ -24,7 +24,7 @@ from kiss3d_cli.models.store import locate as store
 from kiss3d_cli.pipeline.config import Layer, load
 from support import methods as support
 
-TILE = 128
+TILE = 64
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +78,8 @@ def runner(folder: Path, weights: Path) -> Runner:
     picture = np.stack([rows * 4, columns * 4, (rows + columns) * 2], -1).astype(np.uint8)
     write_png(source / "image.png", picture)
     bundle = np.full((2 * TILE, 4 * TILE, 3), 255, np.uint8)
-    bundle[30:90, 20:100] = (200, 60, 30)
-    bundle[TILE + 30 : TILE + 90, 20:100] = (128, 128, 255)
+    bundle[15:45, 10:50] = (200, 60, 30)
+    bundle[TILE + 15 : TILE + 45, 10:50] = (128, 128, 255)
     write_png(source / "bundle.png", bundle)
     (source / "caption.json").write_text(json.dumps({"caption": "a red box", "source": "given"}))
     runner.inputs = {
@@ -189,8 +189,8 @@ def test_the_redux_route_needs_no_reference(prompted: Runner) -> None:
 
 def test_the_redux_route_starts_from_black_or_a_template_as_published(prompted: Runner) -> None:
     template = np.full((2, TILE, 4, TILE, 3), 255, np.uint8)  # an object in every tile
-    template[0, 30:90, :, 20:100] = (200, 60, 30)
-    template[1, 30:90, :, 20:100] = (128, 128, 255)
+    template[0, 15:45, :, 10:50] = (200, 60, 30)
+    template[1, 15:45, :, 10:50] = (128, 128, 255)
     path = prompted.folder / "template.png"
     write_png(path, template.reshape(2 * TILE, 4 * TILE, 3))
     prompted.inputs["reference/reference_bundle.png"] = path
@@ -301,12 +301,12 @@ def test_too_small_a_limit_names_the_smallest_that_works(prompted: Runner) -> No
 
 
 def test_small_limits_decode_in_tiles(prompted: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = prompted("bundle", "redux", {"tile": TILE, "steps": 1, "scheduler": "euler"})
+    whole = prompted("bundle", "redux", {"tile": 2 * TILE, "steps": 1, "scheduler": "euler"})
     assert "vae_tile" not in whole.facts
     before = read_png(whole.output / "bundle.png").astype(float)
     monkeypatch.setattr(flux.latent, "TILE", 128)
     prompted.device = DeviceInfo("cpu", "CPU", "asked for", limit_bytes=int(0.5 * GIB))
-    context = prompted("bundle", "redux", {"tile": TILE, "steps": 1, "scheduler": "euler"})
+    context = prompted("bundle", "redux", {"tile": 2 * TILE, "steps": 1, "scheduler": "euler"})
     assert context.facts["vae_tile"] == 128
     assert np.abs(read_png(context.output / "bundle.png") - before).mean() < 0.2 * before.std()
 

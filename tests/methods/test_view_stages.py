@@ -20,7 +20,7 @@ FAST = (
     "device.name=cpu",
     "preprocess.size=128",
     "caption.max_tokens=16",
-    "multiview.tile=128",
+    "multiview.tile=64",
     "multiview.steps=2",
     "bundle.method=reference",
 )
@@ -81,10 +81,10 @@ def test_the_artifacts_and_what_the_manifests_say(neural_run, figure):
     answer, _ = neural_run
     folder = Path(answer.json["run_dir"])
     grid = read_png(folder / "multiview" / "grid.png")
-    assert grid.shape == (256, 256, 3)
+    assert grid.shape == (128, 128, 3)
     places = {"right": (0, 0), "back": (0, 1), "left": (1, 0), "front": (1, 1)}  # tiles: azimuth 90, 180, 270, 0
     for name, (row, column) in places.items():
-        tile = grid[row * 128 : (row + 1) * 128, column * 128 : (column + 1) * 128]
+        tile = grid[row * 64 : (row + 1) * 64, column * 64 : (column + 1) * 64]
         np.testing.assert_array_equal(read_png(folder / "multiview" / f"{name}.png"), tile)
         assert tile.std() > 1
     views = manifest(answer, "multiview")

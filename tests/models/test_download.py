@@ -74,7 +74,9 @@ def kiss3d(hub, tmp_path):
     return run
 
 
-def test_pull_into_hf_home_then_list_and_verify(kiss3d, tmp_path):
+def test_pull_into_hf_home_then_list_and_verify(kiss3d, here, tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
     pulled = kiss3d("pull", "florence2")
     assert pulled.code == 0, pulled.err
     shown = pulled.err.index("MIT (commercial use allowed)")
@@ -86,12 +88,16 @@ def test_pull_into_hf_home_then_list_and_verify(kiss3d, tmp_path):
     assert "florence2        here" in offline.out
     assert "zero123plus      not here" in offline.out
     (folder / "model.safetensors").resolve().write_bytes(WEIGHTS[:-1] + b"?")
-    broken = kiss3d("verify")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
+    template = here.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    # in this process, in which other tests have imported transformers: four seconds
+    broken = call("models", "verify")
     assert broken.code == 3
     assert "its content is not the published one" in broken.err
     assert "kiss3d models pull --contents florence2" in broken.err
     blob = (folder / "model.safetensors").resolve()
-    repaired = kiss3d("verify", "florence2", "--repair")
+    repaired = call("models", "verify", "florence2", "--repair")
     assert "its content is not the published one; it is replaced" in repaired.err
     assert "florence2: repaired" in repaired.err
     assert "not the published one" not in repaired.out

@@ -18,7 +18,7 @@ def table(
 ) -> list[list[str]]:
     weights = shutil.copytree(root, tmp_path / "weights")
     picture = draw_figure(tmp_path / "figure.png")
-    size = ["--device", device, "--tile", "128", "--steps", "2", *(f"--set={setting}" for setting in QUICK)]
+    size = ["--device", device, "--tile", "64", "--steps", "2", *(f"--set={setting}" for setting in QUICK)]
     monkeypatch.setattr(sys, "argv", ["flux_gpu.py", "--root", str(weights), "--picture", str(picture), *size])
     flux_gpu.main()
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
