@@ -249,6 +249,14 @@ def test_a_point_is_lifted_from_the_pixel_that_shows_it():
     assert torch.allclose(origin, torch.zeros(()), atol=0.02)  # the rays through the middle pass the origin
 
 
+def test_places_in_the_pictures_are_exact_in_half_precision():
+    images, points = random_views(2), torch.rand(5, 3)
+    exact = images.rays, images.seen_at(points)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(images.rays, exact[0])
+        assert torch.equal(images.seen_at(points), exact[1])
+
+
 def test_samples_differ_by_seed_and_are_the_same_on_two_threads(network):
     hull, images = ball(0.6)[None], random_views(1)
     sampling = Sampling(steps=2, samples=2, guidance=2.0, seed=3)

@@ -65,7 +65,6 @@ def values(task: Task[Any], device: torch.device, steps: range) -> tuple[list[di
 
 @pytest.mark.parametrize("name", ["lvsm", "wavemesh"])
 def test_half_precision_learns_what_whole_does(tasks: dict[str, Task[Any]], tmp_path: Path, name: str) -> None:
-    """On the CPU, whose autocast refuses what a GPU's does."""
     losses = []
     for precision in ("no", "bf16"):
         settings = dataclasses.replace(SETTINGS, precision=precision)
