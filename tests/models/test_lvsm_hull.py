@@ -8,7 +8,7 @@ import torch
 from kiss3d_cli.geometry.cameras import bundle_cameras, orbit_cameras
 from kiss3d_cli.geometry.mesh import Mesh
 from kiss3d_cli.geometry.render import render_colors
-from kiss3d_cli.models.lvsm.hull import hull_views
+from kiss3d_cli.models.lvsm.hull import hull_views, hulls_views
 from kiss3d_cli.models.lvsm.quality import psnr
 from kiss3d_cli.models.lvsm.rays import Posed, pluecker
 from kiss3d_cli.training.posed import intrinsics_of
@@ -109,3 +109,21 @@ def test_projection_and_rays_are_each_others_inverse():
         places, away = cameras.project(point[None])
         assert torch.allclose(places[view, 0], torch.tensor([column, row]) / 8 + 1 / 16 - 1, atol=1e-5)
         assert float(away[view, 0]) == pytest.approx(2.5, abs=1e-5)
+
+
+def test_several_objects_at_once_are_each_alone(ring):
+    """But for a pixel where rounding decides; an object without a hull among them stays white."""
+    empty = torch.ones(4, 4, S, S)
+    empty[:, 3] = 0
+    empty[0, 3, :8, :8] = 1
+    given, asked = posed(bundle_cameras()), posed(orbit_cameras([40.0, 200.0], 10.0, 4.5, 30.0))
+    moved = posed(orbit_cameras([130.0, 250.0], 30.0, 3.5, 40.0))
+    pictures, others = [ring, empty, ring.flip(1)], [asked, asked, moved]
+    pictures[2][:, 3] = ring[:, 3]
+    alone = torch.stack([hull_views(rgba, given, other) for rgba, other in zip(pictures, others, strict=True)])
+    three = Posed(given.poses.repeat(3, 1, 1), given.intrinsics.repeat(3, 1))
+    all_asked = Posed(torch.cat([one.poses for one in others]), torch.cat([one.intrinsics for one in others]))
+    together = hulls_views(torch.stack(pictures), three, all_asked)
+    assert float((together - alone).abs().mean()) < 1e-3
+    assert float(((together - alone).abs() > 1e-3).float().mean()) < 0.005
+    assert torch.equal(together[1, :, :3], torch.ones(2, 3, S, S))

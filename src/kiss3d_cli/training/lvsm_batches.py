@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kiss3d_cli.core.errors import BadInput
-from kiss3d_cli.models.lvsm.hull import hull_views
+from kiss3d_cli.models.lvsm.hull import hull_views, hulls_views
 from kiss3d_cli.models.lvsm.network import query_planes, view_planes
 from kiss3d_cli.models.lvsm.rays import Posed, pluecker, turned_to
 from kiss3d_cli.training.posed import RING
@@ -32,6 +32,8 @@ EPISODES = 2
 """Choices of views of each object where a hull is shown: what was carved is used again."""
 CARVED = 3 * 2**29
 """Bytes of carved choices that are kept: 32,768 at 64 pixels."""
+TOGETHER = 2**19
+"""Rays that a GPU carves at once: a gigabyte of samples."""
 OPENED = 64
 """Shards that are open at once."""
 Key = tuple[Path, int, tuple[int, ...], tuple[int, ...]]
@@ -140,6 +142,11 @@ class LvsmBatch(Tensors):
 
 def _posed(sight: Sight) -> list[Posed]:
     return [Posed(*cameras) for cameras in zip(sight.world_to_camera, sight.intrinsics, strict=True)]
+
+
+def _of_all(sight: Sight, rows: list[int]) -> Posed:
+    """The cameras of some objects, one after another."""
+    return Posed(sight.world_to_camera[rows].flatten(0, 1), sight.intrinsics[rows].flatten(0, 1))
 
 
 def gather(
@@ -264,16 +271,19 @@ class PosedBatches(Batches[LvsmBatch]):
 
     def _hulls(self, batch: LvsmBatch) -> Float[Tensor, "B T 4 S S"]:
         """What the hulls show, on the device of the batch; carved once for each choice of views."""
-        found = []
-        cameras = zip(_posed(batch.given), _posed(batch.asked), strict=True)
-        for rgba, (own, other), key in zip(batch.given.rgba, cameras, batch.carving, strict=True):
-            if key not in self.hulls:
-                hull = (hull_views(rgba, own, other) * 255).round().byte()
-                if len(self.hulls) >= CARVED // hull.nbytes:
-                    self.hulls.pop(next(iter(self.hulls)))
-                self.hulls[key] = hull
-            found.append(self.hulls[key])
-        return torch.stack(found).float() / 255
+        missing = [number for number, key in enumerate(batch.carving) if key not in self.hulls]
+        rays = batch.asked.rgba[0, :, 0].numel()
+        together = 1 if batch.given.rgba.device.type == "cpu" else max(1, TOGETHER // rays)
+        for first in range(0, len(missing), together):
+            rows = missing[first : first + together]
+            cameras = (_of_all(sight, rows) for sight in (batch.given, batch.asked))
+            for number, hull in zip(rows, hulls_views(batch.given.rgba[rows], *cameras), strict=True):
+                kept = (hull * 255).round().byte()
+                self.hulls[batch.carving[number]] = kept
+        found = torch.stack([self.hulls[key] for key in batch.carving]).float() / 255
+        while len(self.hulls) > CARVED // (found[0].nbytes // 4):
+            self.hulls.pop(next(iter(self.hulls)))
+        return found
 
     def _open(self, path: Path) -> PosedShard:
         if path not in self.opened:

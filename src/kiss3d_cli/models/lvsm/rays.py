@@ -26,14 +26,27 @@ class Posed:
     def centers(self) -> Float[Tensor, "V 3"]:
         return -torch.einsum("vji,vj->vi", self.poses[:, :3, :3], self.poses[:, :3, 3])
 
-    def project(self, points: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "V N 2"], Float[Tensor, "V N"]]:
-        """Places in the pictures as `grid_sample` has them, and distances along the views' axes."""
+    @property
+    def matrix(self) -> Float[Tensor, "V 3 4"]:
+        """From points to their places in the pictures, as `grid_sample` has them, times the distance along the axis,
+        and that distance: fx x + (2 cx - 1) away, the same of y downwards, and away.
+        """
         k, poses = self.intrinsics[:, :, None], self.poses
-        # one product gives both times the distance: fx x + (2 cx - 1) away, and the same of y downwards
         across = 2 * k[:, 0] * poses[:, 0] - (2 * k[:, 2] - 1) * poses[:, 2]
         down = -2 * k[:, 1] * poses[:, 1] - (2 * k[:, 3] - 1) * poses[:, 2]
-        matrix = torch.stack([across, down, -poses[:, 2]], 1)
-        found = torch.baddbmm(matrix[:, None, :, 3], points.expand(len(k), -1, -1), matrix[:, :, :3].transpose(1, 2))
+        return torch.stack([across, down, -poses[:, 2]], 1)
+
+    def project(
+        self, points: Float[Tensor, "N 3"] | Float[Tensor, "V N 3"]
+    ) -> tuple[Float[Tensor, "V N 2"], Float[Tensor, "V N"]]:
+        """Places in the pictures as `grid_sample` has them, and distances along the views' axes.
+
+        Args:
+            points: the same for all views, or of each.
+        """
+        matrix = self.matrix
+        all_points = points.expand(len(matrix), -1, -1)
+        found = torch.baddbmm(matrix[:, None, :, 3], all_points, matrix[:, :, :3].transpose(1, 2))
         away = found[..., 2]
         return found[..., :2] / away[..., None].clamp_min(1e-6), away
 
