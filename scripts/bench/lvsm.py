@@ -5,7 +5,7 @@
     python scripts/bench/lvsm.py --weights ... --lpips DIR      # with alexnet*.pth and alex.pth
     python scripts/bench/lvsm.py --weights ... --sheet docs/lvsm.png  # given; drawn, geometric and true, twice
     python scripts/bench/lvsm.py --curve outputs/lvsm/run       # PSNR over training, from its log
-    python scripts/bench/lvsm.py --rate [--device cuda] [--batch 256]
+    python scripts/bench/lvsm.py --rate [--device cuda] [--batch 256 1024] [--width 768 --layers 12]
 
 Given are views of the bundle's ring; asked for are the ring's other views and two random ones. PSNR, SSIM and, where
 its weights are, LPIPS are of colours on white at the network's size, means over all pictures. The geometric route is
@@ -174,14 +174,18 @@ def main() -> None:
     parser.add_argument("--rate", action="store_true", help="operations a second of a training step")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, nargs="+", default=[8], help="objects a step")
+    parser.add_argument("--width", type=int, default=192, help="of the network whose rate is asked; the paper has 768")
+    parser.add_argument("--layers", type=int, default=5, help="of its encoder, and of its decoder; the paper has 12")
     given = parser.parse_args()
     if given.curve:
         curve(given.curve)
         return
     if given.rate:
+        sizes = {"width": given.width, "heads": max(1, given.width // 32), "encoder": given.layers}
+        config = LvsmConfig(**sizes, decoder=given.layers)
         for batch in given.batch:
             try:
-                rate(LvsmConfig(), given.device, batch)
+                rate(config, given.device, batch)
             except torch.OutOfMemoryError:
                 print(f"batch {batch}: out of memory", flush=True)
         return
