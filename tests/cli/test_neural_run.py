@@ -42,7 +42,7 @@ SMALL = (
     "refine.size=64",
     "refine.steps=1",
     "refine.integrate=false",
-    "refine.target_faces=20000",
+    "refine.target_faces=4000",
     "refine.texture=false",
 )
 """The 12gb preset, small; its 14 Heun steps stay."""
