@@ -70,10 +70,14 @@ def thin_parts(mask: Bool[np.ndarray, "S S"]) -> Bool[np.ndarray, "S S"]:
     core = inside > width / 2
     opened = depth_inside(~core) <= width / 2 if core.any() else np.zeros_like(core)
     rest = mask & ~opened[width:-width, width:-width]
-    labels, count = ndimage.label(rest, np.ones((3, 3)))
-    boxes = ndimage.find_objects(labels)
-    long = [max(side.stop - side.start for side in box) > width for box in boxes]
-    return np.asarray(np.array([False, *long])[labels]) if count else rest
+    return long_parts(rest, width)
+
+
+def long_parts(mask: Bool[np.ndarray, "S S"], length: int) -> Bool[np.ndarray, "S S"]:
+    """The connected parts of a mask whose boxes are longer than so many pixels."""
+    labels, _ = ndimage.label(mask, np.ones((3, 3)))
+    long = [max(side.stop - side.start for side in box) > length for box in ndimage.find_objects(labels)]
+    return np.asarray(np.array([False, *long])[labels])
 
 
 def pieces_of(mask: Bool[np.ndarray, "S S"]) -> list[int]:

@@ -16,7 +16,7 @@ from kiss3d_cli.geometry.inflate.double_sheet import LEVEL, DoubleSheet, double_
 from kiss3d_cli.geometry.inflate.layout import piece_depths
 from kiss3d_cli.geometry.inflate.sheet_heights import SheetHeights, sheet_heights
 from kiss3d_cli.geometry.mesh import Mesh
-from kiss3d_cli.geometry.silhouette import depth_inside, thin_parts
+from kiss3d_cli.geometry.silhouette import depth_inside, long_parts, thin_parts
 
 RESOLUTIONS = (256, 512)
 """Samples a side, coarse and fine: a coarse grid is smoother, a fine one has room for a wire's section."""
@@ -172,16 +172,9 @@ def sample_coverage(alpha: Float[Tensor, "S S"], resolution: int) -> Float[np.nd
     smooth = ndimage.gaussian_filter(reduced, STAIRCASE * side, mode="nearest")
     moved = (smooth > LEVEL) != inside
     near_thin = ndimage.binary_dilation(thin_parts(inside), np.ones((3, 3), bool), iterations=3)
-    moved = _long_parts(moved, CORNER) | (moved & near_thin)
+    moved = long_parts(moved, CORNER) | (moved & near_thin)
     moved = ndimage.binary_dilation(moved, np.ones((3, 3), bool), iterations=2)
     return without_specks(np.pad(np.where(moved, reduced, smooth), 1))
-
-
-def _long_parts(pixels: Bool[np.ndarray, "S S"], length: int) -> Bool[np.ndarray, "S S"]:
-    """The connected parts whose boxes are longer than so many pixels."""
-    labels, _ = ndimage.label(pixels, np.ones((3, 3)))
-    long = [max(side.stop - side.start for side in box) > length for box in ndimage.find_objects(labels)]
-    return np.asarray(np.array([False, *long])[labels])
 
 
 def _marked(pixels: Bool[np.ndarray, "S S"], scale: float, side: int) -> Bool[np.ndarray, "s s"]:

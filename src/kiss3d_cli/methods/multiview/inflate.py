@@ -21,7 +21,7 @@ class Inflate(Weightless[InflateSettings]):
     Where pictures of other sides were given, the surface that all silhouettes allow; the given views stay as they are.
     """
 
-    stage, name, version = "multiview", "inflate", 10
+    stage, name, version = "multiview", "inflate", 11
     settings = InflateSettings
     reads = ("preprocess/image_rgba.png",)
     takes = SIDES_TAKEN

@@ -27,7 +27,7 @@ class Lvsm(Method[LvsmSettings]):
     pictures, in their own size, in the order of the bundle's columns.
     """
 
-    stage, name, version = "multiview", "lvsm", 4
+    stage, name, version = "multiview", "lvsm", 5
     settings = LvsmSettings
     reads = ("preprocess/image_rgba.png",)
     takes = SIDES_TAKEN

@@ -21,7 +21,7 @@ class Prior(Weightless[PriorSettings]):
     them shows how deep the object is.
     """
 
-    stage, name, version = "multiview", "prior", 2
+    stage, name, version = "multiview", "prior", 3
     settings = PriorSettings
     reads = ("preprocess/image_rgba.png",)
     takes = SIDES_TAKEN
