@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -55,13 +56,13 @@ def serve(
     options = Options(preset, settings, tokens, int(largest_request * 10**6), rate)
     if log == "json":
         log_json()
-    service = Service(out, longest_queue=longest_queue, together=together)
-    waiting = sum(count for state, count in service.counts().items() if state in ("waiting", "running"))
-    for name in service.lost:
-        note(f"note: the ticket of {name} can't be read; kiss3d resume {out / name} goes on with the run")
-    if waiting:
-        note(f"{waiting} runs from before go on")
-    listen(service, options, host, port, lambda: note(f"http://{host}:{port} (Ctrl-C stops it)"))
+    with closing(Service(out, longest_queue=longest_queue, together=together)) as service:
+        waiting = sum(count for state, count in service.counts().items() if state in ("waiting", "running"))
+        for name in service.lost:
+            note(f"note: the ticket of {name} can't be read; kiss3d resume {out / name} goes on with the run")
+        if waiting:
+            note(f"{waiting} runs from before go on")
+        listen(service, options, host, port, lambda: note(f"http://{host}:{port} (Ctrl-C stops it)"))
     forget_stops()
     left = sum(count for state, count in service.counts().items() if state in ("waiting", "running"))
     if left:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -30,10 +31,11 @@ def ui(
         raise BadInput("no host was given", place="--host", hint="--host 127.0.0.1, or 0.0.0.0 for every network")
     if host not in LOCAL:
         note(f"note: whoever can reach {host} can start runs and see all of {out}; there is no password")
-    jobs = Jobs(Service(out))
-    if waiting := jobs.unfinished():
-        note(f"{len(waiting)} runs from before go on")
-    serve(jobs, host, port, lambda: note(f"http://{host}:{port} (Ctrl-C stops it)"))
+    with closing(Service(out)) as service:  # also if it can't listen: another one may be started on the folder
+        jobs = Jobs(service)
+        if waiting := jobs.unfinished():
+            note(f"{len(waiting)} runs from before go on")
+        serve(jobs, host, port, lambda: note(f"http://{host}:{port} (Ctrl-C stops it)"))
     forget_stops()
     unfinished = jobs.unfinished()
     for name in unfinished:

@@ -84,8 +84,10 @@ class Service:
                     self._enqueue(run)
 
     def close(self) -> None:
-        """Stop at once; what is at work is taken up again by the next service on this folder."""
+        """Stop at once, and leave the folder; what is at work is taken up again by the next service on it."""
         with self._changed:
+            if self._closed:
+                return
             self._closed = True
             processes = list(self._processes.values())
             self._changed.notify_all()
