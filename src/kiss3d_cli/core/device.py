@@ -242,3 +242,8 @@ def release(device: DeviceInfo, *, collect: bool = True) -> None:
         torch.cuda.empty_cache()
         if hasattr(torch.accelerator, "empty_host_cache"):  # newer than the oldest torch that is supported
             torch.accelerator.empty_host_cache()
+
+
+def is_cuda(device: torch.device) -> bool:
+    """Whether torch's device is a CUDA one, of which what follows is known: TF32, fused optimisers, pinned memory."""
+    return device.type == "cuda"

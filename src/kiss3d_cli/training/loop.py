@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from kiss3d_cli.core.device import is_cuda
 from kiss3d_cli.core.errors import Kiss3dError, Missing
 from kiss3d_cli.training.ahead import Ahead, usual_workers
 from kiss3d_cli.training.checkpoints import CHECKPOINT, Progress, resume, save
@@ -103,7 +104,8 @@ def train(
     accelerator = Accelerator(
         cpu=device == "cpu", mixed_precision=settings.precision, gradient_accumulation_steps=settings.accumulate
     )
-    if accelerator.device.type == "cuda":
+    cuda = is_cuda(accelerator.device)
+    if cuda:
         # TF32, which cuDNN's convolutions have anyway: products of whole float32 take several times as long
         torch.set_float32_matmul_precision("high")
     set_seed(settings.seed)
@@ -115,7 +117,7 @@ def train(
         lr=settings.rate,
         weight_decay=settings.decay,
         betas=(0.9, 0.98),
-        fused=accelerator.device.type == "cuda" or None,
+        fused=cuda or None,
     )
     network, optimizer = accelerator.prepare(network, optimizer)
     folder.mkdir(parents=True, exist_ok=True)
@@ -126,7 +128,7 @@ def train(
         say(f"going on from step {state.step}")
     data = task.batches(settings.batch, settings.seed, settings.share)
     workers = usual_workers(accelerator.device.type) if settings.workers is None else settings.workers
-    ahead = Ahead(data, accelerator.process_index, workers, pinned=workers > 0 and accelerator.device.type == "cuda")
+    ahead = Ahead(data, accelerator.process_index, workers, pinned=workers > 0 and cuda)
     log = Log(folder)
     log.cut(state.step)
     started = saved = drawn = time.monotonic()
