@@ -70,6 +70,8 @@ def counted_loads() -> Iterator[Counter[str]]:
 def main() -> None:
     from kiss3d_cli.cli.app import app
 
+    if len(sys.argv) < 3 or sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
     code: Any = 0
     with counted_loads() as counts:
         try:
